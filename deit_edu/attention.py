@@ -1,0 +1,64 @@
+"""Attention: every token asks all tokens, and takes the weighted mean of what they answer.
+
+Paper: section 3, equation 1.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deit_edu.errors import DeiTEduError
+
+
+def attention(queries, keys, values):
+    """Attention(Q, K, V) = softmax(Q K^T / sqrt(d)) V (paper, equation 1).
+
+    Args:
+        queries, keys, values: (..., T, d).
+
+    Returns:
+        The answers (..., T, d) and the attention weights (..., T, T): row t says how much token t
+        takes from each token; every row sums to 1.
+    """
+    d = queries.shape[-1]
+    scores = queries @ keys.transpose(-2, -1) / d**0.5  # (..., T, T)
+    weights = scores.softmax(dim=-1)  # (..., T, T), each row sums to 1
+    return weights @ values, weights  # (..., T, d), (..., T, T)
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """h attentions side by side on slices of width d = D/h, concatenated and projected back (paper, section 3).
+
+    Args:
+        embed_dim: D. num_heads: h, must divide D. drop_rate: dropout after the projection.
+    """
+
+    def __init__(self, embed_dim, num_heads, drop_rate=0.0):
+        super().__init__()
+        if num_heads < 1 or embed_dim % num_heads:
+            raise DeiTEduError(f"{num_heads} heads do not divide width {embed_dim}: choose a width that is a multiple")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)  # queries, keys and values of all heads in one product
+        self.projection = nn.Linear(embed_dim, embed_dim)
+        self.drop_rate = drop_rate
+
+    def split_heads(self, tokens):
+        """(B, T, D) -> queries, keys, values, each (B, h, T, d)."""
+        B, T, D = tokens.shape
+        qkv = self.qkv(tokens).reshape(B, T, 3, self.num_heads, D // self.num_heads)  # (B, T, 3, h, d)
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # three times (B, h, T, d)
+
+    def merge_heads(self, answers):
+        """(B, h, T, d) -> (B, T, D): concatenate the heads, then project."""
+        merged = answers.transpose(1, 2).flatten(2)  # (B, T, D)
+        return F.dropout(self.projection(merged), self.drop_rate, self.training)
+
+    def forward(self, tokens):
+        """(B, T, D) -> (B, T, D), by PyTorch's fused kernel: the same numbers as `attention`, no weights kept."""
+        answers = F.scaled_dot_product_attention(*self.split_heads(tokens))  # (B, h, T, d)
+        return self.merge_heads(answers)
+
+    def forward_with_weights(self, tokens):
+        """The same answer by the explicit `attention`, and the weights: (B, T, D), (B, h, T, T)."""
+        answers, weights = attention(*self.split_heads(tokens))  # (B, h, T, d), (B, h, T, T)
+        return self.merge_heads(answers), weights

@@ -1,0 +1,259 @@
+"""ViT, and the few lines that make it DeiT: a second token and a second head.
+
+Paper: section 3 and table 1 (the transformer), section 4 and figure 2 (the distillation token).
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deit_edu.attention import MultiHeadSelfAttention
+from deit_edu.errors import DeiTEduError
+from deit_edu.patches import PatchEmbedding, patch_grid
+
+
+@dataclass(frozen=True)
+class DeiTConfig:
+    """Everything that decides the shape of a DeiT; the defaults are DeiT-Ti (paper, table 1), distilled."""
+
+    image_size: int = 224  # pixels; images are square
+    patch_size: int = 16  # P, must divide image_size
+    in_channels: int = 3  # C
+    num_classes: int = 1000  # K
+    embed_dim: int = 192  # D; the paper keeps d = D/h = 64 and varies D and h
+    depth: int = 12  # L, blocks
+    num_heads: int = 3  # h, must divide embed_dim
+    mlp_ratio: float = 4.0  # the MLP's hidden width is mlp_ratio * D
+    distilled: bool = True  # with the distillation token and its head
+    drop_rate: float = 0.0  # dropout on embeddings, attention output and MLP; the paper turns it off
+    drop_path_rate: float = 0.0  # stochastic depth at the last block, rising linearly from 0; the paper uses 0.1
+
+    def __post_init__(self):
+        for name in ("image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depth", "num_heads"):
+            if getattr(self, name) < 1:
+                raise DeiTEduError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        for name in ("drop_rate", "drop_path_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DeiTEduError(f"{name} is {getattr(self, name)}: it must lie in [0, 1)")
+        patch_grid(self.image_size, self.image_size, self.patch_size)
+        if self.embed_dim % self.num_heads:
+            raise DeiTEduError(
+                f"{self.num_heads} heads do not divide width {self.embed_dim}: "
+                f"try embed_dim={self.num_heads * max(1, round(self.embed_dim / self.num_heads))}"
+            )
+
+    @property
+    def num_prefix_tokens(self):
+        """1 (class) or 2 (class, distillation): the tokens that stand before the patches."""
+        return 2 if self.distilled else 1
+
+    @property
+    def grid(self):
+        """(rows, columns) of patches."""
+        return patch_grid(self.image_size, self.image_size, self.patch_size)
+
+    @property
+    def num_tokens(self):
+        """T = prefix tokens + N."""
+        return self.num_prefix_tokens + self.grid[0] * self.grid[1]
+
+    def to_dict(self):
+        return asdict(self)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between: D -> mlp_ratio * D -> D, for each token alone (paper, section 3)."""
+
+    def __init__(self, embed_dim, hidden_dim, drop_rate=0.0):
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, embed_dim)
+        self.drop_rate = drop_rate
+
+    def forward(self, tokens):
+        """(B, T, D) -> (B, T, D)."""
+        hidden = F.gelu(self.fc1(tokens))  # (B, T, mlp_ratio * D)
+        hidden = F.dropout(hidden, self.drop_rate, self.training)
+        return F.dropout(self.fc2(hidden), self.drop_rate, self.training)  # (B, T, D)
+
+
+def drop_path(branch, drop_rate, training):
+    """Stochastic depth: leave a residual branch out for whole images at random (paper, table 9).
+
+    What stays is divided by the probability of staying, so that its mean is unchanged.
+
+    Args:
+        branch: (B, T, D). drop_rate: probability of leaving an image's branch out.
+    """
+    if not training or drop_rate == 0.0:
+        return branch
+    keep = 1 - drop_rate
+    mask = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep)  # (B, 1, 1)
+    return branch * mask / keep
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each on normalised tokens and each added to what came in (paper, section 3)."""
+
+    def __init__(self, embed_dim, num_heads, mlp_ratio=4.0, drop_rate=0.0, drop_path_rate=0.0):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.attention = MultiHeadSelfAttention(embed_dim, num_heads, drop_rate)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.mlp = Mlp(embed_dim, int(embed_dim * mlp_ratio), drop_rate)
+        self.drop_path_rate = drop_path_rate
+
+    def forward(self, tokens):
+        """(B, T, D) -> (B, T, D)."""
+        tokens = tokens + drop_path(self.attention(self.norm1(tokens)), self.drop_path_rate, self.training)
+        return tokens + drop_path(self.mlp(self.norm2(tokens)), self.drop_path_rate, self.training)
+
+    def forward_with_weights(self, tokens):
+        """What `forward` returns in eval mode, and the attention weights: (B, T, D), (B, h, T, T)."""
+        answer, weights = self.attention.forward_with_weights(self.norm1(tokens))
+        tokens = tokens + answer
+        return tokens + self.mlp(self.norm2(tokens)), weights
+
+
+class HeadLogits(NamedTuple):
+    """What the two heads say, always both; `fuse` makes one answer of them."""
+
+    class_logits: torch.Tensor  # (B, K)
+    distillation_logits: torch.Tensor | None  # (B, K), or None for a model without the distillation token
+
+
+def fuse(head_logits, how="probabilities"):
+    """One prediction from both heads.
+
+    Args:
+        head_logits: HeadLogits of (B, K) each.
+        how: "probabilities" adds the two softmax outputs (paper, section 4); what comes back is the log of
+            their mean, so its softmax is that mean. "logits" takes the mean of the logits (the authors' code).
+
+    Returns:
+        (B, K). For a model without the distillation token, the class head alone.
+    """
+    if how not in ("probabilities", "logits"):
+        raise DeiTEduError(f'unknown fusion {how!r}: choose "probabilities" (the paper) or "logits" (the authors\' code)')
+    heads = [logits for logits in head_logits if logits is not None]
+    stacked = torch.stack(heads)  # (heads, B, K)
+    if how == "logits":
+        return stacked.mean(dim=0)
+    return stacked.log_softmax(dim=-1).logsumexp(dim=0) - torch.tensor(float(len(heads))).log()
+
+
+class DeiT(nn.Module):
+    """A vision transformer, plain or with the distillation token.
+
+    The sequence is [class, distillation, patches] as in the authors' code; the paper's figure 2 draws the
+    distillation token last, which changes no result, since attention does not see order.
+
+    Args:
+        config: DeiTConfig.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        D, K = config.embed_dim, config.num_classes
+        self.patch_embedding = PatchEmbedding(config.patch_size, config.in_channels, D)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, D))
+        self.position_embedding = nn.Parameter(torch.zeros(1, config.num_tokens, D))
+        drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth).tolist()
+        self.blocks = nn.ModuleList(
+            Block(D, config.num_heads, config.mlp_ratio, config.drop_rate, rate) for rate in drop_path_rates
+        )
+        self.norm = nn.LayerNorm(D, eps=1e-6)
+        self.class_head = nn.Linear(D, K)
+        if config.distilled:
+            self.distillation_token = nn.Parameter(torch.zeros(1, 1, D))  # new: a second learned token
+            self.distillation_head = nn.Linear(D, K)  # new: with a head of its own
+        self.initialise()
+
+    def initialise(self):
+        """Truncated normal of std 0.02 for linear weights, tokens and positions, biases 0 (authors' code)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.class_token, std=0.02)
+        nn.init.trunc_normal_(self.position_embedding, std=0.02)
+        if self.config.distilled:
+            nn.init.trunc_normal_(self.distillation_token, std=0.02)
+
+    def embed(self, images):
+        """The sequence that enters block 1: (B, C, H, W) -> (B, T, D)."""
+        expected = (self.config.in_channels, self.config.image_size, self.config.image_size)
+        if images.dim() != 4 or tuple(images.shape[1:]) != expected:
+            raise DeiTEduError(
+                f"images of shape {tuple(images.shape)} do not fit this model: expected (B, {expected[0]}, {expected[1]}, "
+                f"{expected[2]}); resize them, or resize the model with deit_edu.checkpoints.resize_model"
+            )
+        B = images.shape[0]
+        prefix = [self.class_token.expand(B, -1, -1)]  # (B, 1, D)
+        if self.config.distilled:
+            prefix.append(self.distillation_token.expand(B, -1, -1))  # new: it stands beside the class token
+        tokens = torch.cat([*prefix, self.patch_embedding(images)], dim=1)  # (B, T, D)
+        tokens = tokens + self.position_embedding  # (B, T, D)
+        return F.dropout(tokens, self.config.drop_rate, self.training)
+
+    def forward_features(self, images):
+        """All tokens after the last block and the final norm: (B, C, H, W) -> (B, T, D)."""
+        tokens = self.embed(images)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+    def forward(self, images):
+        """What each head says: (B, C, H, W) -> HeadLogits of (B, K) each; the same in train and eval mode."""
+        tokens = self.forward_features(images)  # (B, T, D)
+        class_logits = self.class_head(tokens[:, 0])  # (B, K)
+        if not self.config.distilled:
+            return HeadLogits(class_logits, None)
+        return HeadLogits(class_logits, self.distillation_head(tokens[:, 1]))  # new: read the second token too
+
+    @torch.no_grad()
+    def attention_maps(self, images):
+        """The attention weights of every layer and head, without dropout: (B, C, H, W) -> (L, B, h, T, T)."""
+        was_training = self.training
+        self.eval()
+        try:
+            tokens, maps = self.embed(images), []
+            for block in self.blocks:
+                tokens, weights = block.forward_with_weights(tokens)
+                maps.append(weights)
+        finally:
+            self.train(was_training)
+        return torch.stack(maps)  # (L, B, h, T, T)
+
+
+MODELS = {  # paper, table 1: d = D/h = 64 throughout
+    "deit_tiny_patch16_224": dict(embed_dim=192, num_heads=3),
+    "deit_small_patch16_224": dict(embed_dim=384, num_heads=6),
+    "deit_base_patch16_224": dict(embed_dim=768, num_heads=12),
+    # Ours, at reading size: small enough to train on a laptop's CPU in minutes.
+    "deit_mini_patch7_28": dict(image_size=28, patch_size=7, in_channels=1, num_classes=10, embed_dim=64, depth=4,
+                                num_heads=4),
+}  # fmt: skip
+
+
+def create_model(name, distilled=False, **overrides):
+    """Build a DeiT by name: DeiT-Ti, S and B of the paper's table 1, or one of reading size.
+
+    Args:
+        name: a key of MODELS. distilled: with the distillation token and its head.
+        overrides: any field of DeiTConfig, for example num_classes=10.
+
+    Raises:
+        DeiTEduError: for a name or an override that does not exist.
+    """
+    if name not in MODELS:
+        raise DeiTEduError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
+    known = {field.name for field in fields(DeiTConfig)}
+    for key in overrides:
+        if key not in known:
+            raise DeiTEduError(f"unknown model setting {key!r}: choose one of {', '.join(sorted(known))}")
+    return DeiT(DeiTConfig(**{**MODELS[name], **overrides, "distilled": distilled}))
