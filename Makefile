@@ -1,0 +1,63 @@
+# Everything a reader or a contributor does. Each target can be repeated, and does only what is missing.
+PYTHON    ?= python3
+VENV      := .venv
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SITE      := _build/html
+CHAPTERS  := $(wildcard book/notebooks/*.ipynb)
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lab clean install pair notebooks constraints
+
+help:
+	@echo "make book   install into $(VENV), train the tiny pair if it is missing, build the book"
+	@echo "make test   install, build the book, run every test"
+	@echo "make lab    install, open the chapters as notebooks in JupyterLab"
+	@echo "make clean  delete the built book and its execution cache; $(VENV), runs and lab stay"
+	@echo
+	@echo "PYTHON=/path/to/python3 make book    with another Python, 3.11 or newer"
+	@echo
+	@echo "For contributors (CONTRIBUTING.md):"
+	@echo "make notebooks    write book/notebooks again after a chapter has changed"
+	@echo "make constraints  write the installed versions to constraints.txt"
+
+# One environment for everything, installed again only when the dependencies have changed.
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is missing or older than 3.11: install Python 3.11 or newer, or name one, as in PYTHON=python3.12 make book" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the library and its tools into $(VENV) ..."
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[book,test]'
+	@touch $@
+
+# The tiny teacher and student, trained once on the packaged data and kept in runs/.
+pair: $(INSTALLED)
+	@echo "The tiny pair: nothing to train yet."
+
+book: $(INSTALLED) pair
+	$(BIN)/jupyter-book build book --all -W --keep-going
+	@echo
+	@echo "The book's first page: file://$(CURDIR)/$(SITE)/index.html"
+
+# Two workers of one thread each are as fast as one worker of two threads, and keep both cores busy.
+test: book
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Copies, so that what a reader types in them is kept and the repository stays clean.
+lab: $(INSTALLED)
+	@mkdir -p lab
+	@for chapter in $(CHAPTERS); do test -e lab/$${chapter##*/} || cp $$chapter lab/; done
+	$(BIN)/jupyter lab lab
+
+notebooks: $(INSTALLED)
+	$(BIN)/python book/_ext/pair_notebooks.py
+
+# What differs from one platform to another is left to pip.
+constraints: $(INSTALLED)
+	{ echo "# The exact versions that were tested (make constraints); pyproject.toml has the ranges."; \
+	  $(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton)'; } > constraints.txt
+
+clean:
+	rm -rf _build
