@@ -1,19 +1,35 @@
-"""Images by name: splits of uint8 tensors in memory, with the numbers that normalise them and a checksum to cite."""
+"""Images by name: splits of uint8 tensors in memory, what normalises them, and a checksum to cite."""
 
+import difflib
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 
 from .errors import DeiTEduError
 
-ASSETS = Path(__file__).parent / "assets" / "fashion_mnist_10k"
+# What load_dataset knows, in one line each.
+DATASETS = {
+    "fashion_mnist_10k": "packaged: 10,000 / 2,000 / 10,000 images of clothes, 28x28 grey, 10 classes",
+    "fashion_clutter": "made from the packaged images: items at half size, anywhere, among clutter, with boxes",
+    "fashion_mnist": "download, 31 MB: 55,000 / 5,000 / 10,000 images, 28x28 grey, 10 classes",
+    "cifar10": "download, 170 MB: 45,000 / 5,000 / 10,000 images, 32x32 colour, 10 classes",
+    "cifar100": "download, 169 MB: 45,000 / 5,000 / 10,000 images, 32x32 colour, 100 classes",
+    "imagenette": "download, 99 MB: 8,524 / 945 / 3,925 photographs, 10 classes of ImageNet",
+    "flowers102": "download, 345 MB: 1,020 / 1,020 / 6,149 photographs, 102 classes (needs scipy)",
+    "folder:PATH": "your own images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg",
+    "imagenet:PATH": "ImageNet: PATH/train/WNID/*.JPEG and PATH/val/WNID/*.JPEG, decoded batch by batch",
+}
 
-FASHION_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+PACKAGED = Path(__file__).parent / "assets" / "fashion_mnist_10k"
+PACKAGED_SIZES = {"train.bin": 10_000, "validation.bin": 2_000, "test.bin": 10_000}
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,10 +38,18 @@ class Split:
 
     images: torch.Tensor  # (n, C, H, W) uint8
     labels: torch.Tensor  # (n,) int64
-    boxes: torch.Tensor | None = None  # (n, 4) int64: top, left, height, width of the item, in pixels (fashion_clutter only)
+    boxes: torch.Tensor | None = None  # (n, 4) int64: top, left, height, width in pixels (fashion_clutter only)
 
     def __len__(self):
         return len(self.labels)
+
+    @property
+    def image_shape(self):
+        return tuple(self.images.shape[1:])  # (C, H, W)
+
+    def batch(self, indices, generator=None):
+        """Images (B, C, H, W) uint8 at indices (B,). Only a `LazySplit` draws crops from the generator."""
+        return self.images[indices]
 
 
 @dataclass(frozen=True)
@@ -40,47 +64,65 @@ class ImageDataset:
     validation: Split
     test: Split
     checksum: str  # sha256 over all images and labels: what a ledger record cites
-    redraw: Callable[[int, int], Split] | None = None  # redraw(seed, epoch): the training split drawn afresh (fashion_clutter)
+    redraw: Callable[[int, int], Split] | None = None  # redraw(seed, epoch): train, afresh (fashion_clutter only)
 
     @property
     def image_shape(self):
-        return tuple(self.train.images.shape[1:])  # (C, H, W)
+        return self.train.image_shape  # (C, H, W)
 
     @property
     def num_classes(self):
         return len(self.classes)
 
 
-def normalise(images, mean, std):
-    """Scale uint8 images to [0, 1], then to mean 0 and standard deviation 1 per channel.
+def load_dataset(name, root=None, image_size=None):
+    """Load a data set by its name: one of `DATASETS`, with your own path after ``folder:`` or ``imagenet:``.
 
-    images: (B, C, H, W) uint8. mean, std: one number per channel. Returns (B, C, H, W) float32.
+    root: folder for downloads; by default the environment variable DEIT_EDU_DATA, or ~/.cache/deit_edu.
+    image_size: side in pixels to bring photographs to (imagenette, flowers102, folder and imagenet only).
+    Returns an ImageDataset. Raises DeiTEduError if the name is unknown, or the data missing or damaged.
     """
-    mean, std = _per_channel(images, mean), _per_channel(images, std)  # (C, 1, 1)
-    return (images.float() / 255 - mean) / std
+    # Imported when needed: torchvision takes a second that the packaged data can save.
+    kind, _, path = name.partition(":")
+    if kind in ("folder", "imagenet") and path:
+        from . import folders
 
+        load = folders.load_folder if kind == "folder" else folders.load_imagenet
+        return load(name, Path(path).expanduser(), image_size)
+    if name not in DATASETS or ":" in name:
+        raise DeiTEduError(unknown_name(name))
+    if name in ("imagenette", "flowers102"):
+        from . import downloads
 
-def denormalise(images, mean, std):
-    """Undo `normalise`, for pictures: (B, C, H, W) float to (B, C, H, W) float in [0, 1]."""
-    mean, std = _per_channel(images, mean), _per_channel(images, std)  # (C, 1, 1)
-    return (images * std + mean).clamp(0, 1)
-
-
-def _per_channel(images, values):
-    return torch.tensor(values, dtype=torch.float32, device=images.device).view(-1, 1, 1)
-
-
-def load_dataset(name, root=None):
-    """Load a data set by name."""
+        return getattr(downloads, name)(data_root(root), image_size)
+    if image_size is not None:
+        raise DeiTEduError(f"{name} has one image size of its own: leave image_size out")
     if name == "fashion_mnist_10k":
         return fashion_mnist_10k()
     if name == "fashion_clutter":
-        return fashion_clutter()
-    raise DeiTEduError(f"unknown data set {name!r}")
+        from . import clutter
+
+        return clutter.fashion_clutter()
+    from . import downloads
+
+    return getattr(downloads, name)(data_root(root))
+
+
+def data_root(root=None):
+    """Folder for downloads: `root`, or the environment variable DEIT_EDU_DATA, or ~/.cache/deit_edu."""
+    return Path(root or os.environ.get("DEIT_EDU_DATA") or "~/.cache/deit_edu").expanduser()
+
+
+def unknown_name(name):
+    """The line for a mistyped name: every known name, the nearest first."""
+    if Path(name).expanduser().is_dir():
+        return f"unknown data set {name!r}, but there is such a folder: say folder:{name}"
+    nearest = difflib.get_close_matches(name, DATASETS, n=len(DATASETS), cutoff=0)
+    return f"unknown data set {name!r}: did you mean {nearest[0]}? Known: {', '.join(nearest)}"
 
 
 def make_dataset(name, classes, train, validation, test, redraw=None):
-    """An ImageDataset with its mean, standard deviation and checksum computed."""
+    """An ImageDataset of three splits in memory, with mean, standard deviation and checksum computed."""
     digest = hashlib.sha256()
     for split in (train, validation, test):
         digest.update(np.ascontiguousarray(split.images))
@@ -89,144 +131,94 @@ def make_dataset(name, classes, train, validation, test, redraw=None):
     return ImageDataset(name, tuple(classes), mean, std, train, validation, test, digest.hexdigest(), redraw)
 
 
+def hold_out(labels, one_in=10):
+    """Choose a validation part: one image in `one_in` of every class, the same on every machine.
+
+    labels: (n,) int64. Returns (kept, held out): two sorted index tensors.
+    """
+    random = np.random.RandomState(0)  # its stream is frozen by NumPy's policy, a Generator's is not
+    held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(np.asarray(labels) == label))
+        held_out[members[: len(members) // one_in]] = True
+    return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
+
+
+# ---- normalisation ----
+
+
 def channel_statistics(images):
     """Mean and standard deviation per channel of (n, C, H, W) uint8 images scaled to [0, 1].
 
-    Counted in integers, so that they are the same to the last bit on every machine.
+    Counted in whole numbers, so that they are the same to the last bit on every machine.
     """
     means, stds = [], []
+    values = np.arange(256)
     for channel in range(images.shape[1]):
         counts = np.zeros(256, np.int64)
-        for chunk in images[:, channel].split(1000):  # a histogram of everything at once would need 8 bytes a pixel
+        for chunk in images[:, channel].split(1000):  # bincount needs 8 bytes a pixel
             counts += np.bincount(chunk.reshape(-1).numpy(), minlength=256)
-        values = np.arange(256)
-        total, sum_, sum_of_squares = (int(counts @ values**power) for power in (0, 1, 2))
-        means.append(sum_ / total / 255)
-        stds.append((total * sum_of_squares - sum_**2) ** 0.5 / total / 255)
+        pixels, total, total_of_squares = (int(counts @ values**power) for power in (0, 1, 2))
+        means.append(total / pixels / 255)
+        stds.append((pixels * total_of_squares - total**2) ** 0.5 / pixels / 255)
     return tuple(means), tuple(stds)
+
+
+def normalise(images, mean, std):
+    """Scale uint8 images to [0, 1], then to mean 0 and standard deviation 1 per channel.
+
+    images: (B, C, H, W) uint8. mean, std: one number per channel. Returns (B, C, H, W) float32.
+    """
+    mean, std = per_channel(mean, images.device), per_channel(std, images.device)  # (C, 1, 1)
+    return (images.float() / 255 - mean) / std
+
+
+def denormalise(images, mean, std):
+    """Undo `normalise`, for pictures: (B, C, H, W) float to (B, C, H, W) float in [0, 1]."""
+    mean, std = per_channel(mean, images.device), per_channel(std, images.device)  # (C, 1, 1)
+    return (images * std + mean).clamp(0, 1)
+
+
+def per_channel(values, device):
+    return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)  # (C, 1, 1)
 
 
 # ---- fashion_mnist_10k: inside the package ----
 
 
 def fashion_mnist_10k():
-    """10,000 training, 2,000 validation and all 10,000 test images of Fashion-MNIST, from the package itself."""
-    splits = (Split(torch.from_numpy(images[:, None]), torch.from_numpy(labels)) for images, labels in packaged_splits())
+    """10,000 training, 2,000 validation and all 10,000 test images of Fashion-MNIST, from the package."""
+    splits = [Split(torch.from_numpy(i[:, None]), torch.from_numpy(labels)) for i, labels in packaged_splits()]
     return make_dataset("fashion_mnist_10k", FASHION_CLASSES, *splits)
 
 
 def packaged_splits():
-    """The three packaged splits as [(images (n, 28, 28) uint8, labels (n,) int64)], after checking their checksums."""
-    sizes = {"train.bin": 10_000, "validation.bin": 2_000, "test.bin": 10_000}
-    sums = {}
-    for line in read_asset("SHA256SUMS").decode().splitlines():
-        digest, file_name = line.split()
-        sums[file_name] = digest
-    splits = []
-    for file_name, n in sizes.items():
-        data = read_asset(file_name)
-        if hashlib.sha256(data).hexdigest() != sums[file_name]:
-            raise DeiTEduError(f"{ASSETS / file_name} is damaged")
-        splits.append(unpack_split(data, n))
-    return splits
+    """Train, validation and test as [(images (n, 28, 28) uint8, labels (n,) int64)], checksums verified."""
+    return [unpack_split(read_packaged(file_name), n) for file_name, n in PACKAGED_SIZES.items()]
 
 
-def read_asset(file_name):
-    return (ASSETS / file_name).read_bytes()
+def read_packaged(file_name):
+    """Bytes of one packaged file. Raises DeiTEduError if SHA256SUMS does not hold its checksum."""
+    path = PACKAGED / file_name
+    try:
+        data = path.read_bytes()
+        sums = (PACKAGED / "SHA256SUMS").read_bytes().splitlines()
+    except OSError as error:
+        raise DeiTEduError(f"{error.filename}: {error.strerror}; {REPAIR}") from None
+    if f"{hashlib.sha256(data).hexdigest()}  {file_name}".encode() not in sums:
+        raise DeiTEduError(f"{path} is damaged: its SHA-256 is not the one in SHA256SUMS; {REPAIR}")
+    return data
+
+
+REPAIR = "reinstall deit-edu, or in a clone run: python data_scripts/make_fashion_mnist_10k.py"
 
 
 def unpack_split(data, n):
-    """Images (n, 28, 28) uint8 and labels (n,) int64 of one packaged file (data_scripts/make_fashion_mnist_10k.py packs them).
+    """Images (n, 28, 28) uint8 and labels (n,) int64 of a file that data_scripts/make_fashion_mnist_10k.py packed.
 
-    The file holds n labels, one bit per pixel that says whether it is non-zero, and the non-zero pixels.
+    It holds n labels, then one bit per pixel that says whether it is non-zero, then the non-zero pixels.
     """
-    data = np.frombuffer(data, np.uint8)
-    labels, bits, values = np.split(data, [n, n + n * 28 * 28 // 8])
+    labels, bits, values = np.split(np.frombuffer(data, np.uint8), [n, n + n * 28 * 28 // 8])
     images = np.zeros((n, 28, 28), np.uint8)
-    images[np.unpackbits(bits).view(bool).reshape(images.shape)] = values
+    images[np.unpackbits(bits).astype(bool).reshape(images.shape)] = values
     return images, labels.astype(np.int64)
-
-
-# ---- fashion_clutter: made from the packaged images ----
-
-CLUTTER_SEED = 0  # of the fixed draws: train, validation and test as load_dataset gives them
-CLUTTER_CROPS = (7, 7, 6, 6, 5, 5)  # side of each crop of another item, pasted in this order under the item
-
-
-def fashion_clutter():
-    """Each item of fashion_mnist_10k at half size, anywhere on a 28x28 canvas, among small crops of other items.
-
-    Where the item is tells nothing about its class, so the translation equivariance built into a convnet is worth a lot, and a
-    transformer must learn it. `redraw(seed, epoch)` gives the training items, in the same order, new places and new clutter.
-    """
-    sources = [ClutterSource(images, labels) for images, labels in packaged_splits()]
-    train, validation, test = (source.draw(CLUTTER_SEED, which, 0) for which, source in enumerate(sources))
-
-    def redraw(seed, epoch):
-        return sources[0].draw(seed, 3, epoch)
-
-    return make_dataset("fashion_clutter", FASHION_CLASSES, train, validation, test, redraw)
-
-
-class ClutterSource:
-    """The half-size items of one split, and where in them a crop shows something."""
-
-    def __init__(self, images, labels):
-        self.labels = torch.from_numpy(labels)
-        self.items = halve(images)  # (n, 14, 14)
-        self.boxes = tight_boxes(self.items)  # (n, 4)
-        self.crops = {size: crop_table(self.items, size) for size in set(CLUTTER_CROPS)}
-
-    def draw(self, seed, which, epoch):
-        """One Split of all items. Only whole numbers are drawn and computed: the same pixels on every machine."""
-        random = np.random.RandomState([seed, which, epoch])  # its stream is frozen by NumPy's policy
-        n = len(self.items)
-        rows = np.arange(n)
-        canvas = np.zeros((n, 28, 28), np.uint8)
-        for size in CLUTTER_CROPS:
-            other = (rows + random.randint(1, n, n, np.int64)) % n  # never the item itself
-            corners, first, count = self.crops[size]
-            crop_top, crop_left = corners[first[other] + random.randint(0, 1 << 30, n, np.int64) % count[other]].T
-            crops = windows(self.items, size)[other, crop_top, crop_left]  # (n, size, size)
-            top, left = random.randint(0, 29 - size, (2, n), np.int64)
-            windows(canvas, size)[rows, top, left] = crops
-        top, left = random.randint(0, 15, (2, n), np.int64)
-        under = windows(canvas, 14)[rows, top, left]  # (n, 14, 14)
-        windows(canvas, 14)[rows, top, left] = np.where(self.items > 0, self.items, under)
-        boxes = self.boxes + np.stack([top, left, 0 * top, 0 * left], axis=1)
-        return Split(torch.from_numpy(canvas[:, None]), self.labels, torch.from_numpy(boxes))
-
-
-def halve(images):
-    """Half the size, each pixel the rounded mean of four: (n, 28, 28) to (n, 14, 14) uint8."""
-    quads = images.reshape(-1, 14, 2, 14, 2).astype(np.uint16)
-    return ((quads.sum(axis=(2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
-
-
-def tight_boxes(items):
-    """Smallest box that holds an item's non-zero pixels: (n, 4) int64 of top, left, height, width."""
-    box = []
-    for axis in (2, 1):  # rows that show something, then columns
-        shown = (items > 0).any(axis=axis)  # (n, 14)
-        first = shown.argmax(axis=1)
-        last = 13 - shown[:, ::-1].argmax(axis=1)
-        box.append((first, last - first + 1))
-    (top, height), (left, width) = box
-    return np.stack([top, left, height, width], axis=1)
-
-
-def crop_table(items, size):
-    """Crops worth pasting: those with at least half as many non-zero pixels as the fullest crop of the same item.
-
-    Returns (corners, first, count): the (top, left) corners of item i's crops are corners[first[i] : first[i] + count[i]].
-    """
-    shown = windows(items > 0, size).sum(axis=(3, 4), dtype=np.int64)  # (n, 15 - size, 15 - size)
-    good = 2 * shown >= shown.max(axis=(1, 2), keepdims=True)
-    corners = np.argwhere(good)[:, 1:]
-    count = good.sum(axis=(1, 2))
-    return corners, np.cumsum(count) - count, count
-
-
-def windows(images, size):
-    """View of every square window: (n, H, W) to (n, H - size + 1, W - size + 1, size, size), writable without a copy."""
-    return sliding_window_view(images, (size, size), axis=(1, 2), writeable=images.flags.writeable)

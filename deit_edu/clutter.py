@@ -1,0 +1,97 @@
+"""fashion_clutter: items anywhere among crops of other items, made from the packaged images at load time."""
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+
+from .data import FASHION_CLASSES, Split, make_dataset, packaged_splits
+
+CANVAS, ITEM = 28, 14  # sides in pixels
+CLUTTER_CROPS = (7, 7, 6, 6, 5, 5)  # side of each crop of another item, in the order of pasting
+FIXED_DRAW, REDRAW = 0, 1  # keep the fixed splits and the draws of training apart, whatever the seed
+
+
+def fashion_clutter():
+    """Each item of fashion_mnist_10k at half size, anywhere on a 28x28 canvas, among crops of other items.
+
+    Where the item is tells nothing about its class, so the translation equivariance built into a convnet is
+    worth a lot, and a transformer must learn it. `redraw(seed, epoch)` gives the training items, in the same
+    order, new places and new clutter. Boxes are the items' own, without the clutter.
+    """
+    sources = [ClutterSource(images, labels) for images, labels in packaged_splits()]
+    splits = [source.draw(FIXED_DRAW, index) for index, source in enumerate(sources)]
+
+    def redraw(seed, epoch):
+        return sources[0].draw(REDRAW, seed, epoch)
+
+    return make_dataset("fashion_clutter", FASHION_CLASSES, *splits, redraw)
+
+
+class ClutterSource:
+    """The items of one split at half size, and where in each a crop shows something."""
+
+    def __init__(self, images, labels):
+        self.labels = torch.from_numpy(labels)  # (n,)
+        self.items = halve(images)  # (n, 14, 14)
+        self.boxes = tight_boxes(self.items)  # (n, 4)
+        self.crops = {size: crop_corners(self.items, size) for size in set(CLUTTER_CROPS)}
+
+    def draw(self, *seed):
+        """A Split of all n items, in whole numbers only, so that every machine makes the same pixels."""
+        random = np.random.RandomState(seed)  # its stream is frozen by NumPy's policy, a Generator's is not
+        n = len(self.items)
+        each = np.arange(n)
+        canvas = np.zeros((n, CANVAS, CANVAS), np.uint8)
+
+        for size in CLUTTER_CROPS:
+            other = (each + random.randint(1, n, n, np.int64)) % n  # of the same split, never itself
+            corners, first, count = self.crops[size]
+            top, left = corners[first[other] + random.randint(0, 2**30, n, np.int64) % count[other]].T
+            crops = windows(self.items, size)[other, top, left]  # (n, size, size)
+            top, left = random.randint(0, CANVAS - size + 1, (2, n), np.int64)
+            windows(canvas, size)[each, top, left] = crops
+
+        top, left = random.randint(0, CANVAS - ITEM + 1, (2, n), np.int64)
+        under = windows(canvas, ITEM)[each, top, left]  # (n, 14, 14) clutter, seen where the item is empty
+        windows(canvas, ITEM)[each, top, left] = np.where(self.items > 0, self.items, under)
+
+        boxes = self.boxes + np.stack([top, left, 0 * top, 0 * left], axis=1)  # (n, 4)
+        return Split(torch.from_numpy(canvas[:, None]), self.labels, torch.from_numpy(boxes))
+
+
+def windows(images, size):
+    """Every square window, as a view to read or write: (n, H, W) to (n, H - size + 1, W - size + 1, size, size)."""
+    return sliding_window_view(images, (size, size), axis=(1, 2), writeable=True)
+
+
+def halve(images):
+    """Half the size, each pixel the rounded mean of four: (n, 28, 28) to (n, 14, 14) uint8."""
+    wide = images.astype(np.uint16)  # four pixels together pass 255
+    four = wide[:, ::2, ::2] + wide[:, ::2, 1::2] + wide[:, 1::2, ::2] + wide[:, 1::2, 1::2]
+    return ((four + 2) // 4).astype(np.uint8)
+
+
+def tight_boxes(items):
+    """Smallest box around the non-zero pixels: (n, H, W) to (n, 4) int64, top, left, height, width."""
+    (top, height), (left, width) = (first_and_length((items > 0).any(axis=axis)) for axis in (2, 1))
+    return np.stack([top, left, height, width], axis=1)
+
+
+def first_and_length(shown):
+    """Where the True stretch of each row begins and how long it is: (n, side) bool to two (n,) int64."""
+    first = shown.argmax(axis=1)
+    return first, shown.shape[1] - shown[:, ::-1].argmax(axis=1) - first
+
+
+def crop_corners(items, size):
+    """Crops worth pasting: with at least half as many non-zero pixels as the fullest crop of the same item.
+
+    Returns (corners, first, count): corners[first[i] : first[i] + count[i]] are the (top, left) of item i's crops.
+    """
+    places = items.shape[1] - size + 1
+    shown = (items > 0).astype(np.int64)  # becomes the number of non-zero pixels in each crop
+    shown = sum(shown[:, i : i + places] for i in range(size))
+    shown = sum(shown[:, :, i : i + places] for i in range(size))  # (n, places, places)
+    good = 2 * shown >= shown.max(axis=(1, 2), keepdims=True)
+    count = good.sum(axis=(1, 2))
+    return np.argwhere(good)[:, 1:], np.cumsum(count) - count, count
