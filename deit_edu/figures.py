@@ -1,0 +1,83 @@
+"""Pictures that every reader can use: one style, one meaning per colour, and words for whoever does not see them."""
+
+import base64
+import html
+import io
+
+import matplotlib
+import matplotlib.pyplot as plt
+
+from deit_edu.errors import DeiTEduError
+
+# One meaning per colour through the whole book. Told apart with any kind of colour vision, and on white.
+COLOURS = {
+    "class": "#0072B2",  # the class token, its head, its attention
+    "distillation": "#D55E00",  # the distillation token, its head, its attention
+    "fused": "#882255",  # both heads together
+    "plain": "#8C8C8C",  # a student trained without a teacher
+    "teacher": "#117733",
+    "truth": "#111111",  # the true label
+}
+ATTENTION_MAP = "viridis"  # for weights and attention: dark is 0, light is much
+DIFFERENCE_MAP = "PuOr"  # for signed numbers: centre it on 0
+
+WIDTH = 7.0  # inches: the width of the book's text
+PIXELS_PER_INCH = 96  # on the page; the picture itself has twice as many, for sharp screens
+
+STYLE = {
+    "figure.figsize": (WIDTH, 3.2),
+    "figure.facecolor": "white",  # a card of its own, the same in the light and in the dark theme
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": matplotlib.cycler(color=list(COLOURS.values())),
+    "image.cmap": ATTENTION_MAP,
+    "image.interpolation": "nearest",  # a pixel is a square
+    "lines.linewidth": 2,
+}
+
+
+def use_style():
+    """Draw matplotlib's figures in the book's style from here on; a chapter calls it in its first cell."""
+    matplotlib.rcParams.update(STYLE)
+
+
+class Picture:
+    """A drawn figure with its alt text, as Jupyter and the book show it."""
+
+    def __init__(self, png, width, alt):
+        self.png, self.width, self.alt = png, width, alt
+
+    def _repr_html_(self):
+        data = base64.b64encode(self.png).decode()
+        return (
+            '<figure class="deit-figure" style="margin: 0">'
+            f'<img class="dark-light" src="data:image/png;base64,{data}" width="{self.width}" '
+            f'style="max-width: 100%; height: auto; border-radius: 6px" alt="{html.escape(self.alt)}"></figure>'
+        )
+
+    def __repr__(self):
+        return f"Figure: {self.alt}"
+
+
+def show(figure, alt):
+    """Show a matplotlib figure with alt text: the last expression of a cell, or an argument of `display`.
+
+    Args:
+        figure: the figure; it is closed, so that Jupyter does not show it a second time.
+        alt: what a reader who cannot see the figure needs to know: what is drawn and what follows from it.
+            Put computed numbers into it with an f-string, and it stays true.
+
+    Raises:
+        DeiTEduError: when alt is shorter than a sentence.
+    """
+    alt = " ".join(alt.split())
+    if len(alt) < 30:
+        raise DeiTEduError(f"alt text {alt!r} says too little: describe what is drawn and what follows from it, in a sentence")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=2 * PIXELS_PER_INCH, metadata={"Software": None})
+    plt.close(figure)
+    return Picture(buffer.getvalue(), round(figure.get_figwidth() * PIXELS_PER_INCH), alt)
