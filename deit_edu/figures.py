@@ -76,7 +76,7 @@ def show(figure, alt):
     """
     alt = " ".join(alt.split())
     if len(alt) < 30:
-        raise DeiTEduError(f"alt text {alt!r} says too little: describe what is drawn and what follows from it, in a sentence")
+        raise DeiTEduError(f"alt text {alt!r} says too little: describe what is drawn and what follows from it")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=2 * PIXELS_PER_INCH, metadata={"Software": None})
     plt.close(figure)

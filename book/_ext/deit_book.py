@@ -1,2 +1,134 @@
+"""What this book adds to jupyter-book.
+
+* The execution cache is keyed on everything a chapter reads, so that an edit of the library never shows old output.
+* Every chapter says how long it ran, and offers itself as a notebook.
+* No page asks another host for anything: MathJax is copied out of a Python package.
+* After the build each page is read once more: a figure without alt text or a request to another host fails the build.
+"""
+
+import hashlib
+import html
+import json
+import os
+import shutil
+import sys
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+from docutils import nodes
+from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.errors import ExtensionError
+
+from deit_edu.source import repository_url
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+NOTEBOOKS = HERE.parent / "notebooks"
+
+
+def digest_of(paths, root=ROOT):
+    """One hash over the names and bytes of all files under paths, and over the Python that runs them."""
+    seen = hashlib.sha256(f"{sys.version} {repository_url()}".encode())
+    for path in sorted(file for name in paths for file in (root / name, *(root / name).rglob("*"))):
+        if path.is_file() and "__pycache__" not in path.parts:
+            seen.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size} ".encode() + path.read_bytes())
+    return seen.hexdigest()[:16]
+
+
+def configure(app, config):
+    # jupyter-cache looks at a notebook's own cells alone: give each state of what the cells use a cache of its own.
+    caches = Path(app.outdir).parent / ".execution_cache"
+    current = caches / digest_of(config.deit_book_reads)
+    for old in caches.glob("*"):
+        if old != current:
+            shutil.rmtree(old)
+    config.nb_execution_cache_path = str(current)
+    config.nb_ipywidgets_js = {}  # the default is RequireJS and a widget manager from a CDN
+    config.html_static_path.append(str(HERE / "assets"))
+    config.mathjax_path = "mathjax/tex-svg.js"
+
+
+def run_seconds(app, docname):
+    """How long the cells of a page ran (kept through cache hits), or None for a page without cells."""
+    execution = NbMetadataCollector.get_doc_data(app.env)[docname].get("exec_data")
+    return execution["runtime"] if execution else None
+
+
+def add_chapter_line(app, doctree):
+    """Under the title: how long the chapter runs, and where to get it as a notebook."""
+    docname = app.env.docname
+    seconds = run_seconds(app, docname)
+    if seconds is None:
+        return
+    notebook = f"notebooks/{docname}.ipynb"
+    colab = repository_url().replace("https://github.com/", "https://colab.research.google.com/github/")
+    line = (
+        f"Runs in {max(1, round(seconds))} s on {os.cpu_count()} CPU cores, measured when this page was built"
+        f'<br><a href="{notebook}" download>Download the notebook</a> · '
+        f'<a href="{html.escape(colab)}/blob/main/book/{notebook}">Open in Colab</a>'
+    )
+    title = next(doctree.findall(nodes.title))
+    paragraph = nodes.raw("", f'<p class="chapter-line">{line}</p>', format="html")
+    title.parent.insert(title.parent.index(title) + 1, paragraph)
+
+
+class PageCheck(HTMLParser):
+    """Collects what is wrong with one built page."""
+
+    def __init__(self):
+        super().__init__()
+        self.wrong = []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        source = attributes.get("src") or ""
+        if tag == "img":
+            alt = (attributes.get("alt") or "").strip()
+            if not alt or alt == source:  # Sphinx writes the file's name where there is no alt text
+                self.wrong.append(f"an image has no alt text, show it with deit_edu.figures.show: {source[:60]}")
+        if tag == "link" and attributes.get("rel") in ("stylesheet", "preload", "icon", "modulepreload"):
+            source = attributes.get("href") or ""
+        loads = tag in ("img", "link", "script", "iframe", "source", "video", "audio")
+        if loads and source.startswith(("http:", "https:", "//")):
+            self.wrong.append(f"<{tag}> asks another host: {source[:100]}")
+        if tag == "script" and attributes.get("type") == "application/vnd.jupyter.widget-view+json":
+            self.wrong.append("a widget needs a kernel and would be invisible here")
+
+
+def check_page(text):
+    """Return what is wrong with a built page, a line each."""
+    check = PageCheck()
+    check.feed(text)
+    return check.wrong
+
+
+def finish(app, exception):
+    if exception or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    (out / "_static" / "mathjax").mkdir(parents=True, exist_ok=True)
+    shutil.copy(str(files("mathjax") / "static/mathjax/es5/tex-svg.js"), out / "_static" / "mathjax")
+    chapters = {name: run_seconds(app, name) for name in app.env.found_docs if run_seconds(app, name) is not None}
+    (out.parent / "run_times.json").write_text(json.dumps(dict(sorted(chapters.items())), indent=1))
+    shutil.rmtree(out / "notebooks", ignore_errors=True)
+    (out / "notebooks").mkdir()
+    wrong = []
+    for name in chapters:
+        try:
+            shutil.copy(NOTEBOOKS / f"{name}.ipynb", out / "notebooks")
+        except FileNotFoundError:
+            wrong.append(f"{name}: there is no book/notebooks/{name}.ipynb: run `make notebooks`")
+    for name in sorted(app.env.found_docs):
+        wrong += [f"{name}: {line}" for line in check_page((out / f"{name}.html").read_text("utf8"))]
+    if wrong:
+        raise ExtensionError("the built pages have faults:\n" + "\n".join(wrong))
+
+
 def setup(app):
+    app.add_config_value("deit_book_reads", [], "env")
+    app.add_css_file("deit_book.css")
+    app.connect("config-inited", configure)
+    app.connect("doctree-read", add_chapter_line)
+    app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
