@@ -1,58 +1,66 @@
 """Rebuild the packaged data set fashion_mnist_10k, byte for byte, from the official Fashion-MNIST files.
 
-10,000 training images (1,000 of each class), 2,000 validation images (200 of each class) and the full official test set.
-A training image that also appears in the test set, or earlier in the training set, is never chosen.
+It holds 10,000 training images (1,000 of each class), 2,000 validation images (200 of each class) and the whole
+official test set. A training image that is also in the test set, or earlier in the training set, is never chosen.
 
-A split is one file: n labels (one byte each), then one bit per pixel that says whether it is non-zero, then the non-zero
-pixels (one byte each). Half of all pixels are zero, so this is 40 % smaller than plain bytes, and unlike gzip or xz it comes
-out the same with every version of every library.
+A split is one file: n labels, one byte each; then one bit per pixel that says whether it is non-zero; then the
+non-zero pixels, one byte each. Half of all pixels are zero, so this takes 60 % of the plain bytes. Files of gzip
+or xz would be a little smaller, but not the same with every version of their libraries.
 """
 
 import argparse
 import gzip
 import hashlib
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
-FILES = {
-    "train_images": "train-images-idx3-ubyte.gz",
-    "train_labels": "train-labels-idx1-ubyte.gz",
-    "test_images": "t10k-images-idx3-ubyte.gz",
-    "test_labels": "t10k-labels-idx1-ubyte.gz",
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))  # this clone's deit_edu, installed or not
+
+from deit_edu.data import PACKAGED, PACKAGED_SIZES, data_root  # noqa: E402
+from deit_edu.errors import DeiTEduError  # noqa: E402
+
+# The SHA-256 of each official file after gunzip (gzip files of the same bytes differ).
+OFFICIAL = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-ASSETS = Path(__file__).resolve().parents[1] / "deit_edu" / "assets" / "fashion_mnist_10k"
 SEED = 0
-TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 1000, 200
 
 
-def read_idx(path):
-    """Array of an idx file (big-endian header: two zero bytes, type 8 for uint8, number of axes, then each axis' length)."""
+def read_idx(source, name):
+    """Array of one official file. Header: two zero bytes, the type, the number of axes, each axis as big-endian."""
+    path = source / f"{name}.gz"
     data = gzip.decompress(path.read_bytes())
-    axes = data[3]
-    shape = np.frombuffer(data, ">u4", count=axes, offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    if hashlib.sha256(data).hexdigest() != OFFICIAL[name]:
+        raise DeiTEduError(f"{path} is not the official file of Fashion-MNIST (or damaged): fetch it again")
+    shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
 
-def choose(train_images, train_labels, test_images):
-    """Indices of the chosen training and validation images, each in the official order."""
+def choose(images, labels, test_images, sizes):
+    """Indices of the training images for each split of `sizes`: class-balanced, no image twice, in official order."""
     seen = {image.tobytes() for image in test_images}
     candidates = []
-    for index, image in enumerate(train_images):
-        key = image.tobytes()
-        if key not in seen:
+    for index, image in enumerate(images):
+        if image.tobytes() not in seen:
             candidates.append(index)
-            seen.add(key)
+            seen.add(image.tobytes())
     candidates = np.array(candidates)
 
     random = np.random.RandomState(SEED)  # its stream is frozen by NumPy's policy, a Generator's is not
-    train, validation = [], []
+    parts = [[] for _ in sizes]
     for label in range(10):
-        shuffled = random.permutation(candidates[train_labels[candidates] == label])
-        train.append(shuffled[:TRAIN_PER_CLASS])
-        validation.append(shuffled[TRAIN_PER_CLASS:TRAIN_PER_CLASS + VALIDATION_PER_CLASS])
-    return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
+        rest = random.permutation(candidates[labels[candidates] == label])
+        for part, size in zip(parts, sizes, strict=True):
+            part.append(rest[: size // 10])
+            rest = rest[size // 10 :]
+    return [np.sort(np.concatenate(part)) for part in parts]
 
 
 def pack(images, labels):
@@ -62,28 +70,53 @@ def pack(images, labels):
 
 
 def build(source):
-    """File name -> bytes, for every file of the data set."""
-    raw = {key: read_idx(source / name) for key, name in FILES.items()}
-    train, validation = choose(raw["train_images"], raw["train_labels"], raw["test_images"])
+    """Every file of the data set as {name: bytes}, from the folder of the official files."""
+    images, labels, test_images, test_labels = (read_idx(source, name) for name in OFFICIAL)
+    sizes = [PACKAGED_SIZES["train.bin"], PACKAGED_SIZES["validation.bin"]]
+    train, validation = choose(images, labels, test_images, sizes)
     files = {
-        "train.bin": pack(raw["train_images"][train], raw["train_labels"][train]),
-        "validation.bin": pack(raw["train_images"][validation], raw["train_labels"][validation]),
-        "test.bin": pack(raw["test_images"], raw["test_labels"]),
+        "train.bin": pack(images[train], labels[train]),
+        "validation.bin": pack(images[validation], labels[validation]),
+        "test.bin": pack(test_images, test_labels),
     }
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     return files | {"SHA256SUMS": sums.encode()}
 
 
+def download():
+    """Folder of the official files, fetched by torchvision if they are not there yet."""
+    from deit_edu.downloads import fashion_mnist
+
+    fashion_mnist(data_root())
+    return data_root() / "FashionMNIST" / "raw"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, help="folder with the four official idx .gz files")
-    parser.add_argument("--output", type=Path, default=ASSETS)
+    parser.add_argument("--source", type=Path, metavar="FOLDER", help="of the official .gz files (default: download)")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", default=PACKAGED, help="default: %(default)s")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
     args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    for name, data in build(args.source).items():
-        (args.output / name).write_bytes(data)
-        print(f"{len(data):>9,} bytes  {args.output / name}")
+    print(f"Writes about 11 MB to {args.output}" + ("" if args.source else f"; downloads 31 MB to {data_root()}"))
+    if args.dry_run and args.source is None:
+        return
+    for name, data in build(args.source or download()).items():
+        path = args.output / name
+        same = path.exists() and path.read_bytes() == data
+        action = "unchanged" if same else "would be written" if args.dry_run else "written"
+        print(f"{name}: {len(data):,} bytes, {action}")
+        if action == "written":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(data)
+            os.replace(partial, path)  # a full disk or a Ctrl-C leaves no half-written file under the final name
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except (DeiTEduError, OSError, EOFError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

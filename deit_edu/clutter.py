@@ -60,7 +60,7 @@ class ClutterSource:
 
 
 def windows(images, size):
-    """Every square window, as a view to read or write: (n, H, W) to (n, H - size + 1, W - size + 1, size, size)."""
+    """Every square window, as a view to read or write: (n, H, W) to (n, places, places, size, size)."""
     return sliding_window_view(images, (size, size), axis=(1, 2), writeable=True)
 
 
@@ -86,7 +86,7 @@ def first_and_length(shown):
 def crop_corners(items, size):
     """Crops worth pasting: with at least half as many non-zero pixels as the fullest crop of the same item.
 
-    Returns (corners, first, count): corners[first[i] : first[i] + count[i]] are the (top, left) of item i's crops.
+    Returns (corners, first, count): corners[first[i] : first[i] + count[i]] is (top, left) of item i's crops.
     """
     places = items.shape[1] - size + 1
     shown = (items > 0).astype(np.int64)  # becomes the number of non-zero pixels in each crop

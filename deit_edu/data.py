@@ -15,11 +15,11 @@ from .errors import DeiTEduError
 # What load_dataset knows, in one line each.
 DATASETS = {
     "fashion_mnist_10k": "packaged: 10,000 / 2,000 / 10,000 images of clothes, 28x28 grey, 10 classes",
-    "fashion_clutter": "made from the packaged images: items at half size, anywhere, among clutter, with boxes",
-    "fashion_mnist": "download, 31 MB: 55,000 / 5,000 / 10,000 images, 28x28 grey, 10 classes",
+    "fashion_clutter": "made from the packaged images: items at half size, anywhere, among clutter; boxes",
+    "fashion_mnist": "download, 31 MB: 54,000 / 6,000 / 10,000 images, 28x28 grey, 10 classes",
     "cifar10": "download, 170 MB: 45,000 / 5,000 / 10,000 images, 32x32 colour, 10 classes",
     "cifar100": "download, 169 MB: 45,000 / 5,000 / 10,000 images, 32x32 colour, 100 classes",
-    "imagenette": "download, 99 MB: 8,524 / 945 / 3,925 photographs, 10 classes of ImageNet",
+    "imagenette": "download, 99 MB: 9,469 training and validation, 3,925 test photographs, 10 classes",
     "flowers102": "download, 345 MB: 1,020 / 1,020 / 6,149 photographs, 102 classes (needs scipy)",
     "folder:PATH": "your own images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg",
     "imagenet:PATH": "ImageNet: PATH/train/WNID/*.JPEG and PATH/val/WNID/*.JPEG, decoded batch by batch",
@@ -38,7 +38,7 @@ class Split:
 
     images: torch.Tensor  # (n, C, H, W) uint8
     labels: torch.Tensor  # (n,) int64
-    boxes: torch.Tensor | None = None  # (n, 4) int64: top, left, height, width in pixels (fashion_clutter only)
+    boxes: torch.Tensor | None = None  # (n, 4) int64: top, left, height, width (fashion_clutter only)
 
     def __len__(self):
         return len(self.labels)
@@ -64,7 +64,7 @@ class ImageDataset:
     validation: Split
     test: Split
     checksum: str  # sha256 over all images and labels: what a ledger record cites
-    redraw: Callable[[int, int], Split] | None = None  # redraw(seed, epoch): train, afresh (fashion_clutter only)
+    redraw: Callable[[int, int], Split] | None = None  # redraw(seed, epoch): train, afresh (fashion_clutter)
 
     @property
     def image_shape(self):
@@ -82,30 +82,28 @@ def load_dataset(name, root=None, image_size=None):
     image_size: side in pixels to bring photographs to (imagenette, flowers102, folder and imagenet only).
     Returns an ImageDataset. Raises DeiTEduError if the name is unknown, or the data missing or damaged.
     """
-    # Imported when needed: torchvision takes a second that the packaged data can save.
     kind, _, path = name.partition(":")
-    if kind in ("folder", "imagenet") and path:
-        from . import folders
-
-        load = folders.load_folder if kind == "folder" else folders.load_imagenet
-        return load(name, Path(path).expanduser(), image_size)
-    if name not in DATASETS or ":" in name:
+    if (f"{kind}:PATH" if path else name) not in DATASETS:
         raise DeiTEduError(unknown_name(name))
-    if name in ("imagenette", "flowers102"):
-        from . import downloads
-
-        return getattr(downloads, name)(data_root(root), image_size)
-    if image_size is not None:
-        raise DeiTEduError(f"{name} has one image size of its own: leave image_size out")
-    if name == "fashion_mnist_10k":
+    if image_size is not None and kind not in ("folder", "imagenet", "imagenette", "flowers102"):
+        raise DeiTEduError(f"{name} comes in one image size: leave image_size out")
+    if image_size is not None and image_size < 1:
+        raise DeiTEduError(f"image_size is a side in pixels, got {image_size}")
+    # The other rooms are written in terms of this one, and torchvision alone takes a second: import what is asked for.
+    if kind == "fashion_mnist_10k":
         return fashion_mnist_10k()
-    if name == "fashion_clutter":
-        from . import clutter
+    if kind == "fashion_clutter":
+        from .clutter import fashion_clutter
 
-        return clutter.fashion_clutter()
-    from . import downloads
+        return fashion_clutter()
+    if kind in ("folder", "imagenet"):
+        from .folders import load_folder, load_imagenet
 
-    return getattr(downloads, name)(data_root(root))
+        load = load_folder if kind == "folder" else load_imagenet
+        return load(name, Path(path).expanduser(), image_size)
+    from .downloads import load_download
+
+    return load_download(name, data_root(root), image_size)
 
 
 def data_root(root=None):
@@ -188,7 +186,9 @@ def per_channel(values, device):
 
 def fashion_mnist_10k():
     """10,000 training, 2,000 validation and all 10,000 test images of Fashion-MNIST, from the package."""
-    splits = [Split(torch.from_numpy(i[:, None]), torch.from_numpy(labels)) for i, labels in packaged_splits()]
+    splits = []
+    for images, labels in packaged_splits():
+        splits.append(Split(torch.from_numpy(images[:, None]), torch.from_numpy(labels)))
     return make_dataset("fashion_mnist_10k", FASHION_CLASSES, *splits)
 
 
@@ -214,9 +214,10 @@ REPAIR = "reinstall deit-edu, or in a clone run: python data_scripts/make_fashio
 
 
 def unpack_split(data, n):
-    """Images (n, 28, 28) uint8 and labels (n,) int64 of a file that data_scripts/make_fashion_mnist_10k.py packed.
+    """Images (n, 28, 28) uint8 and labels (n,) int64 of one packaged file.
 
-    It holds n labels, then one bit per pixel that says whether it is non-zero, then the non-zero pixels.
+    It is made by data_scripts/make_fashion_mnist_10k.py: n labels, then one bit per pixel that says
+    whether it is non-zero, then the non-zero pixels.
     """
     labels, bits, values = np.split(np.frombuffer(data, np.uint8), [n, n + n * 28 * 28 // 8])
     images = np.zeros((n, 28, 28), np.uint8)
