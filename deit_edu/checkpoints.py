@@ -91,20 +91,20 @@ def write_atomically(path, data):
     temporary = path.with_name(f".{path.name}.tmp")  # the same folder: os.replace does not cross file systems
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # on the disk before it takes the name
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # on the disk before it takes the name
+            os.replace(temporary, path)
+        except BaseException:  # a full disk, Ctrl-C
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DeiTEduError(
             f"could not write {path} ({len(data) / 2**20:.1f} MB): {error.strerror}; "
             f"free some space or choose another folder"
         ) from None
-    except BaseException:  # Ctrl-C while writing
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 # ---- a whole model in one file ----

@@ -99,7 +99,8 @@ def test_resizing_to_the_same_grid_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    "mode, antialias, ratio", [("bilinear", False, 0.685), ("bicubic", False, 0.865), ("bicubic", True, 0.825)]
+    "mode, antialias, ratio",
+    [("bilinear", False, 0.685), ("bicubic", False, 0.865), ("bicubic", True, 0.825)],
 )
 def test_bicubic_keeps_more_of_the_norm_than_bilinear(mode, antialias, ratio):
     noise = random_position_embedding(1, (14, 14), width=384)
