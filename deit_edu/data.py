@@ -138,7 +138,8 @@ def hold_out(labels, one_in=10):
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(np.asarray(labels) == label))
-        held_out[members[: len(members) // one_in]] = True
+        count = max(len(members) // one_in, min(1, len(members) - 1))  # a small class gives one, its only image never
+        held_out[members[:count]] = True
     return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
 
 

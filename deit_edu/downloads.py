@@ -106,4 +106,5 @@ def flowers102(root, image_size):
     with fetching("flowers102", folder, source._download_url_prefix, files):
         parts = [source(root, part, download=True) for part in ("train", "val", "test")]
     listings = [Listing([str(f) for f in part._image_files], torch.tensor(part._labels)) for part in parts]
-    return make_dataset("flowers102", source.classes, *decode_listings(listings, image_size))
+    classes = getattr(source, "classes", [f"flower {number}" for number in range(1, 103)])  # torchvision 0.19 has none
+    return make_dataset("flowers102", classes, *decode_listings(listings, image_size))

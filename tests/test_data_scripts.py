@@ -1,0 +1,218 @@
+"""The scripts that prepare data: what they write, that it repeats, and that nothing half-written is left behind."""
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import os
+import resource
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deit_edu.data import PACKAGED, PACKAGED_SIZES, load_dataset, unpack_split
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "data_scripts"
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+needs_official_files = pytest.mark.skipif(
+    not DEBIAN.is_dir(),
+    reason="official Fashion-MNIST files not found: apt install dataset-fashion-mnist (Debian, Ubuntu)",
+)
+
+
+def run(script, *arguments, **options):
+    command = [sys.executable, SCRIPTS / script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def files_below(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def maker():
+    spec = importlib.util.spec_from_file_location("make_fashion_mnist_10k", SCRIPTS / "make_fashion_mnist_10k.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
+def test_every_script_explains_itself_and_offers_a_dry_run(script):
+    help_text = run(script, "--help")
+    assert help_text.returncode == 0
+    assert "--dry-run" in help_text.stdout and len(help_text.stdout.splitlines()) > 8
+
+
+# ---- make_fashion_mnist_10k ----
+
+
+@needs_official_files
+def test_packaged_data_is_rebuilt_byte_for_byte(tmp_path):
+    done = run("make_fashion_mnist_10k.py", "--source", DEBIAN, "--output", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert files_below(tmp_path / "new") == sorted([*PACKAGED_SIZES, "SHA256SUMS"])
+    for path in (tmp_path / "new").iterdir():
+        assert path.read_bytes() == (PACKAGED / path.name).read_bytes(), path.name
+
+
+@needs_official_files
+def test_dry_run_of_the_packaged_data_says_the_size_and_writes_nothing(tmp_path):
+    done = run("make_fashion_mnist_10k.py", "--source", DEBIAN, "--output", tmp_path / "new", "--dry-run")
+    assert done.returncode == 0 and "about 11 MB" in done.stdout and "would be written" in done.stdout
+    assert not (tmp_path / "new").exists()
+
+
+def test_dry_run_without_a_source_downloads_nothing(tmp_path):
+    done = run("make_fashion_mnist_10k.py", "--dry-run", env=os.environ | {"DEIT_EDU_DATA": str(tmp_path / "root")})
+    assert done.returncode == 0 and "downloads 31 MB" in done.stdout
+    assert not (tmp_path / "root").exists()
+
+
+@needs_official_files
+def test_full_disk_leaves_no_half_written_file_under_the_final_name(tmp_path):
+    done = run(
+        "make_fashion_mnist_10k.py", "--source", DEBIAN, "--output", tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "train.bin").exists()
+
+
+def test_files_that_are_not_the_official_ones_are_refused(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x01\0"))
+    done = run("make_fashion_mnist_10k.py", "--source", tmp_path, "--output", tmp_path / "new")
+    assert done.returncode == 2 and "not the official file" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_packing_a_split_and_unpacking_it_is_the_identity(maker):
+    random = np.random.RandomState(0)
+    images = random.randint(0, 256, (30, 28, 28)).astype(np.uint8) * random.randint(0, 2, (30, 28, 28)).astype(np.uint8)
+    labels = random.randint(0, 10, 30).astype(np.uint8)
+    unpacked_images, unpacked_labels = unpack_split(maker.pack(images, labels), 30)
+    assert (unpacked_images == images).all() and (unpacked_labels == labels).all()
+
+
+def test_duplicates_and_test_images_are_never_chosen(maker):
+    random = np.random.RandomState(0)
+    distinct = random.randint(0, 256, (300, 28, 28)).astype(np.uint8)
+    test_images, images = distinct[:50], np.concatenate([distinct, distinct[100:200]])
+    labels = np.arange(400) % 10
+    train, validation = maker.choose(images, labels, test_images, [100, 50])
+    chosen = np.concatenate([train, validation])
+    assert len(set(chosen)) == 150 and chosen.min() >= 50 and chosen.max() < 300
+    assert np.bincount(labels[train]).tolist() == [10] * 10 and np.bincount(labels[validation]).tolist() == [5] * 10
+
+
+def test_checksum_file_is_what_sha256sum_writes():
+    expected = [f"{hashlib.sha256((PACKAGED / name).read_bytes()).hexdigest()}  {name}" for name in PACKAGED_SIZES]
+    assert (PACKAGED / "SHA256SUMS").read_text().splitlines() == expected
+
+
+def test_licence_of_the_images_is_beside_them():
+    text = (PACKAGED / "LICENSE").read_text()
+    assert "The MIT License" in text and "Zalando SE" in text
+
+
+# ---- prepare_imagenet ----
+
+WNIDS = {3: "n01440764", 1: "n02102040", 2: "n03000684"}  # ILSVRC2012_ID: not in the order of the names
+
+
+def add(archive, name, contents):
+    member = tarfile.TarInfo(name)
+    member.size = len(contents)
+    archive.addfile(member, io.BytesIO(contents))
+
+
+def jpeg(grey):
+    contents = io.BytesIO()
+    Image.new("RGB", (16, 16), (grey, grey, grey)).save(contents, "JPEG")
+    return contents.getvalue()
+
+
+@pytest.fixture
+def official(tmp_path):
+    """Three archives laid out as the official ones: 2 training images for each of 3 classes, 4 validation images."""
+    scipy_io = pytest.importorskip("scipy.io", reason="prepare_imagenet.py needs scipy: pip install scipy")
+    source = tmp_path / "official"
+    source.mkdir()
+    with tarfile.open(source / "ILSVRC2012_img_train.tar", "w") as outer:
+        for wnid in WNIDS.values():
+            contents = io.BytesIO()
+            with tarfile.open(fileobj=contents, mode="w") as inner:
+                for index in range(2):
+                    add(inner, f"{wnid}_{index}.JPEG", jpeg(100 + index))
+            add(outer, f"{wnid}.tar", contents.getvalue())
+    truth = [2, 3, 3, 1]
+    with tarfile.open(source / "ILSVRC2012_img_val.tar", "w") as images:
+        for number, label in enumerate(truth, 1):
+            add(images, f"ILSVRC2012_val_{number:08d}.JPEG", jpeg(10 * label))
+    synsets = np.zeros(len(WNIDS), [("ILSVRC2012_ID", object), ("WNID", object)])
+    synsets[:] = list(WNIDS.items())
+    meta = io.BytesIO()
+    scipy_io.savemat(meta, {"synsets": synsets})
+    with tarfile.open(source / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as devkit:
+        add(devkit, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
+        lines = "".join(f"{label}\n" for label in truth).encode()
+        add(devkit, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", lines)
+    return source
+
+
+def test_prepared_imagenet_has_every_image_in_the_folder_of_its_class(official, tmp_path):
+    done = run("prepare_imagenet.py", official, tmp_path / "imagenet")
+    assert done.returncode == 0, done.stderr
+    assert "train: 3 classes, 6 images" in done.stdout and "val: 3 classes, 4 images" in done.stdout
+    dataset = load_dataset(f"imagenet:{tmp_path / 'imagenet'}", image_size=8)
+    assert dataset.classes == tuple(sorted(WNIDS.values()))
+    number_of = {wnid: number for number, wnid in WNIDS.items()}
+    images = dataset.test.batch(torch.arange(4))
+    for image, label in zip(images, dataset.test.labels.tolist(), strict=True):
+        assert abs(int(image[0, 4, 4]) - 10 * number_of[dataset.classes[label]]) <= 2  # the grey tells the class
+
+    again = run("prepare_imagenet.py", official, tmp_path / "imagenet")
+    assert again.returncode == 0 and "Writes nothing" in again.stdout
+
+
+def test_dry_run_of_imagenet_says_the_size_and_writes_nothing(official, tmp_path):
+    done = run("prepare_imagenet.py", official, tmp_path / "imagenet", "--dry-run")
+    assert done.returncode == 0 and " GB to " in done.stdout and " GB free" in done.stdout
+    assert not (tmp_path / "imagenet").exists()
+
+
+def test_imagenet_goes_on_where_it_was_cut_off(official, tmp_path):
+    output = tmp_path / "imagenet"
+    finished = output / "train.partial" / WNIDS[3]
+    finished.mkdir(parents=True)
+    (finished / "marker.JPEG").write_bytes(jpeg(0))  # a finished class is not unpacked again
+    unfinished = output / "train.partial" / f"{WNIDS[1]}.partial"
+    unfinished.mkdir()
+    (unfinished / "half.JPEG").write_bytes(b"half")
+    assert run("prepare_imagenet.py", official, output).returncode == 0
+    assert files_below(output / "train" / WNIDS[3]) == ["marker.JPEG"]
+    assert files_below(output / "train" / WNIDS[1]) == [f"{WNIDS[1]}_0.JPEG", f"{WNIDS[1]}_1.JPEG"]
+    assert not list(output.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+@pytest.mark.parametrize("kept", [0.5, "between members"])
+def test_cut_off_archive_never_becomes_a_finished_folder(official, tmp_path, part, kept):
+    path = official / f"ILSVRC2012_img_{part}.tar"
+    with tarfile.open(path) as members:
+        last = members.getmembers()[-1].offset
+    path.write_bytes(path.read_bytes()[: last if kept == "between members" else int(last * kept)])
+    done = run("prepare_imagenet.py", official, tmp_path / "imagenet")
+    assert done.returncode == 2 and "error: " in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "imagenet" / part).exists()
+
+
+def test_missing_archive_is_named(tmp_path):
+    done = run("prepare_imagenet.py", tmp_path, tmp_path / "imagenet")
+    assert done.returncode == 2 and "ILSVRC2012_img_train.tar" in done.stderr and done.stderr.count("\n") == 1
