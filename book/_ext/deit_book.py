@@ -73,6 +73,11 @@ def add_chapter_line(app, doctree):
     title.parent.insert(title.parent.index(title) + 1, paragraph)
 
 
+def mend_roles(app, pagename, templatename, context, doctree):
+    """docutils gives the entries of a bibliography a role that no longer exists, inside a list without items."""
+    context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 class PageCheck(HTMLParser):
     """Collects what is wrong with one built page."""
 
@@ -130,5 +135,6 @@ def setup(app):
     app.add_css_file("deit_book.css")
     app.connect("config-inited", configure)
     app.connect("doctree-read", add_chapter_line)
+    app.connect("html-page-context", mend_roles)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,68 @@
+"""What the browser tests share: the built book, a web server for it, and a Chromium found on this machine."""
+
+import functools
+import http.server
+import os
+import shutil
+import socketserver
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = Path(os.environ.get("DEIT_EDU_SITE", ROOT / "_build" / "html")).resolve()
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NO_CHROMIUM = (
+    "Chromium is missing, so the browser tests of the book did NOT run. Install it and run `make test` again:\n"
+    "  Debian, Ubuntu   sudo apt-get install chromium   (Ubuntu: sudo snap install chromium)\n"
+    "  Fedora           sudo dnf install chromium\n"
+    "  macOS            brew install --cask chromium\n"
+    "The command must be found as chromium, chromium-browser or google-chrome."
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if CHROMIUM is None:
+        terminalreporter.section("browser tests did not run", sep="!", red=True, bold=True)
+        terminalreporter.line(NO_CHROMIUM)
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def site():
+    if not (SITE / "index.html").is_file():
+        pytest.fail(f"the book is not built in {SITE}: run `make book`, or `make test`, which builds it first")
+    return SITE
+
+
+@pytest.fixture(scope="session")
+def http_base(site):
+    handler = functools.partial(QuietHandler, directory=str(site))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("Chromium is missing: see the end of this report")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,171 @@
+"""The built book, as readers meet it: in a browser, over http and from the disk, on a phone, in the dark."""
+
+from importlib.resources import files
+
+import pytest
+import yaml
+from conftest import ROOT, SITE
+
+PAGES = sorted(page.name for page in SITE.glob("*.html") if page.name != "index.html")  # index.html only redirects
+TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf8"))
+CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+
+
+def settle(page):
+    """Wait until the page and its formulas are there."""
+    page.wait_for_load_state("load")
+    page.evaluate("""async () => {
+        if (!document.querySelector('.math')) return;
+        while (!window.MathJax?.startup?.promise) await new Promise(later => setTimeout(later, 20));
+        await MathJax.startup.promise;
+    }""")
+    page.wait_for_timeout(200)
+
+
+def set_theme(page, theme):
+    page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+
+
+@pytest.fixture
+def open_page(browser, http_base):
+    """open_page(name, theme="light", width=1280, base=None) -> a settled page of the built book."""
+    contexts = []
+
+    def open_one(name, theme="light", width=1280, base=http_base):
+        context = browser.new_context(viewport={"width": width, "height": 800})
+        contexts.append(context)
+        page = context.new_page()
+        set_theme(page, theme)
+        page.goto(base + name)
+        settle(page)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+def watch(page, base):
+    """A list that fills with every request that fails or leaves the site, and every error on the console."""
+    faults = []
+
+    def on_request(request):
+        if not request.url.startswith((base, "blob:", "data:")):
+            faults.append(f"leaves the site: {request.url}")
+
+    page.on("request", on_request)
+    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+    page.on("response", lambda got: faults.append(f"{got.status}: {got.url}") if got.status >= 400 else None)
+    page.on("console", lambda said: faults.append(f"console: {said.text}") if said.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+    return faults
+
+
+def test_the_book_has_every_page_of_its_table_of_contents(site):
+    assert {f"{name}.html" for name in [TOC["root"], *CHAPTERS]} <= {page.name for page in site.glob("*.html")}
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+@pytest.mark.parametrize("name", ["index.html", *PAGES])
+def test_a_page_asks_nobody_else_and_nothing_fails(browser, http_base, site, name, scheme):
+    base = http_base if scheme == "http" else site.as_uri() + "/"
+    page = browser.new_page()
+    faults = watch(page, base)
+    page.goto(base + name)
+    if name == "index.html":
+        page.wait_for_url("**/intro.html")
+    settle(page)
+    page.close()
+    assert not faults, "\n".join(faults)
+
+
+def test_the_request_watch_can_fail(browser, http_base):
+    page = browser.new_page()
+    faults = watch(page, http_base)
+    page.goto(http_base + "intro.html")
+    page.evaluate("fetch('http://127.0.0.1:9/elsewhere').catch(() => {})")
+    page.evaluate("fetch('not-there.js')")
+    page.evaluate("console.error('broken')")
+    page.wait_for_timeout(300)
+    page.close()
+    said = "\n".join(faults)
+    assert "leaves the site" in said and "404" in said and "console: broken" in said
+
+
+def axe(page):
+    page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text("utf8"))
+    result = page.evaluate("tags => axe.run(document, {runOnly: tags})", WCAG)
+    assert len(result["passes"]) > 10
+    return [f"{v['id']}: {n['target']} {n['html'][:160]}" for v in result["violations"] for n in v["nodes"]]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_meets_wcag_2_1_aa(open_page, name, theme):
+    page = open_page(name, theme)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    found = axe(page)
+    assert not found, "\n".join(found)
+
+
+def test_the_accessibility_check_can_fail(open_page):
+    page = open_page("intro.html")
+    page.evaluate(
+        "document.querySelector('article').insertAdjacentHTML('beforeend',"
+        " '<input type=range><img src=x.png><p style=\"color:#ccc;background:#fff\">faint</p>')"
+    )
+    found = {line.partition(":")[0] for line in axe(page)}
+    assert {"label", "color-contrast", "image-alt"} <= found
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_a_phone_without_scrolling_sideways(open_page, name):
+    page = open_page(name, width=360)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_image_has_alt_text_and_every_formula_is_drawn(open_page, name):
+    page = open_page(name)
+    bad = "[...document.images].filter(i => !i.alt.trim() || !i.naturalWidth).map(i => i.src.slice(0, 80))"
+    assert not page.evaluate(bad)
+    formulas = page.locator(".math").count()
+    assert page.locator(".math mjx-container").count() == formulas
+    assert page.locator("[data-mml-node=merror]").count() == 0
+
+
+def test_a_phone_reader_finds_the_chapters_behind_the_menu_button(open_page):
+    page = open_page("intro.html", width=360)
+    link = page.locator(".bd-sidebar-primary a", has_text="Attention").first
+    assert not link.is_visible()
+    page.locator("button.primary-toggle:visible").first.click()
+    link.click()
+    page.wait_for_url("**/02-attention.html")
+    assert page.locator("article h1").is_visible()
+
+
+def test_search_finds_a_chapter_by_its_text(open_page):
+    page = open_page("search.html?q=distillation")
+    page.wait_for_selector("#search-results li a")
+    assert page.locator("#search-results li a[href^='04-distillation-token.html']").count()
+
+
+def test_the_theme_follows_the_readers_system(browser, http_base):
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme)
+        page = context.new_page()
+        page.goto(http_base + "intro.html")
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        context.close()
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if name[:2].isdigit()])
+def test_a_chapter_says_how_long_it_runs_and_offers_its_notebook(open_page, site, name):
+    line = open_page(f"{name}.html").locator(".chapter-line")
+    assert "CPU cores" in line.inner_text() and line.inner_text().startswith("Runs in ")
+    notebook = line.locator("a[download]").get_attribute("href")
+    assert (site / notebook).read_bytes() == (ROOT / "book" / notebook).read_bytes()
+    colab = line.locator("a", has_text="Colab").get_attribute("href")
+    assert colab.startswith("https://colab.research.google.com/github/")
+    assert colab.endswith(f"/blob/main/book/{notebook}")

@@ -1,0 +1,80 @@
+"""The book's figures: alt text always there, colours that every reader can tell apart."""
+
+import itertools
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from deit_edu import figures
+from deit_edu.errors import DeiTEduError
+
+matplotlib.use("Agg")
+
+# Machado, Oliveira and Fernandes (2009): how linear RGB looks to dichromats, severity 1.0.
+SEEN_BY = {
+    "full colour vision": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+
+
+def linear(colour):
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb):
+    """CIE L*a*b* of linear sRGB: a distance of 2.3 is just noticeable."""
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    xyz = np.array(to_xyz) @ np.clip(rgb, 0, 1) / [0.95047, 1.0, 1.08883]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", SEEN_BY)
+def test_the_colours_stay_apart_for_every_kind_of_colour_vision(vision):
+    seen = {name: lab(SEEN_BY[vision] @ linear(colour)) for name, colour in figures.COLOURS.items()}
+    for a, b in itertools.combinations(seen, 2):
+        assert np.linalg.norm(seen[a] - seen[b]) > 12, (a, b)
+
+
+@pytest.mark.parametrize("name", figures.COLOURS)
+def test_every_colour_stands_out_on_white(name):
+    luminance = linear(figures.COLOURS[name]) @ [0.2126, 0.7152, 0.0722]
+    assert 1.05 / (luminance + 0.05) >= 3  # WCAG 2.1, 1.4.11: non-text contrast
+
+
+def test_a_figure_carries_its_alt_text_and_is_closed():
+    figures.use_style()
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    shown = figures.show(fig, alt="""A line that rises from 1 to 2,
+        and "quotes" & <signs> in its alt text.""")
+    assert 'alt="A line that rises from 1 to 2, and &quot;quotes&quot; &amp; &lt;signs&gt; in' in shown._repr_html_()
+    assert not plt.fignum_exists(fig.number)
+
+
+def test_the_same_figure_is_the_same_bytes():
+    def draw():
+        fig, ax = plt.subplots()
+        ax.plot([1, 2])
+        return figures.show(fig, alt="A line that rises from 1 to 2 in one step.").png
+
+    assert draw() == draw()
+
+
+@pytest.mark.parametrize("alt", ["", "  \n ", "a figure"])
+def test_a_figure_without_a_sentence_of_alt_text_is_refused(alt):
+    fig = plt.figure()
+    with pytest.raises(DeiTEduError, match="says too little"):
+        figures.show(fig, alt=alt)
+    plt.close(fig)
