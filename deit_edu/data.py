@@ -113,7 +113,7 @@ def data_root(root=None):
 
 def unknown_name(name):
     """The line for a mistyped name: every known name, the nearest first."""
-    if Path(name).expanduser().is_dir():
+    if os.path.isdir(os.path.expanduser(name)):
         return f"unknown data set {name!r}, but there is such a folder: say folder:{name}"
     nearest = difflib.get_close_matches(name, DATASETS, n=len(DATASETS), cutoff=0)
     return f"unknown data set {name!r}: did you mean {nearest[0]}? Known: {', '.join(nearest)}"

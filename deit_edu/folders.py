@@ -92,7 +92,7 @@ def common_size(listing, num_classes):
         try:
             with Image.open(listing.paths[min(first, len(listing.paths) - 1)]) as image:
                 sizes.add(image.size)
-        except OSError:
+        except (OSError, Image.DecompressionBombError):
             pass  # decode_listings will name it
     width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
     return width if width == height <= 224 else DEFAULT_SIZE

@@ -254,8 +254,9 @@ def test_unknown_name_lists_the_known_names_nearest_first():
     assert all(name in line for name in data.DATASETS)
     with pytest.raises(DeiTEduError, match="did you mean folder:PATH"):
         load_dataset("folder:")
-    with pytest.raises(DeiTEduError, match="imagenet:PATH"):
-        load_dataset("imagenet")
+    for name in ("imagenet", "cifar10:", "cifar10:/tmp", ""):
+        with pytest.raises(DeiTEduError, match="unknown data set .* did you mean"):
+            load_dataset(name)
 
 
 def test_a_path_alone_is_told_to_say_folder(tmp_path):
