@@ -154,7 +154,7 @@ def resize_model(model, image_size, mode="bicubic", antialias=False):
         A new DeiT, in the mode (train or eval) and on the device of the old one.
     """
     config = replace(model.config, image_size=image_size)
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = model.state_dict()
     state["position_embedding"] = resize_position_embedding(
         state["position_embedding"], model.config.grid, config.grid, config.num_prefix_tokens, mode, antialias
     )

@@ -299,6 +299,13 @@ def test_resizing_changes_the_position_embedding_only_and_leaves_the_model_alone
     assert resized.position_embedding.requires_grad
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_resized_model_keeps_its_mode_and_its_precision(training):
+    resized = checkpoints.resize_model(small_model().double().train(training), 28)
+    assert all(module.training == training for module in resized.modules())
+    assert {parameter.dtype for parameter in resized.parameters()} == {torch.float64}
+
+
 def test_resizing_to_the_same_size_gives_an_equal_model():
     model = small_model()
     assert_same_weights(checkpoints.resize_model(model, 20).state_dict(), model.state_dict())
