@@ -7,7 +7,7 @@ SITE      := _build/html
 CHAPTERS  := $(wildcard book/notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab clean install pair notebooks constraints
+.PHONY: help book test lab clean install pair notebooks readme constraints
 
 help:
 	@echo "make book   install into $(VENV), train the tiny pair if it is missing, build the book"
@@ -19,6 +19,7 @@ help:
 	@echo
 	@echo "For contributors (CONTRIBUTING.md):"
 	@echo "make notebooks    write book/notebooks again after a chapter has changed"
+	@echo "make readme       write README.md's table of chapters from the run times of the last build"
 	@echo "make constraints  write the installed versions to constraints.txt"
 
 # One environment for everything, installed again only when the dependencies have changed.
@@ -53,6 +54,9 @@ lab: $(INSTALLED)
 
 notebooks: $(INSTALLED)
 	$(BIN)/python book/_ext/pair_notebooks.py
+
+readme: book
+	$(BIN)/python book/_ext/readme_chapters.py
 
 # What differs from one platform to another is left to pip.
 constraints: $(INSTALLED)

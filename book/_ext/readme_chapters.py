@@ -1,0 +1,43 @@
+"""Write README.md's table of chapters: titles from the chapters, run times from the last build of the book.
+
+    python book/_ext/readme_chapters.py
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from pair_notebooks import BOOK, chapters
+
+ROOT = BOOK.parent
+README = ROOT / "README.md"
+RUN_TIMES = ROOT / "_build" / "run_times.json"
+TABLE = re.compile(r"(?<=<!-- chapters -->\n).*?(?=<!-- /chapters -->)", re.S)
+
+
+def title(chapter):
+    return re.search(r"^# (.+)$", (BOOK / f"{chapter}.md").read_text("utf8"), re.M)[1]
+
+
+def minutes(seconds):
+    """Whole minutes, rounded; "under 1" below half a minute."""
+    return "under 1" if seconds < 30 else str(round(seconds / 60))
+
+
+def table(run_times):
+    rows = ["| Chapter | Minutes on two cores |", "|---|---|"]
+    for number, name in enumerate(chapters(), 1):
+        rows.append(f"| {number}. [{title(name)}](book/{name}.md) | {minutes(run_times[name])} |")
+    return "\n".join(rows) + "\n"
+
+
+def main():
+    if not RUN_TIMES.is_file():
+        return "error: the run times are not measured yet: run `make book` first"
+    README.write_text(TABLE.sub(lambda _: table(json.loads(RUN_TIMES.read_text())), README.read_text("utf8")), "utf8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

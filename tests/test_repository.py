@@ -1,0 +1,155 @@
+"""The files around the library agree with each other and with what is installed."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import pair_notebooks as pairing  # noqa: E402
+import readme_chapters  # noqa: E402
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+README = (ROOT / "README.md").read_text("utf8")
+MAKEFILE = (ROOT / "Makefile").read_text("utf8")
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text("utf8"))
+
+
+def pins():
+    lines = [line for line in (ROOT / "constraints.txt").read_text("utf8").splitlines() if not line.startswith("#")]
+    return {canonicalize_name(name): Version(version) for name, version in (line.split("==") for line in lines)}
+
+
+def requirements():
+    extras = PROJECT["optional-dependencies"]
+    return [Requirement(text) for text in [*PROJECT["dependencies"], *extras["book"], *extras["test"]]]
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)
+def test_every_dependency_is_pinned_to_a_version_in_its_range(requirement):
+    assert pins()[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_the_pins_fit_other_platforms_too():
+    assert not [name for name in pins() if name.startswith(("nvidia", "cuda", "triton"))]
+    assert all(version.local is None for version in pins().values())  # no +cu130, no +cpu
+
+
+def test_conda_users_get_the_same_versions():
+    packages = ENVIRONMENT["dependencies"]
+    python = next(package for package in packages if isinstance(package, str) and package.startswith("python="))
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.partition("=")[2])
+    installed = next(package["pip"] for package in packages if isinstance(package, dict))
+    assert installed == ["-c constraints.txt", "-e .[book,test]"]
+    assert "-c constraints.txt -e '.[book,test]'" in MAKEFILE  # what `make` installs
+    named = [package for package in packages if isinstance(package, str)]
+    assert [package.partition("=")[0] for package in named] == ["python", "pip"]  # all the rest comes from the pins
+
+
+def test_the_version_is_the_same_everywhere():
+    import deit_edu
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf8"))
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf8"), re.M)[1]
+    assert {PROJECT["version"], citation["version"], newest, deit_edu.__version__} == {PROJECT["version"]}
+
+
+def test_the_citation_names_the_repository_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf8"))
+    assert citation["repository-code"] == PROJECT["urls"]["Repository"]
+    paper = citation["references"][0]
+    assert (paper["year"], paper["volume"], paper["start"], paper["end"]) == (2021, 139, 10347, 10357)
+
+
+@pytest.mark.parametrize("path", [*(ROOT / ".github/workflows").glob("*.yml"), ROOT / ".ci/run"], ids=lambda p: p.name)
+def test_the_machines_that_check_use_the_readers_commands(path):
+    text = path.read_text("utf8")
+    called = set(re.findall(r"\bmake (\w+)", text))
+    assert called and called <= {"book", "test"}
+    assert "pytest" not in text and "jupyter-book" not in text
+
+
+def test_every_make_command_in_the_prose_exists():
+    targets = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.M)[1].split())
+    for name in ("README.md", "CONTRIBUTING.md"):
+        used = set(re.findall(r"(?:`|^)make (\w+)", (ROOT / name).read_text("utf8"), re.M))
+        assert used and used <= targets, name
+
+
+def test_make_alone_says_what_there_is():
+    said = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True).stdout
+    assert all(f"make {target}" in said for target in ("book", "test", "lab", "clean"))
+
+
+def test_an_old_python_is_refused_with_one_clear_line(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run(["make", "-C", tmp_path, "install", "PYTHON=false"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "error: false is missing or older than 3.11" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_the_readme_lists_every_chapter_with_its_minutes():
+    table = readme_chapters.TABLE.search(README)[0]
+    rows = re.findall(r"^\| (\d+)\. \[(.+)\]\(book/(\S+)\.md\) \| (under 1|\d+) \|$", table, re.M)
+    expected = [(str(number), readme_chapters.title(name), name) for number, name in enumerate(pairing.chapters(), 1)]
+    assert [row[:3] for row in rows] == expected, "run `make readme`"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_that_the_prose_links_to_is_there(name):
+    prose = re.sub(r"`[^`\n]*`", "", (ROOT / name).read_text("utf8"))
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", prose)
+    assert links and not [link for link in links if not (ROOT / link).exists()]
+
+
+def shown_sources():
+    """(chapter, test) for each show_source in a chapter's cells."""
+    for chapter in pairing.chapters():
+        for cell in pairing.pair(chapter, pairing.References()).cells[1:]:
+            if cell.cell_type != "code" or "show_source" not in cell.source:
+                continue
+            for call in ast.walk(ast.parse(cell.source)):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "show_source":
+                    yield chapter, next(word.value.value for word in call.keywords if word.arg == "test")
+
+
+def defines(node):
+    """Whether the test that pytest would call tests/file.py::name exists."""
+    file, _, name = node.partition("::")
+    tree = ast.parse((ROOT / file).read_text("utf8"))
+    return any(isinstance(f, ast.FunctionDef) and f.name == name and name.startswith("test_") for f in ast.walk(tree))
+
+
+@pytest.mark.parametrize("chapter, test", list(shown_sources()))
+def test_the_test_named_under_a_shown_source_exists(chapter, test):
+    assert defines(test), f"{chapter} names {test}"
+
+
+def test_a_test_that_does_not_exist_is_noticed():
+    here = "tests/" + Path(__file__).name
+    assert defines(f"{here}::test_a_test_that_does_not_exist_is_noticed")
+    assert not defines(f"{here}::test_nowhere") and not defines(f"{here}::defines")
+
+
+@pytest.mark.parametrize("chapter", pairing.chapters())
+def test_a_chapter_that_draws_uses_the_books_style(chapter):
+    text = (ROOT / "book" / f"{chapter}.md").read_text("utf8")
+    assert ("figures.show(" in text) == ("figures.use_style()" in text)
+    assert "plt.show()" not in text
+
+
+def test_the_code_is_clean():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
