@@ -40,6 +40,16 @@ def test_every_dependency_is_pinned_to_a_version_in_its_range(requirement):
     assert pins()[canonicalize_name(requirement.name)] in requirement.specifier
 
 
+def test_the_dependencies_are_what_the_library_imports():
+    trees = [ast.parse(path.read_text("utf8")) for path in (ROOT / "deit_edu").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"deit_edu"}
+    declared = {Requirement(text).name for text in PROJECT["dependencies"]}
+    assert {"pillow" if name == "PIL" else name for name in imported} == declared
+
+
 def test_the_pins_fit_other_platforms_too():
     assert not [name for name in pins() if name.startswith(("nvidia", "cuda", "triton"))]
     assert all(version.local is None for version in pins().values())  # no +cu130, no +cpu
