@@ -44,7 +44,7 @@ def test_the_dependencies_are_what_the_library_imports():
     trees = [ast.parse(path.read_text("utf8")) for path in (ROOT / "deit_edu").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     imported = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"deit_edu"}
     declared = {Requirement(text).name for text in PROJECT["dependencies"]}
     assert {"pillow" if name == "PIL" else name for name in imported} == declared
