@@ -37,6 +37,8 @@ def digest_of(paths, root=ROOT):
 
 
 def configure(app, config):
+    import matplotlib.font_manager  # noqa: F401 - writes its font cache, which on a new machine warns in a cell's stderr
+
     # jupyter-cache looks at a notebook's own cells alone: give each state of what the cells use a cache of its own.
     caches = Path(app.outdir).parent / ".execution_cache"
     current = caches / digest_of(config.deit_book_reads)
