@@ -3,7 +3,6 @@
 Paper: section 3, equation 1.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -48,15 +47,32 @@ class MultiHeadSelfAttention(nn.Module):
         qkv = self.qkv(tokens).reshape(B, T, 3, self.num_heads, D // self.num_heads)  # (B, T, 3, h, d)
         return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # three times (B, h, T, d)
 
+    def split_heads_of_first(self, tokens, num_queries):
+        """The same, but only the first `num_queries` tokens ask: queries (B, h, num_queries, d)."""
+        D = tokens.shape[-1]
+        ask, answer = self.qkv.weight.split([D, 2 * D])  # (D, D), (2D, D)
+        ask_bias, answer_bias = self.qkv.bias.split([D, 2 * D])
+        heads = (self.num_heads, D // self.num_heads)
+        queries = F.linear(tokens[:, :num_queries], ask, ask_bias).unflatten(-1, heads)  # (B, num_queries, h, d)
+        keys_values = F.linear(tokens, answer, answer_bias).unflatten(-1, (2, *heads))  # (B, T, 2, h, d)
+        keys, values = keys_values.permute(2, 0, 3, 1, 4).unbind(0)  # twice (B, h, T, d)
+        return queries.transpose(1, 2), keys, values
+
     def merge_heads(self, answers):
         """(B, h, T, d) -> (B, T, D): concatenate the heads, then project."""
         merged = answers.transpose(1, 2).flatten(2)  # (B, T, D)
         return F.dropout(self.projection(merged), self.drop_rate, self.training)
 
-    def forward(self, tokens):
-        """(B, T, D) -> (B, T, D), by PyTorch's fused kernel: the same numbers as `attention`, no weights kept."""
-        answers = F.scaled_dot_product_attention(*self.split_heads(tokens))  # (B, h, T, d)
-        return self.merge_heads(answers)
+    def forward(self, tokens, num_queries=None):
+        """(B, T, D) -> (B, T, D), by PyTorch's fused kernel: the same numbers as `attention`, no weights kept.
+
+        With `num_queries`, only the first tokens ask (all answer): (B, T, D) -> (B, num_queries, D).
+        """
+        if num_queries is None:
+            queries, keys, values = self.split_heads(tokens)
+        else:
+            queries, keys, values = self.split_heads_of_first(tokens, num_queries)
+        return self.merge_heads(F.scaled_dot_product_attention(queries, keys, values))
 
     def forward_with_weights(self, tokens):
         """The same answer by the explicit `attention`, and the weights: (B, T, D), (B, h, T, T)."""

@@ -54,9 +54,7 @@ def load(path):
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise DeiTEduError(
-            f"no checkpoint {path}: check the path, or train one with deit-edu train"
-        ) from None
+        raise DeiTEduError(f"no checkpoint {path}: check the path, or train one with deit-edu train") from None
     except OSError as error:
         raise DeiTEduError(f"cannot read checkpoint {path}: {error.strerror}") from None
     damaged = DeiTEduError(f"{path} is damaged or no safetensors file: fetch it again or train it again")

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from .data import FASHION_CLASSES, Split, make_dataset, packaged_splits
 
 CANVAS, ITEM = 28, 14  # sides in pixels
-CLUTTER_CROPS = (7, 7, 6, 6, 5, 5)  # side of each crop of another item, in the order of pasting
+CLUTTER_CROPS = (6, 6, 5, 5)  # side of each crop of another item, in the order of pasting
 FIXED_DRAW, REDRAW = 0, 1  # keep the fixed splits and the draws of training apart, whatever the seed
 
 

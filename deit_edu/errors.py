@@ -4,5 +4,5 @@
 class DeiTEduError(ValueError):
     """One clear line: what was wrong, what was expected, and the next thing to try.
 
-    The command line prints it after ``error:`` and exits with status 2; in a notebook it is the last line of the traceback.
+    The command line prints it after ``error:`` and exits with status 2; in a notebook it ends the traceback.
     """

@@ -3,6 +3,7 @@
 Paper: section 3 and table 1 (the transformer), section 4 and figure 2 (the distillation token).
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
@@ -106,9 +107,10 @@ class Block(nn.Module):
         self.mlp = Mlp(embed_dim, int(embed_dim * mlp_ratio), drop_rate)
         self.drop_path_rate = drop_path_rate
 
-    def forward(self, tokens):
-        """(B, T, D) -> (B, T, D)."""
-        tokens = tokens + drop_path(self.attention(self.norm1(tokens)), self.drop_path_rate, self.training)
+    def forward(self, tokens, num_queries=None):
+        """(B, T, D) -> (B, T, D); with `num_queries`, only the first tokens go on: (B, num_queries, D)."""
+        answer = self.attention(self.norm1(tokens), num_queries)
+        tokens = tokens[:, :num_queries] + drop_path(answer, self.drop_path_rate, self.training)
         return tokens + drop_path(self.mlp(self.norm2(tokens)), self.drop_path_rate, self.training)
 
     def forward_with_weights(self, tokens):
@@ -134,15 +136,17 @@ def fuse(head_logits, how="probabilities"):
             their mean, so its softmax is that mean. "logits" takes the mean of the logits (the authors' code).
 
     Returns:
-        (B, K). For a model without the distillation token, the class head alone.
+        (B, K). For a model without the distillation token, the class head's logits as they are.
     """
     if how not in ("probabilities", "logits"):
-        raise DeiTEduError(f'unknown fusion {how!r}: choose "probabilities" (the paper) or "logits" (the authors\' code)')
+        raise DeiTEduError(f"unknown fusion {how!r}: choose 'probabilities' (paper) or 'logits' (the authors' code)")
     heads = [logits for logits in head_logits if logits is not None]
+    if len(heads) == 1:
+        return heads[0]
     stacked = torch.stack(heads)  # (heads, B, K)
     if how == "logits":
         return stacked.mean(dim=0)
-    return stacked.log_softmax(dim=-1).logsumexp(dim=0) - torch.tensor(float(len(heads))).log()
+    return stacked.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(heads))
 
 
 class DeiT(nn.Module):
@@ -162,7 +166,8 @@ class DeiT(nn.Module):
         self.patch_embedding = PatchEmbedding(config.patch_size, config.in_channels, D)
         self.class_token = nn.Parameter(torch.zeros(1, 1, D))
         self.position_embedding = nn.Parameter(torch.zeros(1, config.num_tokens, D))
-        drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth).tolist()
+        last = max(1, config.depth - 1)
+        drop_path_rates = [config.drop_path_rate * layer / last for layer in range(config.depth)]
         self.blocks = nn.ModuleList(
             Block(D, config.num_heads, config.mlp_ratio, config.drop_rate, rate) for rate in drop_path_rates
         )
@@ -189,8 +194,9 @@ class DeiT(nn.Module):
         expected = (self.config.in_channels, self.config.image_size, self.config.image_size)
         if images.dim() != 4 or tuple(images.shape[1:]) != expected:
             raise DeiTEduError(
-                f"images of shape {tuple(images.shape)} do not fit this model: expected (B, {expected[0]}, {expected[1]}, "
-                f"{expected[2]}); resize them, or resize the model with deit_edu.checkpoints.resize_model"
+                f"images of shape {tuple(images.shape)} do not fit this model: expected (B, "
+                f"{', '.join(map(str, expected))}); resize them, or resize the model with "
+                f"deit_edu.checkpoints.resize_model"
             )
         B = images.shape[0]
         prefix = [self.class_token.expand(B, -1, -1)]  # (B, 1, D)
@@ -209,7 +215,12 @@ class DeiT(nn.Module):
 
     def forward(self, images):
         """What each head says: (B, C, H, W) -> HeadLogits of (B, K) each; the same in train and eval mode."""
-        tokens = self.forward_features(images)  # (B, T, D)
+        tokens = self.embed(images)  # (B, T, D)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        # The heads read the prefix tokens only, so in the last block nobody else needs to ask: the same
+        # numbers as forward_features for less work.
+        tokens = self.norm(self.blocks[-1](tokens, num_queries=self.config.num_prefix_tokens))  # (B, prefix, D)
         class_logits = self.class_head(tokens[:, 0])  # (B, K)
         if not self.config.distilled:
             return HeadLogits(class_logits, None)
@@ -235,8 +246,13 @@ MODELS = {  # paper, table 1: d = D/h = 64 throughout
     "deit_small_patch16_224": dict(embed_dim=384, num_heads=6),
     "deit_base_patch16_224": dict(embed_dim=768, num_heads=12),
     # Ours, at reading size: small enough to train on a laptop's CPU in minutes.
-    "deit_mini_patch7_28": dict(image_size=28, patch_size=7, in_channels=1, num_classes=10, embed_dim=64, depth=4,
-                                num_heads=4),
+    "deit_nano_patch7_28": dict(
+        image_size=28, patch_size=7, in_channels=1, num_classes=10, embed_dim=64, depth=4, num_heads=4
+    ),
+    "deit_micro_patch4_28": dict(
+        image_size=28, patch_size=4, in_channels=1, num_classes=10, embed_dim=128, depth=6, num_heads=4
+    ),
+    "deit_micro_patch4_32": dict(image_size=32, patch_size=4, num_classes=10, embed_dim=128, depth=6, num_heads=4),
 }  # fmt: skip
 
 

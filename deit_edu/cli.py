@@ -1,0 +1,205 @@
+"""The `deit-edu` command: data, train, evaluate, export, bench."""
+
+import argparse
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from deit_edu.errors import DeiTEduError
+
+
+def main(arguments=None):
+    """Run one command; the exit status: 0, 2 for what was typed wrong, 130 for Ctrl-C."""
+    parser = make_parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except DeiTEduError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; nothing before the last whole epoch is lost: the same command with --resume goes on",
+              file=sys.stderr)  # fmt: skip
+        return 130
+    except BrokenPipeError:  # the reader closed the pipe, as in `deit-edu data | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(prog="deit-edu", description="DeiT, step by step: train, distil and look inside.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="list the data sets, or load one and say what is in it")
+    data.add_argument("name", nargs="?", help="a data set; without one, the list")
+    data.set_defaults(run=show_data)
+
+    train = commands.add_parser("train", help="train a network, or a teacher and its student")
+    add_train_arguments(train)
+    train.set_defaults(run=run_train)
+
+    evaluate = commands.add_parser("evaluate", help="accuracy of each head and fusion, and who disagrees with whom")
+    evaluate.add_argument("run_folder", metavar="RUN", help="a run folder, or packaged:NAME")
+    evaluate.add_argument("--data", help="another data set of the same shape and classes")
+    evaluate.add_argument("--split", choices=("validation", "test"), default="test")
+    evaluate.set_defaults(run=run_evaluate)
+
+    export = commands.add_parser("export", help="write a trained DeiT under timm's names")
+    export.add_argument("run_folder", metavar="RUN", help="a run folder, or packaged:NAME")
+    export.add_argument("file", help="the safetensors file to write")
+    export.set_defaults(run=run_export)
+
+    bench = commands.add_parser("bench", help="time one distillation step against timm's student in the same loop")
+    bench.add_argument("--steps", type=int, default=40, help="steps in each of the rounds")
+    bench.add_argument("--rounds", type=int, default=7)
+    bench.set_defaults(run=run_bench)
+    return parser
+
+
+def add_train_arguments(parser):
+    scale = os.environ.get("DEIT_EDU_SCALE", "tiny")
+    parser.add_argument(
+        "--scale", default=scale, help="tiny, small or paper: sets all that is not given (default: %(default)s)"
+    )
+    parser.add_argument("--out", help="the run folder (default: runs/DATA-MODEL-DISTILLATION-TOKENS-seedN)")
+    parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--data", help="a data set's name (see deit-edu data), folder:PATH or imagenet:PATH")
+    parser.add_argument("--model", help="a DeiT, a convnet or timm:NAME")
+    parser.add_argument("--teacher", help="a run folder, packaged:NAME or timm:NAME; a model's name trains one first")
+    parser.add_argument(
+        "--distill", choices=("none", "soft", "hard"), help="what the teacher gives (default: hard with a teacher)"
+    )
+    parser.add_argument("--tokens", choices=("class", "both"), help="who listens to it (default: both with a teacher)")
+    from deit_edu.train import TrainConfig
+
+    shown = ("data", "model", "teacher", "distillation", "tokens")
+    group = parser.add_argument_group("settings of one run (defaults: the scale's)")
+    for setting in fields(TrainConfig):
+        if setting.name in (*shown, "model_settings"):
+            continue
+        kind = {"float | None": float}.get(setting.type, setting.type)
+        group.add_argument(f"--{setting.name.replace('_', '-')}", **setting_argument(kind))
+    for name in ("patch_size", "embed_dim", "depth", "num_heads"):
+        group.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+
+
+def setting_argument(kind):
+    if kind is bool:
+        return dict(action=argparse.BooleanOptionalAction, default=None)
+    return dict(type=kind, metavar={int: "N", float: "X", str: "NAME"}[kind])
+
+
+def show_data(chosen):
+    from deit_edu.data import DATASETS, load_dataset
+
+    if chosen.name is None:
+        for name, line in DATASETS.items():
+            print(f"{name:18} {line}")
+        return
+    dataset = load_dataset(chosen.name)
+    C, H, W = dataset.image_shape
+    print(f"{dataset.name}: {C}x{H}x{W}, {dataset.num_classes} classes: {', '.join(dataset.classes[:10])}")
+    for name in ("train", "validation", "test"):
+        print(f"  {name:10} {len(getattr(dataset, name)):>8,} images")
+    print(f"  checksum   {dataset.checksum}")
+
+
+def run_train(chosen):
+    from deit_edu.recipes import recipe
+    from deit_edu.runs import train
+    from deit_edu.train import TrainConfig
+
+    given = {name: value for name, value in vars(chosen).items() if value is not None}
+    model_settings = {k: given[k] for k in ("patch_size", "embed_dim", "depth", "num_heads") if k in given}
+    settings = {f.name: given[f.name] for f in fields(TrainConfig) if f.name in given}
+    role = "teacher" if is_teacher_name(chosen.model) else "student"
+    settings = {**recipe(chosen.scale, chosen.data, role), **settings}
+    settings["model_settings"] = model_settings
+    seed = settings.get("seed", 0)
+    data = settings["data"].replace(":", "-").replace("/", "-")
+    if chosen.teacher:
+        settings |= dict(distillation=chosen.distill or "hard", tokens=chosen.tokens or "both")
+        if is_teacher_name(chosen.teacher):
+            folder = Path("runs") / f"{data}-{chosen.teacher.replace(':', '-')}-seed{seed}"
+            shared = {k: settings[k] for k in ("seed", "device", "precision", "compile") if k in given}
+            teacher = {**recipe(chosen.scale, chosen.data, "teacher"), **shared, "model": chosen.teacher}
+            train(TrainConfig(**teacher), folder, resume=folder.exists(), progress=not chosen.quiet)
+            settings["teacher"] = str(folder)
+    else:
+        settings |= dict(distillation=chosen.distill or "none", tokens=chosen.tokens or "class")
+    config = TrainConfig(**settings)
+    name = f"{data}-{config.model.replace(':', '-')}-{config.distillation}-{config.tokens}-seed{seed}"
+    folder = Path(chosen.out or Path("runs") / name)
+    record = train(config, folder, chosen.resume, progress=not chosen.quiet)
+    scores = ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in record["test"].items())
+    print(f"{folder}: {scores} on test")
+
+
+def is_teacher_name(name):
+    """A network that a teacher's recipe trains: a convnet or a timm model that is not a run folder."""
+    from deit_edu.teachers import CONVNETS
+
+    return name is not None and (name in CONVNETS or name.startswith("timm:"))
+
+
+def open_run(name):
+    """The network of a run folder or of packaged:NAME, its metadata, and its teacher's name or None."""
+    import json
+
+    from deit_edu.teachers import load_teacher
+
+    if name.startswith("packaged:"):
+        model, metadata = load_teacher(name, 0, 0)
+        return model, metadata, metadata.get("teacher")
+    model, metadata = load_teacher(name, 0, 0)
+    config = json.loads((Path(name) / "config.json").read_text())
+    return model, metadata | {"data": config["data"]}, config["teacher"]
+
+
+def run_evaluate(chosen):
+    from deit_edu.data import load_dataset
+    from deit_edu.evaluate import accuracies, decisions, predict
+    from deit_edu.inspect import disagreement
+    from deit_edu.teachers import load_teacher
+
+    model, metadata, teacher = open_run(chosen.run_folder)
+    dataset = load_dataset(chosen.data or metadata["data"])
+    if list(dataset.image_shape) != metadata["image_shape"] or dataset.num_classes != metadata["num_classes"]:
+        raise DeiTEduError(
+            f"{chosen.run_folder} was trained on {metadata['num_classes']} classes of "
+            f"{metadata['image_shape']} images; {dataset.name} has {dataset.num_classes} of {list(dataset.image_shape)}"
+        )
+    split = getattr(dataset, chosen.split)
+    said = predict(model, split, dataset)
+    print(f"{chosen.run_folder} on {len(split):,} {chosen.split} images of {dataset.name}, 95 % Wilson intervals")
+    for head, accuracy in accuracies(said, split.labels).items():
+        print(f"  {head:13} {accuracy}")
+    deciders = {"truth": split.labels}
+    if teacher:
+        teacher, _ = load_teacher(teacher, dataset.image_shape[0], dataset.num_classes)
+        deciders["teacher"] = decisions(predict(teacher, split, dataset))["class"]
+    deciders |= decisions(said)
+    print("\nshare of images on which two disagree")
+    print(" " * 13 + "".join(f"{name:>14}" for name in deciders))
+    for name, row in zip(deciders, disagreement(deciders), strict=True):
+        print(f"{name:13}" + "".join(f"{share:14.4f}" for share in row))
+
+
+def run_export(chosen):
+    from deit_edu.checkpoints import save, to_timm_state_dict
+    from deit_edu.model import DeiT
+
+    model, _, _ = open_run(chosen.run_folder)
+    if not isinstance(model, DeiT):
+        raise DeiTEduError(f"{chosen.run_folder} is not a DeiT: only those have names in timm")
+    save(chosen.file, to_timm_state_dict(model))
+    print(f"{chosen.file}: timm's names; load it with safetensors and timm's VisionTransformerDistilled")
+
+
+def run_bench(chosen):
+    from deit_edu.bench import report
+
+    report(chosen.steps, chosen.rounds)

@@ -1,0 +1,82 @@
+"""How good is it: predictions over a split, accuracy of each head and of both fusions, with intervals."""
+
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import binomtest
+
+from deit_edu.data import normalise
+from deit_edu.model import HeadLogits, fuse
+from deit_edu.teachers import as_head_logits
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of correct answers, with the 95 % Wilson interval that its number of images gives."""
+
+    correct: int
+    total: int
+
+    @property
+    def value(self):
+        return self.correct / self.total
+
+    @property
+    def interval(self):
+        """(low, high). It speaks of the choice of test images; the choice of seed is another spread."""
+        bounds = binomtest(self.correct, self.total).proportion_ci(method="wilson")
+        return bounds.low, bounds.high
+
+    def to_dict(self):
+        return {"correct": self.correct, "total": self.total, "accuracy": self.value}
+
+    def __str__(self):
+        low, high = self.interval
+        return f"{self.value:.2%} ({low:.2%} to {high:.2%})"
+
+
+@torch.no_grad()
+def predict(model, split, dataset, batch_size=500):
+    """What a network says of every image of a split, in eval mode.
+
+    Args:
+        model: a DeiT or any network to logits (B, K). split: a Split of n images.
+        dataset: the ImageDataset whose mean and std normalise.
+
+    Returns:
+        HeadLogits of (n, K) float32 on the CPU.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    heads = []
+    for indices in torch.arange(len(split)).split(batch_size):
+        images = normalise(split.batch(indices).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
+        heads.append(as_head_logits(model(images)))
+    model.train(was_training)
+    class_logits, distillation_logits = zip(*heads, strict=True)
+    if distillation_logits[0] is None:
+        return HeadLogits(torch.cat(class_logits).float().cpu(), None)
+    return HeadLogits(torch.cat(class_logits).float().cpu(), torch.cat(distillation_logits).float().cpu())
+
+
+def decisions(head_logits):
+    """The class each head and each fusion chooses: {name: (n,) int64}.
+
+    The names: class, distillation, fused (the paper's sum of probabilities), fused_logits (the authors' code);
+    class alone for a model with one head.
+    """
+    chosen = {"class": head_logits.class_logits.argmax(dim=-1)}
+    if head_logits.distillation_logits is not None:
+        chosen["distillation"] = head_logits.distillation_logits.argmax(dim=-1)
+        chosen["fused"] = fuse(head_logits, "probabilities").argmax(dim=-1)
+        chosen["fused_logits"] = fuse(head_logits, "logits").argmax(dim=-1)
+    return chosen
+
+
+def accuracies(head_logits, labels):
+    """`Accuracy` of each head and each fusion: HeadLogits of (n, K), labels (n,) -> {name: Accuracy}."""
+    labels = labels.cpu()
+    return {
+        name: Accuracy((chosen == labels).sum().item(), len(labels)) for name, chosen in decisions(head_logits).items()
+    }

@@ -1,0 +1,134 @@
+"""Look inside: what the tokens attend to, how alike they are, and who disagrees with whom.
+
+Paper: section 4 (the two tokens' cosine similarity) and table 4 (disagreement). Rollout is Abnar and Zuidema's.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from deit_edu.errors import DeiTEduError
+
+
+def attention_rollout(attention_maps, head_fusion="mean", residual=True, discard_ratio=0.0):
+    """Attention followed through all layers: how much of each input token ends up in each output token.
+
+    Args:
+        attention_maps: (L, B, h, T, T), from `DeiT.attention_maps`.
+        head_fusion: "mean", "max" or "min" over the heads.
+        residual: add the identity for the way around attention, then let every row sum to 1 again.
+        discard_ratio: the share of each row's smallest weights that is set to 0 first, in [0, 1).
+
+    Returns:
+        (B, T, T); every row sums to 1.
+    """
+    fusions = {"mean": lambda a: a.mean(dim=2), "max": lambda a: a.amax(dim=2), "min": lambda a: a.amin(dim=2)}
+    if head_fusion not in fusions:
+        raise DeiTEduError(f"unknown head fusion {head_fusion!r}: choose one of {', '.join(fusions)}")
+    if not 0 <= discard_ratio < 1:
+        raise DeiTEduError(f"discard ratio {discard_ratio} must lie in [0, 1)")
+    L, B, _, T, _ = attention_maps.shape
+    layers = fusions[head_fusion](attention_maps)  # (L, B, T, T)
+    smallest = layers.topk(int(T * discard_ratio), dim=-1, largest=False).indices
+    layers = layers.scatter(-1, smallest, 0.0)
+    if residual:
+        layers = layers + torch.eye(T, device=layers.device)
+    layers = layers / layers.sum(dim=-1, keepdim=True)  # (L, B, T, T), each row sums to 1
+    rollout = layers[0]
+    for layer in layers[1:]:
+        rollout = layer @ rollout  # (B, T, T)
+    return rollout
+
+
+def prefix_attention(attention, config):
+    """What the class token and the distillation token take from each patch, as pictures.
+
+    Args:
+        attention: (..., T, T), maps or a rollout. config: the model's DeiTConfig.
+
+    Returns:
+        {"class": (..., rows, columns), "distillation": (..., rows, columns)}; the latter for a distilled model only.
+    """
+    k = config.num_prefix_tokens
+    pictures = attention[..., :k, k:].unflatten(-1, config.grid)  # (..., k, rows, columns)
+    return dict(zip(("class", "distillation")[:k], pictures.unbind(-3), strict=True))
+
+
+def box_coverage(boxes, config):
+    """The share of each patch's area that lies inside the item's box.
+
+    Args:
+        boxes: (B, 4) int64: top, left, height, width, in pixels. config: the model's DeiTConfig.
+
+    Returns:
+        (B, rows, columns) in [0, 1].
+    """
+    P = config.patch_size
+
+    def overlap(start, length, patches):
+        edges = torch.arange(patches, device=boxes.device) * P  # (patches,)
+        inside = torch.minimum(edges + P, (start + length)[:, None]) - torch.maximum(edges, start[:, None])
+        return inside.clamp(min=0) / P  # (B, patches)
+
+    top, left, height, width = boxes.unbind(dim=1)
+    rows, columns = config.grid
+    return overlap(top, height, rows)[:, :, None] * overlap(left, width, columns)[:, None, :]
+
+
+def attention_in_boxes(pictures, boxes, config):
+    """The share of a token's attention to patches that falls inside the item's box.
+
+    Attention is taken to be even within a patch. Attention to the prefix tokens does not count.
+
+    Args:
+        pictures: (..., B, rows, columns), from `prefix_attention`. boxes: (B, 4). config: the model's DeiTConfig.
+
+    Returns:
+        (..., B) in [0, 1]; attention that does not look at all would get the box's share of the image.
+    """
+    inside = (pictures * box_coverage(boxes, config)).sum(dim=(-2, -1))
+    return inside / pictures.sum(dim=(-2, -1))
+
+
+@torch.no_grad()
+def token_similarity(model, images):
+    """Cosine of the class token and the distillation token at the input and after every layer (paper, section 4).
+
+    The paper gives 0.06 for the learned tokens and 0.93 for their last-layer embeddings, of DeiT-B on ImageNet.
+
+    Args:
+        model: a distilled DeiT. images: (B, C, H, W).
+
+    Returns:
+        (L + 1,): first the cosine of the two learned vectors, without positions, then after each block the mean
+        over the images; the last is taken after the final norm, where the heads read.
+    """
+    if not model.config.distilled:
+        raise DeiTEduError("token similarity compares two tokens: this model has no distillation token")
+    was_training = model.training
+    model.eval()
+    similarities = [F.cosine_similarity(model.class_token, model.distillation_token, dim=-1).mean()]
+    tokens = model.embed(images)  # (B, T, D)
+    for index, block in enumerate(model.blocks):
+        tokens = block(tokens)
+        seen = model.norm(tokens) if index == len(model.blocks) - 1 else tokens
+        similarities.append(F.cosine_similarity(seen[:, 0], seen[:, 1], dim=-1).mean())
+    model.train(was_training)
+    return torch.stack(similarities)  # (L + 1,)
+
+
+def disagreement(predictions):
+    """How often two deciders differ (paper, table 4).
+
+    Args:
+        predictions: {name: (n,) chosen classes}; the truth may be one of them.
+
+    Returns:
+        (names, names) NumPy matrix in the dictionary's order, shares of the n images: symmetric, 0 on the diagonal.
+    """
+    rows = [np.asarray(chosen) for chosen in predictions.values()]
+    lengths = {name: len(row) for name, row in zip(predictions, rows, strict=True)}
+    if len(set(lengths.values())) > 1:
+        raise DeiTEduError(f"predictions are for different numbers of images: {lengths}")
+    stacked = np.stack(rows)  # (names, n)
+    return (stacked[:, None] != stacked[None, :]).mean(axis=-1)

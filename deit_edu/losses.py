@@ -1,0 +1,138 @@
+"""What the student learns from: the true label, and the teacher's answer, soft or hard.
+
+Paper: section 4, equations 2 and 3. Z_s are the student's logits, Z_t the teacher's, psi is the softmax.
+"""
+
+import torch.nn.functional as F
+from torch import nn
+
+from deit_edu.errors import DeiTEduError
+
+
+def smooth_labels(labels, num_classes, epsilon, over="others"):
+    """Turn labels into probabilities, a little of each taken from the truth (paper, table 9: epsilon = 0.1).
+
+    Args:
+        labels: (B,) int64. num_classes: K. epsilon: the probability given away, in [0, 1).
+        over: "others" shares epsilon among the K - 1 wrong classes (the paper's words: truth gets 1 - epsilon);
+            "all" spreads it over all K (the authors' code: truth gets 1 - epsilon + epsilon / K).
+
+    Returns:
+        (B, K), each row sums to 1.
+    """
+    if over not in ("others", "all"):
+        raise DeiTEduError(f"unknown smoothing {over!r}: choose 'others' (the paper) or 'all' (the authors' code)")
+    if not 0 <= epsilon < 1:
+        raise DeiTEduError(f"label smoothing {epsilon} must lie in [0, 1)")
+    one_hot = F.one_hot(labels, num_classes).float()  # (B, K)
+    if over == "all":
+        return one_hot * (1 - epsilon) + epsilon / num_classes
+    return one_hot * (1 - epsilon) + (1 - one_hot) * epsilon / max(1, num_classes - 1)
+
+
+def soft_cross_entropy(logits, targets):
+    """CE(psi(Z), y), the mean over the batch, for labels or for probabilities.
+
+    Args:
+        logits: (B, K). targets: (B,) int64 labels, or (B, K) probabilities (smoothed or mixed labels).
+    """
+    return F.cross_entropy(logits, targets)
+
+
+def check_same_classes(student_logits, teacher_logits):
+    """Refuse a teacher of other classes: its argmax would be a label of the wrong class, and nothing would fail."""
+    if student_logits.shape != teacher_logits.shape:
+        raise DeiTEduError(
+            f"the teacher's logits {tuple(teacher_logits.shape)} do not match the student's "
+            f"{tuple(student_logits.shape)}: give both the same number of classes"
+        )
+
+
+def soft_distillation(student_logits, teacher_logits, temperature, reduction="batchmean"):
+    """tau^2 KL(psi(Z_t / tau) || psi(Z_s / tau)): the distillation term of equation 2.
+
+    The paper writes KL(student, teacher); the authors' code, like Hinton's, takes the teacher's distribution as
+    the reference, and so do we.
+
+    Args:
+        student_logits, teacher_logits: (B, K). No gradient reaches the teacher.
+        temperature: tau; the paper uses 3.
+        reduction: "batchmean" is the mean over the batch; "official" divides the sum by B*K as the authors'
+            code does, and is K times smaller.
+    """
+    if reduction not in ("batchmean", "official"):
+        raise DeiTEduError(f'unknown reduction {reduction!r}: choose "batchmean" or "official" (the authors\' code)')
+    if temperature <= 0:
+        raise DeiTEduError(f"temperature {temperature} must be positive; the paper uses 3")
+    check_same_classes(student_logits, teacher_logits)
+    student = F.log_softmax(student_logits / temperature, dim=-1)  # (B, K)
+    teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=-1)  # (B, K)
+    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    if reduction == "official":
+        divergence = divergence / student_logits.shape[-1]
+    return temperature**2 * divergence
+
+
+def hard_distillation(student_logits, teacher_logits):
+    """CE(psi(Z_s), y_t) with y_t = argmax_c Z_t(c): the teacher's decision as a label (equation 3).
+
+    Args:
+        student_logits, teacher_logits: (B, K). The teacher's labels are not smoothed.
+    """
+    check_same_classes(student_logits, teacher_logits)
+    return F.cross_entropy(student_logits, teacher_logits.argmax(dim=-1))
+
+
+DISTILLATIONS = ("none", "soft", "hard")
+TOKENS = ("class", "both")
+
+
+class DistillationObjective(nn.Module):
+    """(1 - weight) * loss on the true label + weight * loss on the teacher: equations 2 and 3 for every row of table 3.
+
+    With tokens="class" both terms train the class head (rows 1 to 3 of table 3). With tokens="both" the label
+    trains the class head and the teacher trains the distillation head (rows 4 to 6); without a teacher, both
+    heads learn the label, which is the paper's control with two class tokens (section 4).
+
+    Args:
+        distillation: "none", "soft" or "hard".
+        tokens: "class" or "both".
+        temperature: tau of the soft loss; the paper uses 3.
+        weight: lambda, the teacher's share. None takes the paper's: 0.1 soft, 1/2 hard.
+        reduction: of the soft loss, see `soft_distillation`.
+    """
+
+    def __init__(self, distillation="hard", tokens="both", temperature=3.0, weight=None, reduction="batchmean"):
+        super().__init__()
+        if distillation not in DISTILLATIONS:
+            raise DeiTEduError(f"unknown distillation {distillation!r}: choose one of {', '.join(DISTILLATIONS)}")
+        if tokens not in TOKENS:
+            raise DeiTEduError(f'unknown tokens {tokens!r}: choose "class" or "both"')
+        if weight is not None and not 0 <= weight <= 1:
+            raise DeiTEduError(f"distillation weight {weight} must lie in [0, 1]; the paper uses 0.1 soft, 0.5 hard")
+        self.distillation = distillation
+        self.tokens = tokens
+        self.temperature = temperature
+        paper = {"none": 0.5 if tokens == "both" else 0.0, "soft": 0.1, "hard": 0.5}
+        self.weight = paper[distillation] if weight is None else weight
+        self.reduction = reduction
+
+    def forward(self, head_logits, targets, teacher_logits=None):
+        """HeadLogits of (B, K), targets (B,) or (B, K), teacher's logits (B, K) -> the loss, a scalar."""
+        student = head_logits.class_logits  # the head that listens to the teacher
+        if self.tokens == "both":
+            if head_logits.distillation_logits is None:
+                raise DeiTEduError("tokens='both' needs a distillation token: build the model with distilled=True")
+            student = head_logits.distillation_logits
+        loss = soft_cross_entropy(head_logits.class_logits, targets)
+        if self.distillation == "none":
+            if self.tokens == "class":
+                return loss
+            second = soft_cross_entropy(student, targets)
+        elif teacher_logits is None:
+            raise DeiTEduError(f"{self.distillation} distillation needs the teacher's logits: name a teacher")
+        elif self.distillation == "soft":
+            second = soft_distillation(student, teacher_logits, self.temperature, self.reduction)
+        else:
+            second = hard_distillation(student, teacher_logits)
+        return (1 - self.weight) * loss + self.weight * second

@@ -1,0 +1,55 @@
+"""Recipes: what `--scale` stands for. The paper's own is table 9; the others are cut to a laptop and to one GPU.
+
+Every recipe was tuned on validation images only, for the model without distillation, and then held fixed.
+"""
+
+from deit_edu.errors import DeiTEduError
+
+# Shared by teacher and student of a scale; then what each adds.
+TINY = dict(epochs=45, batch_size=64, learning_rate=8e-3, crop_padding=2, flip=True, label_smoothing=0.1)
+CLUTTER = dict(data="fashion_clutter", crop_padding=0, flip=True, batch_size=64, label_smoothing=0.1)
+SMALL = dict(data="cifar10", batch_size=128, learning_rate=4e-3, crop_padding=4, mixup_alpha=0.8, cutmix_alpha=1.0,
+             erasing=0.25, warmup_epochs=5)  # fmt: skip
+PAPER = dict(batch_size=128, epochs=300, learning_rate=5e-4, warmup_epochs=5, weight_decay=0.05, drop_path_rate=0.1,
+             label_smoothing=0.1, mixup_alpha=0.8, cutmix_alpha=1.0, erasing=0.25, repeats=3, crop_padding=0)  # fmt: skip
+
+RECIPES = {
+    ("tiny", "fashion_mnist_10k"): dict(
+        teacher=dict(TINY, model="convnet", epochs=15),
+        student=dict(TINY, model="deit_nano_patch7_28"),
+    ),
+    ("tiny", "fashion_clutter"): dict(
+        teacher=dict(CLUTTER, model="convnet", epochs=60, learning_rate=1.6e-2),
+        student=dict(CLUTTER, model="deit_micro_patch4_28", epochs=60, learning_rate=8e-3),
+    ),
+    ("small", "cifar10"): dict(
+        teacher=dict(SMALL, model="convnet_large", epochs=100),
+        student=dict(SMALL, model="deit_micro_patch4_32", epochs=200),
+    ),
+    ("paper", "imagenet"): dict(
+        teacher=dict(PAPER, model="timm:regnety_160", weight_decay=5e-5),
+        student=dict(PAPER, model="deit_base_patch16_224"),
+    ),
+}
+SCALES = {"tiny": "fashion_mnist_10k", "small": "cifar10", "paper": "imagenet"}  # and the data each is made for
+
+
+def recipe(scale, data=None, role="student"):
+    """Settings of a TrainConfig for a scale.
+
+    Args:
+        scale: "tiny" (two CPU cores, minutes), "small" (one GPU, or an afternoon), "paper" (8 GPUs, ImageNet).
+        data: a data set's name; one without a recipe of its own gets the scale's. None: the scale's own data.
+        role: "teacher" or "student".
+
+    Returns:
+        a dictionary of TrainConfig fields, `data` among them.
+    """
+    if scale not in SCALES:
+        raise DeiTEduError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
+    data = data or SCALES[scale]
+    if data == "imagenet":
+        raise DeiTEduError("scale paper needs ImageNet of your own: say --data imagenet:PATH")
+    kind = data.split(":")[0]
+    chosen = RECIPES.get((scale, kind)) or RECIPES[scale, SCALES[scale]]
+    return {**chosen[role], "data": data}

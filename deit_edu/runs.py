@@ -1,0 +1,257 @@
+"""A run: from a config to a folder with a trained network and its record, and back to work after a stop."""
+
+import dataclasses
+import json
+import platform
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import torch
+from tqdm.auto import tqdm
+
+import deit_edu
+from deit_edu.checkpoints import digest, load, save, write_atomically
+from deit_edu.data import load_dataset
+from deit_edu.errors import DeiTEduError
+from deit_edu.evaluate import accuracies, predict
+from deit_edu.losses import DistillationObjective
+from deit_edu.model import MODELS, create_model
+from deit_edu.source import source_digest
+from deit_edu.teachers import CONVNETS, FrozenTeacher, create_teacher, load_teacher, save_network
+from deit_edu.train import MovingAverage, join_world, make_optimizer, steps_per_epoch, train_epoch
+
+
+def build_model(config, dataset):
+    """The network a config names, fitted to the data's image size, channels and classes.
+
+    Raises:
+        DeiTEduError: for a name nobody knows, images that are not square, tokens that the network does not have.
+    """
+    C, H, W = dataset.image_shape
+    if config.model in MODELS:
+        if H != W:
+            raise DeiTEduError(f"{dataset.name} has images of {H}x{W}: DeiT needs square ones, give an image size")
+        fitted = dict(image_size=H, in_channels=C, num_classes=dataset.num_classes)
+        rates = dict(drop_rate=config.drop_rate, drop_path_rate=config.drop_path_rate)
+        return create_model(config.model, config.tokens == "both", **fitted, **rates, **config.model_settings)
+    if config.model not in CONVNETS and not config.model.startswith("timm:"):
+        known = ", ".join([*MODELS, *CONVNETS])
+        raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME")
+    if config.tokens == "both" or config.model_settings:
+        raise DeiTEduError(f"{config.model} has no distillation token and no settings: those belong to a DeiT")
+    return create_teacher(config.model, C, dataset.num_classes)
+
+
+def build_teacher(config, dataset):
+    """The frozen teacher a config names, or None. Raises DeiTEduError when it does not fit the data."""
+    if config.distillation == "none":
+        return None
+    if config.teacher is None:
+        raise DeiTEduError(f"{config.distillation} distillation needs a teacher: name a run folder or a model")
+    model, trained_on = load_teacher(config.teacher, dataset.image_shape[0], dataset.num_classes)
+    for what, here in (("image_shape", list(dataset.image_shape)), ("num_classes", dataset.num_classes)):
+        if trained_on.get(what, here) != here:
+            raise DeiTEduError(
+                f"teacher {config.teacher} was trained with {what} {trained_on[what]}, but {dataset.name} has {here}: "
+                f"train a teacher on this data"
+            )
+    return FrozenTeacher(model)
+
+
+def train(config, folder, resume=False, dataset=None, progress=True):
+    """Train one network into a run folder: the whole of a `deit-edu train` run.
+
+    The folder holds config.json, metrics.jsonl (one line an epoch), model.safetensors (the network) and
+    result.json (the record), and while the run is under way resume.safetensors, written after every epoch.
+
+    Args:
+        config: TrainConfig. folder: where; must be new unless `resume`.
+        resume: go on after the last whole epoch; on a CPU the final weights are the same to the last bit.
+        dataset: an ImageDataset in place of config.data, for your own.
+        progress: show a bar.
+
+    Returns:
+        The record, a dictionary; `deit_edu.evaluate` says what its accuracies are.
+
+    Raises:
+        DeiTEduError: for a config that cannot be, a loss that diverges, a folder in use.
+    """
+    folder = Path(folder)
+    if (folder / "result.json").exists() and resume:
+        return json.loads((folder / "result.json").read_text())
+    if (folder / "config.json").exists() and not resume:
+        raise DeiTEduError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
+    world = join_world(config)
+    dataset = dataset or load_dataset(config.data)
+    torch.manual_seed(config.seed)
+    student = build_model(config, dataset).to(world.device)
+    teacher = build_teacher(config, dataset)
+    teacher = teacher.to(world.device) if teacher else None
+    objective = DistillationObjective(
+        config.distillation, config.tokens, config.temperature, config.distillation_weight, config.soft_reduction
+    )
+    optimizer = make_optimizer(student, config)
+    average = MovingAverage(student, config.ema_decay) if config.ema_decay else None
+    run = Run(folder, config, world, student, optimizer, average)
+    run.open(resume)
+    total = steps_per_epoch(config, dataset, world) * config.batch_size * world.size
+    fast_student, fast_teacher = wrap(student, config, world), wrap(teacher, config, world)
+
+    with tqdm(total=config.epochs * total, initial=run.epoch * total, unit="img", unit_scale=True,
+              disable=not progress or world.rank > 0, desc=folder.name, mininterval=0.5) as bar:  # fmt: skip
+
+        def on_step(loss, count):
+            bar.update(count * world.size)
+
+        while run.epoch < config.epochs:
+            started = time.perf_counter()
+            loss = train_epoch(
+                fast_student, fast_teacher, objective, optimizer, config, dataset, run.epoch, world, on_step
+            )
+            seconds = time.perf_counter() - started
+            with run.evaluated_weights():
+                scores = accuracies(predict(student, dataset.validation, dataset), dataset.validation.labels)
+            validation = {head: score.value for head, score in scores.items()}
+            run.finish_epoch({"loss": loss, "seconds": seconds, "images_per_second": total / seconds,
+                              "validation": validation})  # fmt: skip
+            bar.set_postfix(loss=f"{loss:.3f}", validation=f"{max(validation.values()):.1%}")
+    return run.close(dataset)
+
+
+def json_bytes(value, indent=1):
+    return (json.dumps(value, indent=indent) + "\n").encode()
+
+
+def machine(world):
+    """What a measured time depends on."""
+    if world.device.type == "cuda":
+        processor = torch.cuda.get_device_name(world.device)
+    else:
+        processor = processor_name()
+    return {
+        "device": world.device.type,
+        "processor": processor,
+        "threads": torch.get_num_threads(),
+        "processes": world.size,
+        "precision": str(world.precision).removeprefix("torch."),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def processor_name():
+    """The CPU's name as the system tells it; Linux keeps it where platform does not look."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def wrap(model, config, world):
+    """Compile a network where the config says so, and join it to its copies in other processes."""
+    if model is None:
+        return None
+    if config.compile:
+        model = torch.compile(model)
+    if world.size > 1 and any(parameter.requires_grad for parameter in model.parameters()):
+        model = torch.nn.parallel.DistributedDataParallel(model)
+    return model
+
+
+class Run:
+    """One run's folder: what is written when, and what is read back.
+
+    Args:
+        folder: Path. config, world, student, optimizer, average: what the run works with.
+    """
+
+    def __init__(self, folder, config, world, student, optimizer, average):
+        self.folder, self.config, self.world = folder, config, world
+        self.student, self.optimizer, self.average = student, optimizer, average
+        self.epoch = 0  # whole epochs done
+        self.metrics = []
+
+    def open(self, resume):
+        """Begin the folder, or read back where the run stood."""
+        resumable = self.folder / "resume.safetensors"
+        if resume and resumable.exists():
+            tensors, metadata = load(resumable)
+            self.restore(tensors)
+            self.metrics = metadata["metrics"]
+            self.epoch = len(self.metrics)
+        elif self.world.rank == 0:
+            write_atomically(self.folder / "config.json", json_bytes(dataclasses.asdict(self.config)))
+
+    def state(self):
+        """Everything the next epoch needs, as {name: tensor}."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.student.state_dict().items()}
+        if self.average:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state.items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{slot}": tensor for slot, tensor in slots.items() if tensor is not None}
+        return tensors
+
+    def restore(self, tensors):
+        """Put back what `state` gave."""
+
+        def part(prefix):
+            return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+        self.student.load_state_dict(part("model."))
+        if self.average:
+            self.average.state = {name: t.to(self.world.device) for name, t in part("average.").items()}
+        slots = {}
+        for name, tensor in part("optimizer.").items():
+            index, slot = name.split(".")
+            slots.setdefault(int(index), {})[slot] = tensor
+        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+    def finish_epoch(self, metrics):
+        """Write the epoch down: first all that a resume needs, in one piece, then the readable metrics."""
+        self.epoch += 1
+        self.metrics.append({"epoch": self.epoch, **metrics})
+        if self.world.rank == 0:
+            save(self.folder / "resume.safetensors", self.state(), {"metrics": self.metrics})
+            lines = b"".join(json_bytes(line, indent=None) for line in self.metrics)
+            write_atomically(self.folder / "metrics.jsonl", lines)
+
+    @contextmanager
+    def evaluated_weights(self):
+        """Inside, the student has the weights that count: the moving average where there is one."""
+        if not self.average:
+            yield
+            return
+        own = {name: tensor.clone() for name, tensor in self.student.state_dict().items()}
+        self.student.load_state_dict(self.average.state)
+        try:
+            yield
+        finally:
+            self.student.load_state_dict(own)
+
+    def close(self, dataset):
+        """Save the network, look at the test images once, and write the record."""
+        with self.evaluated_weights():
+            record = {
+                "config": dataclasses.asdict(self.config),
+                "data": {"name": dataset.name, "checksum": dataset.checksum},
+                "library": {"version": deit_edu.__version__, "source": source_digest()},
+                "machine": machine(self.world),
+                "parameters": sum(p.numel() for p in self.student.parameters()),
+                "seconds": sum(line["seconds"] for line in self.metrics),
+                "images_per_second": median(line["images_per_second"] for line in self.metrics),
+                "curve": [{"epoch": m["epoch"], "loss": m["loss"], **m["validation"]} for m in self.metrics],
+                "checkpoint": digest(self.student.state_dict()),
+            }
+            for name in ("validation", "test"):
+                split = getattr(dataset, name)
+                scores = accuracies(predict(self.student, split, dataset), split.labels)
+                record[name] = {head: score.to_dict() for head, score in scores.items()}
+            if self.world.rank == 0:
+                path = self.folder / "model.safetensors"
+                save_network(path, self.student, self.config.model, dataset.image_shape, dataset.num_classes)
+                write_atomically(self.folder / "result.json", json_bytes(record))
+                (self.folder / "resume.safetensors").unlink(missing_ok=True)
+        return record

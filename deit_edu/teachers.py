@@ -1,0 +1,215 @@
+"""Teachers: small convnets, a transformer of the student's size, any timm model; frozen while they teach.
+
+Paper: section 4 and table 2. The paper's default teacher is a RegNetY-16GF of 84M parameters; ours have its plan
+(a stem, then stages that halve the picture and widen the channels) at reading size.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deit_edu.checkpoints import load, load_model, save, save_model
+from deit_edu.errors import DeiTEduError
+from deit_edu.model import DeiT, HeadLogits, fuse
+
+CHECKPOINTS = Path(__file__).parent / "assets" / "checkpoints"
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a way around them.
+
+    Args:
+        in_channels, out_channels: C before and after. stride: 2 halves height and width.
+    """
+
+    def __init__(self, in_channels, out_channels, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+
+    def forward(self, features):
+        """(B, C, H, W) -> (B, C', H/stride, W/stride)."""
+        answer = F.relu(self.norm1(self.conv1(features)))  # (B, C', H/stride, W/stride)
+        answer = self.norm2(self.conv2(answer))
+        return F.relu(answer + self.shortcut(features))
+
+
+class ConvNet(nn.Module):
+    """A small residual convnet: stem, stages, global mean, one linear layer.
+
+    Args:
+        in_channels: C. num_classes: K. widths: channels of each stage. depths: blocks of each stage.
+        stem_stride: 2 halves the picture at once, which is what makes the teacher cheap.
+    """
+
+    def __init__(self, in_channels, num_classes, widths=(24, 48, 96), depths=(1, 1, 2), stem_stride=1):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, widths[0], 3, stem_stride, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
+        blocks, channels = [], widths[0]
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for position in range(depth):
+                blocks.append(ResidualBlock(channels, width, stride=2 if stage and position == 0 else 1))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(channels, num_classes)
+        self.to(memory_format=torch.channels_last)  # the layout in which a CPU convolves fastest
+
+    def forward(self, images):
+        """(B, C, H, W) -> logits (B, K)."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        features = self.blocks(self.stem(images))  # (B, C', H', W')
+        return self.head(features.mean(dim=(2, 3)))  # (B, K)
+
+
+CONVNETS = {
+    "convnet": dict(widths=(32, 64, 96), depths=(1, 1, 2), stem_stride=2),
+    "convnet_large": dict(widths=(32, 64, 128), depths=(2, 2, 2), stem_stride=1),
+    "convnet_weak": dict(widths=(8, 16, 32), depths=(1, 1, 1), stem_stride=2),
+}
+
+
+def create_teacher(name, in_channels, num_classes, pretrained=False):
+    """Build a teacher that is not a DeiT: a convnet of `CONVNETS`, or ``timm:NAME``.
+
+    A transformer as a teacher is a plain DeiT: `deit_edu.model.create_model`.
+
+    Args:
+        name: "convnet", "convnet_large", "convnet_weak" or "timm:NAME".
+        in_channels: C. num_classes: K.
+        pretrained: fetch timm's weights, which needs a network; for timm models only.
+
+    Returns:
+        A module from images (B, C, H, W) to logits (B, K).
+
+    Raises:
+        DeiTEduError: for a name that nobody knows, or weights that cannot be fetched.
+    """
+    kind, _, timm_name = name.partition(":")
+    if kind == "timm" and timm_name:
+        return create_timm_model(timm_name, in_channels, num_classes, pretrained)
+    if name not in CONVNETS:
+        raise DeiTEduError(f"unknown teacher {name!r}: choose one of {', '.join(CONVNETS)}, or timm:NAME")
+    return ConvNet(in_channels, num_classes, **CONVNETS[name])
+
+
+def create_timm_model(name, in_channels, num_classes, pretrained):
+    """Any timm model by its name, for these channels and classes."""
+    import timm  # takes seconds: only those who ask for it wait
+
+    try:
+        return timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=num_classes)
+    except RuntimeError as error:
+        if "Unknown model" not in str(error):
+            raise
+        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:3])
+        raise DeiTEduError(f"timm has no model {name!r}" + (f": did you mean {near}?" if near else "")) from None
+    except OSError as error:  # no network, or the hub refuses
+        raise DeiTEduError(
+            f"timm could not fetch weights for {name!r} ({type(error).__name__}): go online once, or train it here "
+            f"with deit-edu train --model timm:{name}"
+        ) from None
+
+
+def save_network(path, model, name, image_shape, num_classes, metadata=None, dtype=None):
+    """Write any network of ours, DeiT or teacher, with what it takes to build it again.
+
+    Args:
+        path: where. model: a DeiT, or what `create_teacher(name, ...)` gave. name: its name.
+        image_shape: (C, H, W) it was trained on. num_classes: K. metadata: anything else worth keeping.
+        dtype: as for `deit_edu.checkpoints.save`.
+    """
+    shape = {"image_shape": list(image_shape), "num_classes": num_classes, **(metadata or {})}
+    if isinstance(model, DeiT):
+        save_model(path, model, {"name": name, **shape}, dtype)
+    else:
+        save(path, model.state_dict(), {"kind": "teacher", "name": name, **shape}, dtype)
+
+
+def load_network(path):
+    """Read what `save_network` wrote: (the network in float32 and eval mode, its metadata).
+
+    Raises:
+        DeiTEduError: when the file is missing, damaged or of another kind.
+    """
+    tensors, metadata = load(path)
+    if metadata.get("kind") != "teacher":
+        return load_model(path), metadata
+    model = create_teacher(metadata["name"], metadata["image_shape"][0], metadata["num_classes"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise DeiTEduError(f"{path} does not hold the {metadata['name']} it names: train it again") from None
+    return model.eval(), metadata
+
+
+def packaged_path(name):
+    """Where a shipped network lies: "fashion_clutter_student" or "fashion_clutter_teacher"."""
+    path = CHECKPOINTS / f"{name}.safetensors"
+    if not path.exists():
+        known = ", ".join(sorted(file.stem for file in CHECKPOINTS.glob("*.safetensors")))
+        raise DeiTEduError(f"no packaged network {name!r}: choose one of {known}")
+    return path
+
+
+def load_teacher(name, in_channels, num_classes):
+    """A trained teacher by name, and what it was trained on.
+
+    Args:
+        name: a run folder of `deit-edu train`, packaged:NAME, or timm:NAME with timm's own weights.
+        in_channels, num_classes: C and K of the data, for timm.
+
+    Returns:
+        (network, metadata): metadata has image_shape [C, H, W] and num_classes; timm's has neither.
+
+    Raises:
+        DeiTEduError: when there is no such teacher.
+    """
+    if name.startswith("timm:"):
+        return create_teacher(name, in_channels, num_classes, pretrained=True), {}
+    if name.startswith("packaged:"):
+        return load_network(packaged_path(name.removeprefix("packaged:")))
+    path = Path(name) / "model.safetensors"
+    if not path.exists():
+        what = "has not finished training" if Path(name).is_dir() else "is not a run folder"
+        raise DeiTEduError(f"teacher {name} {what}: train it first with deit-edu train --model convnet --out {name}")
+    return load_network(path)
+
+
+class FrozenTeacher(nn.Module):
+    """A trained model that only answers: in eval mode for good, no gradients, no parameters that train.
+
+    Args:
+        model: any module from images (B, C, H, W) to logits (B, K) or HeadLogits; the answer of a model with
+            two heads is their fusion.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model.requires_grad_(False).eval()
+
+    def train(self, mode=True):
+        """Stay in eval mode, whatever the loop says: dropout off, batch norm's statistics fixed."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images):
+        """(B, C, H, W) -> logits (B, K)."""
+        return fuse(as_head_logits(self.model(images)))
+
+
+def as_head_logits(output):
+    """HeadLogits as they are; the logits (B, K) of any other model as those of a class head."""
+    return output if isinstance(output, HeadLogits) else HeadLogits(output, None)

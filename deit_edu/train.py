@@ -1,0 +1,263 @@
+"""The loop: teacher and student on the same augmented images, AdamW, warm-up and cosine.
+
+Paper: section 6 and table 9.
+"""
+
+import math
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from deit_edu import augment
+from deit_edu.data import normalise
+from deit_edu.errors import DeiTEduError
+from deit_edu.losses import smooth_labels
+from deit_edu.teachers import as_head_logits
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run, completely. The defaults are scale "tiny": a small DeiT on the packaged images, on a CPU."""
+
+    data: str = "fashion_mnist_10k"  # a name for deit_edu.data.load_dataset
+    model: str = "deit_nano_patch7_28"  # a DeiT, a convnet or timm:NAME; fitted to the data's size and classes
+    model_settings: dict = field(default_factory=dict)  # overrides of DeiTConfig, for example {"patch_size": 4}
+    # what it learns from
+    teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME
+    distillation: str = "none"  # none, soft, hard
+    tokens: str = "class"  # class, both
+    temperature: float = 3.0
+    distillation_weight: float | None = None  # None: the paper's, 0.1 soft, 0.5 hard
+    soft_reduction: str = "batchmean"  # or official
+    label_smoothing: float = 0.1
+    smoothing_over: str = "others"  # or all, as in the authors' code
+    # how long and how fast
+    epochs: int = 30
+    batch_size: int = 64  # per process
+    learning_rate: float = 8e-3  # per 512 images: the optimiser's is learning_rate * total batch / 512
+    warmup_epochs: float = 2.0
+    weight_decay: float = 0.05
+    optimizer: str = "adamw"  # or sgd
+    ema_decay: float = 0.0  # 0 is off; on, the averaged weights are what is evaluated and saved
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    # what it sees
+    crop_padding: int = 2  # pixels
+    flip: bool = True
+    erasing: float = 0.0  # probability
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    mix_probability: float = 1.0
+    repeats: int = 1  # 3 is the paper's repeated augmentation
+    # where it runs
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"  # float32, bfloat16
+    compile: bool = False
+
+
+def learning_rate_at(step, total_steps, warmup_steps, peak, start=1e-6, end=1e-5):
+    """Linear warm-up, then half a cosine (paper, table 9; start and end are the authors' code's).
+
+    The authors' code changes the rate once an epoch; this one, at every step.
+    """
+    if step < warmup_steps:
+        return start + (peak - start) * step / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def parameter_groups(model, weight_decay):
+    """Matrices decay, vectors do not (authors' code, timm): no decay for biases, norms, tokens and positions."""
+    decay, no_decay = [], []
+    for name, parameter in model.named_parameters():
+        is_vector = parameter.ndim <= 1 or name.endswith(("token", "position_embedding", "pos_embed"))
+        (no_decay if is_vector else decay).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+
+
+def make_optimizer(model, config):
+    """AdamW (paper, table 9), or SGD with momentum 0.9 for the ablation of table 8."""
+    groups = parameter_groups(model, config.weight_decay)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, eps=1e-8, fused=True)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+    raise DeiTEduError(f'unknown optimiser {config.optimizer!r}: choose "adamw" or "sgd"')
+
+
+def augmented_batch(images, labels, config, dataset, generator):
+    """What teacher and student both see: cropped, flipped, normalised, erased, mixed.
+
+    Args:
+        images: (B, C, H, W) uint8. labels: (B,) int64.
+
+    Returns:
+        images (B, C, H, W) float32 and targets (B, K) probabilities.
+    """
+    images = augment.random_crop(images, config.crop_padding, generator)
+    if config.flip:
+        images = augment.random_flip(images, generator)
+    images = normalise(images, dataset.mean, dataset.std)
+    images = augment.random_erasing(images, config.erasing, generator)
+    targets = smooth_labels(labels, dataset.num_classes, config.label_smoothing, config.smoothing_over)
+    return augment.mix(images, targets, config.mixup_alpha, config.cutmix_alpha, config.mix_probability, generator)
+
+
+def choose_device(name="auto"):
+    """The fastest device there is, or the one named. Raises DeiTEduError when it is not there."""
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if name == "auto":
+        return torch.device(available[0])
+    if name.split(":")[0] not in available:
+        raise DeiTEduError(f"device {name!r} is not here: choose auto or one of {', '.join(available)}")
+    return torch.device(name)
+
+
+def choose_precision(name, device):
+    """The type of the matrix products: bfloat16 on a GPU that has it, else float32.
+
+    A CPU gains from bfloat16 only with special instructions and widths of 192 or more: ask for it by name there.
+    """
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if name not in types:
+        raise DeiTEduError(f"unknown precision {name!r}: choose auto, float32 or bfloat16")
+    return types[name]
+
+
+class MovingAverage:
+    """An exponential moving average of a model's weights (paper, table 8; the authors' decay is 0.99996).
+
+    Args:
+        model: whose weights to follow. decay: what the average keeps at each step.
+    """
+
+    def __init__(self, model, decay):
+        self.decay = decay
+        self.state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model):
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                self.state[name].lerp_(tensor, 1 - self.decay)
+            else:
+                self.state[name].copy_(tensor)  # counters of batch norm
+
+
+def seeded_generator(*numbers):
+    """A CPU generator whose stream follows from these whole numbers alone, on every machine."""
+    seed = np.random.SeedSequence(numbers).generate_state(1, np.uint64).item()
+    return torch.Generator().manual_seed(seed % 2**63)
+
+
+@dataclass(frozen=True)
+class World:
+    """Where this process runs, and beside how many others (torchrun starts them; alone by default)."""
+
+    device: torch.device
+    precision: torch.dtype
+    rank: int = 0
+    size: int = 1
+
+
+def join_world(config):
+    """Find device, precision and the other processes, if torchrun started any."""
+    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    device = choose_device(config.device)
+    if size > 1:
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return World(device, choose_precision(config.precision, device), rank, size)
+
+
+def steps_per_epoch(config, dataset, world):
+    """Whole batches only. Raises DeiTEduError when there is not even one."""
+    steps = len(dataset.train) // (config.batch_size * world.size)
+    if config.batch_size < 1 or steps < 1:
+        raise DeiTEduError(
+            f"batch size {config.batch_size} x {world.size} does not fit the {len(dataset.train)} training images: "
+            f"try one between 1 and {max(1, len(dataset.train) // world.size)}"
+        )
+    return steps
+
+
+class Divergence:
+    """Watches the loss: not a number, infinite, or far above where it began.
+
+    Reading the loss makes a GPU wait, so it is looked at once in `every` steps.
+    """
+
+    def __init__(self, every=20, factor=4.0):
+        self.every, self.factor = every, factor
+        self.first = None
+        self.recent = []
+
+    def check(self, step, loss, learning_rate):
+        """Raises DeiTEduError with the step, the learning rate and what to try."""
+        self.recent.append(loss)
+        if len(self.recent) < self.every:
+            return
+        mean = torch.stack(self.recent).mean().item()
+        self.recent = []
+        self.first = self.first or mean
+        if not math.isfinite(mean) or mean > self.factor * max(self.first, 1.0):
+            what = "is not a number" if not math.isfinite(mean) else f"rose from {self.first:.2f} to {mean:.2f}"
+            raise DeiTEduError(
+                f"the loss {what} by step {step} at learning rate {learning_rate:.2g}: try a tenth of the learning "
+                f"rate, a longer warm-up, or precision float32"
+            )
+
+
+def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, world, on_step):
+    """One pass over the training images: the loop itself.
+
+    Args:
+        student, teacher: modules on one device; teacher is None without distillation.
+        world: a `World`. on_step: called after each step with (loss, number of images).
+
+    Returns:
+        The mean loss.
+    """
+    # Everything random in an epoch follows from (seed, epoch), so that a run can stop after any epoch and go on.
+    generator = seeded_generator(config.seed, epoch, 1 + world.rank)  # each process augments differently
+    torch.manual_seed(generator.initial_seed())  # dropout and stochastic depth
+    split = dataset.redraw(config.seed, epoch) if dataset.redraw else dataset.train
+    order = augment.epoch_order(len(split), seeded_generator(config.seed, epoch, 0), config.repeats)
+    order = order[world.rank :: world.size]  # with repeats, the copies of an image go to different processes
+    steps = steps_per_epoch(config, dataset, world)
+    peak = config.learning_rate * config.batch_size * world.size / 512
+    divergence, losses = Divergence(), []
+    student.train()
+    for step in range(steps):
+        learning_rate = learning_rate_at(
+            epoch * steps + step, config.epochs * steps, config.warmup_epochs * steps, peak
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        indices = order[step * config.batch_size : (step + 1) * config.batch_size]
+        images, labels = split.batch(indices, generator).to(world.device), split.labels[indices].to(world.device)
+        images, targets = augmented_batch(images, labels, config, dataset, generator)
+        with torch.autocast(world.device.type, world.precision, enabled=world.precision != torch.float32):
+            teacher_logits = teacher(images) if teacher else None  # the same images as the student
+            head_logits = as_head_logits(student(images))
+            loss = objective(head_logits, targets, teacher_logits)  # autocast takes the loss in float32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        divergence.check(epoch * steps + step, losses[-1], learning_rate)
+        on_step(losses[-1], len(indices))
+    return torch.stack(losses).mean().item()
