@@ -28,12 +28,15 @@ STYLE = {
     "figure.figsize": (WIDTH, 3.2),
     "figure.facecolor": "white",  # a card of its own, the same in the light and in the dark theme
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,  # inches
+    "figure.constrained_layout.h_pad": 0.1,
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=list(COLOURS.values())),
+    # A line that is none of these is slate, told apart by its dashes.
+    "axes.prop_cycle": matplotlib.cycler(color=["#56687A"] * 4, linestyle=["-", "--", ":", "-."]),
     "image.cmap": ATTENTION_MAP,
     "image.interpolation": "nearest",  # a pixel is a square
     "lines.linewidth": 2,
