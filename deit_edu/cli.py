@@ -1,6 +1,7 @@
 """The `deit-edu` command: data, train, evaluate, export, bench."""
 
 import argparse
+import json
 import os
 import sys
 from dataclasses import fields
@@ -80,7 +81,7 @@ def add_train_arguments(parser):
     for setting in fields(TrainConfig):
         if setting.name in (*shown, "model_settings"):
             continue
-        kind = {"float | None": float}.get(setting.type, setting.type)
+        kind = float if setting.type == float | None else setting.type
         group.add_argument(f"--{setting.name.replace('_', '-')}", **setting_argument(kind))
     for name in ("patch_size", "embed_dim", "depth", "num_heads"):
         group.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
@@ -109,31 +110,27 @@ def show_data(chosen):
 
 def run_train(chosen):
     from deit_edu.recipes import recipe
-    from deit_edu.runs import train
+    from deit_edu.runs import run_name, runs_root, train, train_pair
     from deit_edu.train import TrainConfig
 
-    given = {name: value for name, value in vars(chosen).items() if value is not None}
-    model_settings = {k: given[k] for k in ("patch_size", "embed_dim", "depth", "num_heads") if k in given}
-    settings = {f.name: given[f.name] for f in fields(TrainConfig) if f.name in given}
+    given = {f.name: getattr(chosen, f.name, None) for f in fields(TrainConfig)}
+    given = {name: value for name, value in given.items() if value is not None}
+    sizes = ("patch_size", "embed_dim", "depth", "num_heads")
+    given["model_settings"] = {name: getattr(chosen, name) for name in sizes if getattr(chosen, name) is not None}
+    given["distillation"] = chosen.distill or ("hard" if chosen.teacher else "none")
+    given["tokens"] = chosen.tokens or ("both" if chosen.teacher else "class")
     role = "teacher" if is_teacher_name(chosen.model) else "student"
-    settings = {**recipe(chosen.scale, chosen.data, role), **settings}
-    settings["model_settings"] = model_settings
-    seed = settings.get("seed", 0)
-    data = settings["data"].replace(":", "-").replace("/", "-")
-    if chosen.teacher:
-        settings |= dict(distillation=chosen.distill or "hard", tokens=chosen.tokens or "both")
-        if is_teacher_name(chosen.teacher):
-            folder = Path("runs") / f"{data}-{chosen.teacher.replace(':', '-')}-seed{seed}"
-            shared = {k: settings[k] for k in ("seed", "device", "precision", "compile") if k in given}
-            teacher = {**recipe(chosen.scale, chosen.data, "teacher"), **shared, "model": chosen.teacher}
-            train(TrainConfig(**teacher), folder, resume=folder.exists(), progress=not chosen.quiet)
-            settings["teacher"] = str(folder)
+    settings = recipe(chosen.scale, chosen.data, role) | given
+    if is_teacher_name(chosen.teacher):
+        shared = {name: given[name] for name in ("seed", "device", "precision", "compile") if name in given}
+        teacher = recipe(chosen.scale, chosen.data, "teacher") | shared | {"model": chosen.teacher}
+        student = TrainConfig(**settings | {"teacher": None})
+        _, folder = train_pair(TrainConfig(**teacher), student, chosen.out, chosen.resume, not chosen.quiet)
     else:
-        settings |= dict(distillation=chosen.distill or "none", tokens=chosen.tokens or "class")
-    config = TrainConfig(**settings)
-    name = f"{data}-{config.model.replace(':', '-')}-{config.distillation}-{config.tokens}-seed{seed}"
-    folder = Path(chosen.out or Path("runs") / name)
-    record = train(config, folder, chosen.resume, progress=not chosen.quiet)
+        config = TrainConfig(**settings)
+        folder = Path(chosen.out or runs_root() / run_name(config))
+        train(config, folder, chosen.resume, progress=not chosen.quiet)
+    record = json.loads((folder / "result.json").read_text())
     scores = ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in record["test"].items())
     print(f"{folder}: {scores} on test")
 
@@ -147,15 +144,14 @@ def is_teacher_name(name):
 
 def open_run(name):
     """The network of a run folder or of packaged:NAME, its metadata, and its teacher's name or None."""
-    import json
-
+    from deit_edu.runs import find_run
     from deit_edu.teachers import load_teacher
 
     if name.startswith("packaged:"):
         model, metadata = load_teacher(name, 0, 0)
         return model, metadata, metadata.get("teacher")
-    model, metadata = load_teacher(name, 0, 0)
-    config = json.loads((Path(name) / "config.json").read_text())
+    model, metadata = load_teacher(str(find_run(name)), 0, 0)
+    config = json.loads((find_run(name) / "config.json").read_text())
     return model, metadata | {"data": config["data"]}, config["teacher"]
 
 
@@ -163,6 +159,7 @@ def run_evaluate(chosen):
     from deit_edu.data import load_dataset
     from deit_edu.evaluate import accuracies, decisions, predict
     from deit_edu.inspect import disagreement
+    from deit_edu.runs import find_run
     from deit_edu.teachers import load_teacher
 
     model, metadata, teacher = open_run(chosen.run_folder)
@@ -179,6 +176,7 @@ def run_evaluate(chosen):
         print(f"  {head:13} {accuracy}")
     deciders = {"truth": split.labels}
     if teacher:
+        teacher = teacher if ":" in teacher else str(find_run(teacher))
         teacher, _ = load_teacher(teacher, dataset.image_shape[0], dataset.num_classes)
         deciders["teacher"] = decisions(predict(teacher, split, dataset))["class"]
     deciders |= decisions(said)

@@ -139,7 +139,7 @@ def fuse(head_logits, how="probabilities"):
         (B, K). For a model without the distillation token, the class head's logits as they are.
     """
     if how not in ("probabilities", "logits"):
-        raise DeiTEduError(f"unknown fusion {how!r}: choose 'probabilities' (paper) or 'logits' (the authors' code)")
+        raise DeiTEduError(f"unknown fusion {how!r}: choose 'probabilities' (the paper) or 'logits' (the code)")
     heads = [logits for logits in head_logits if logits is not None]
     if len(heads) == 1:
         return heads[0]
@@ -250,7 +250,7 @@ MODELS = {  # paper, table 1: d = D/h = 64 throughout
         image_size=28, patch_size=7, in_channels=1, num_classes=10, embed_dim=64, depth=4, num_heads=4
     ),
     "deit_micro_patch4_28": dict(
-        image_size=28, patch_size=4, in_channels=1, num_classes=10, embed_dim=128, depth=6, num_heads=4
+        image_size=28, patch_size=4, in_channels=1, num_classes=10, embed_dim=96, depth=4, num_heads=4
     ),
     "deit_micro_patch4_32": dict(image_size=32, patch_size=4, num_classes=10, embed_dim=128, depth=6, num_heads=4),
 }  # fmt: skip

@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import platform
+import shutil
+import sys
+import sysconfig
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +22,62 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, create_model
+from deit_edu.recipes import recipe
 from deit_edu.source import source_digest
 from deit_edu.teachers import CONVNETS, FrozenTeacher, create_teacher, load_teacher, save_network
-from deit_edu.train import MovingAverage, join_world, make_optimizer, steps_per_epoch, train_epoch
+from deit_edu.train import MovingAverage, TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
+
+
+def runs_root():
+    """Where run folders lie: the environment variable DEIT_EDU_RUNS, a clone's runs/, or runs/ right here."""
+    if folder := os.environ.get("DEIT_EDU_RUNS"):
+        return Path(folder)
+    clone = Path(deit_edu.__file__).resolve().parent.parent
+    return (clone if (clone / "pyproject.toml").exists() else Path()) / "runs"
+
+
+def find_run(name):
+    """The folder of a run, given as a path or as a name under `runs_root`."""
+    folder = Path(name)
+    return folder if folder.is_dir() else runs_root() / name
+
+
+def run_name(config):
+    """What a run's folder is called, unless the reader says otherwise: data, model, what it learns from, seed."""
+    learns_from = [] if config.distillation == "none" else [config.distillation]
+    tokens = ["both"] if config.tokens == "both" else []
+    parts = [config.data, config.model, *learns_from, *tokens, f"seed{config.seed}"]
+    return "-".join(parts).replace(":", "-").replace("/", "-")
+
+
+def train_pair(teacher, student, folder=None, resume=False, progress=True):
+    """Train a teacher, or take the one that is there, then its student.
+
+    Args:
+        teacher, student: TrainConfig; the student's `teacher` is filled in.
+        folder: the student's run folder; None: its `run_name` under `runs_root`.
+        resume: go on with the student's folder. The teacher's is always gone on with.
+
+    Returns:
+        The two folders.
+    """
+    teacher_folder = runs_root() / run_name(teacher)
+    train(teacher, teacher_folder, resume=True, progress=progress)
+    student = dataclasses.replace(student, teacher=teacher_folder.name)
+    folder = Path(folder or runs_root() / run_name(student))
+    train(student, folder, resume=resume, progress=progress)
+    return teacher_folder, folder
+
+
+def tiny_pair(progress=False):
+    """The folders of the tiny pair: a convnet and the DeiT it taught, on the packaged data.
+
+    They are trained now where they are missing, which takes two cores some minutes; `make book` has done it before.
+    """
+    student = recipe("tiny", role="student") | dict(distillation="hard", tokens="both")
+    return train_pair(
+        TrainConfig(**recipe("tiny", role="teacher")), TrainConfig(**student), resume=True, progress=progress
+    )
 
 
 def build_model(config, dataset):
@@ -50,7 +107,8 @@ def build_teacher(config, dataset):
         return None
     if config.teacher is None:
         raise DeiTEduError(f"{config.distillation} distillation needs a teacher: name a run folder or a model")
-    model, trained_on = load_teacher(config.teacher, dataset.image_shape[0], dataset.num_classes)
+    name = config.teacher if ":" in config.teacher else find_run(config.teacher)
+    model, trained_on = load_teacher(str(name), dataset.image_shape[0], dataset.num_classes)
     for what, here in (("image_shape", list(dataset.image_shape)), ("num_classes", dataset.num_classes)):
         if trained_on.get(what, here) != here:
             raise DeiTEduError(
@@ -150,11 +208,17 @@ def processor_name():
         return platform.processor() or platform.machine()
 
 
+def can_compile():
+    """torch.compile needs a C++ compiler and Python's headers on a CPU; without them the loop runs uncompiled."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return any(map(shutil.which, ("g++", "c++", "clang++"))) and headers.exists() and sys.platform != "win32"
+
+
 def wrap(model, config, world):
-    """Compile a network where the config says so, and join it to its copies in other processes."""
+    """Compile a network where the config says so and it can be, and join it to its copies in other processes."""
     if model is None:
         return None
-    if config.compile:
+    if config.compile and can_compile():
         model = torch.compile(model)
     if world.size > 1 and any(parameter.requires_grad for parameter in model.parameters()):
         model = torch.nn.parallel.DistributedDataParallel(model)

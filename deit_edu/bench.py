@@ -1,0 +1,101 @@
+"""Speed as a ratio: one distillation step with our student, against the same loop with timm's.
+
+Everything runs in one process, in turn, so that a slow moment of the machine falls on both. `deit-edu bench` prints it.
+"""
+
+import dataclasses
+import time
+from statistics import median
+
+import torch
+from torch import nn
+
+from deit_edu.data import ImageDataset, Split, load_dataset
+from deit_edu.errors import DeiTEduError
+from deit_edu.losses import DistillationObjective
+from deit_edu.model import MODELS, HeadLogits, create_model
+from deit_edu.recipes import recipe
+from deit_edu.runs import can_compile
+from deit_edu.teachers import FrozenTeacher, create_teacher
+from deit_edu.train import TrainConfig, join_world, make_optimizer, train_epoch
+
+
+class TimmStudent(nn.Module):
+    """timm's distilled DeiT of the same shape, its two outputs as HeadLogits."""
+
+    def __init__(self, config):
+        super().__init__()
+        from timm.models.deit import VisionTransformerDistilled
+
+        self.model = VisionTransformerDistilled(
+            img_size=config.image_size,
+            patch_size=config.patch_size,
+            in_chans=config.in_channels,
+            num_classes=config.num_classes,
+            embed_dim=config.embed_dim,
+            depth=config.depth,
+            num_heads=config.num_heads,
+        )
+        self.model.set_distilled_training(True)
+
+    def forward(self, images):
+        return HeadLogits(*self.model(images))
+
+
+def first_images(dataset, count):
+    """The same data set with only its first `count` training images."""
+    train = Split(dataset.train.images[:count], dataset.train.labels[:count])
+    fields = {field.name: getattr(dataset, field.name) for field in dataclasses.fields(ImageDataset)}
+    return ImageDataset(**{**fields, "train": train})
+
+
+def measure(steps, rounds):
+    """Seconds per step of the whole loop: augment, teacher, student, loss, optimiser, at the tiny recipe's shape.
+
+    Args:
+        steps: in one timed round. rounds: timed in turn, after one that is not counted (it compiles).
+
+    Returns:
+        {contender: [seconds per step of each round]}.
+    """
+    if steps < 1 or rounds < 1:
+        raise DeiTEduError(f"bench needs at least 1 step and 1 round, got {steps} and {rounds}")
+    config = TrainConfig(**recipe("tiny", role="student") | dict(distillation="hard", tokens="both"))
+    dataset = load_dataset(config.data)
+    if steps * config.batch_size > len(dataset.train):
+        raise DeiTEduError(f"{steps} steps need more than {len(dataset.train)} images: try --steps 40")
+    dataset = first_images(dataset, steps * config.batch_size)
+    world = join_world(config)
+    student = create_model(config.model, distilled=True)
+    teacher = FrozenTeacher(create_teacher("convnet", 1, dataset.num_classes)).to(world.device)
+    timm_student = TimmStudent(student.config)
+    contenders = {"timm": (timm_student, teacher), "ours": (student, teacher)}
+    if can_compile():
+        fast_teacher = torch.compile(teacher)
+        contenders["timm, compiled"] = (torch.compile(TimmStudent(student.config)), fast_teacher)
+        contenders["ours, compiled"] = (torch.compile(create_model(config.model, distilled=True)), fast_teacher)
+    prepared = {}
+    for name, (model, its_teacher) in contenders.items():
+        model = model.to(world.device)
+        prepared[name] = (model, its_teacher, DistillationObjective(), make_optimizer(model, config), config, dataset)
+    seconds = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        for name, parts in prepared.items():
+            started = time.perf_counter()
+            train_epoch(*parts, 0, world, lambda loss, count: None)
+            if turn:
+                seconds[name].append((time.perf_counter() - started) / steps)
+    return seconds
+
+
+def report(steps, rounds):
+    """Print milliseconds per step of each contender, and timm's over ours, round by round."""
+    shape = MODELS["deit_nano_patch7_28"]
+    print(f"one distillation step, batch 64, {shape}, {torch.get_num_threads()} threads, float32")
+    seconds = measure(steps, rounds)
+    for name, times in seconds.items():
+        ratios = [reference / time for reference, time in zip(seconds["timm"], times, strict=True)]
+        print(
+            f"  {name:15} {1000 * median(times):6.1f} ms   {median(ratios):.2f} times timm's speed "
+            f"({min(ratios):.2f} to {max(ratios):.2f})"
+        )
