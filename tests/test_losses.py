@@ -340,7 +340,7 @@ def call_objective(*settings, heads=None, teacher=None, **more):
     [
         (
             lambda: smooth_labels(LABELS, K, 0.1, over="some"),
-            """unknown label smoothing 'some': choose "others" (the paper) or "all" (the authors' code)""",
+            "unknown smoothing 'some': choose 'others' (the paper) or 'all' (the authors' code)",
         ),
         (lambda: smooth_labels(LABELS, K, 1.0), "label smoothing 1.0 must lie in [0, 1)"),
         (lambda: smooth_labels(LABELS, K, -0.1), "label smoothing -0.1 must lie in [0, 1)"),
@@ -360,7 +360,7 @@ def call_objective(*settings, heads=None, teacher=None, **more):
         ),
         (
             lambda: call_objective("hard", "both", teacher=TEACHER),
-            'tokens="both" needs a model with a distillation token: build it with distilled=True',
+            "tokens='both' needs a distillation token: build the model with distilled=True",
         ),
         (
             lambda: call_objective("soft", "class"),

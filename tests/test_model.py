@@ -341,6 +341,4 @@ def test_unknown_names_are_answered_with_the_known_ones():
         create_model("deit_tiny_patch16_224", classes=10)
     with pytest.raises(DeiTEduError) as error:
         fuse(random_heads(), "sum")
-    assert str(error.value) == (
-        """unknown fusion 'sum': choose "probabilities" (the paper) or "logits" (the authors' code)"""
-    )
+    assert str(error.value) == "unknown fusion 'sum': choose 'probabilities' (the paper) or 'logits' (the code)"
