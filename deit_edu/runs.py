@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import deit_edu
 from deit_edu.checkpoints import digest, load, save, write_atomically
