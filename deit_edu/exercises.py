@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from deit_edu.attention import attention
 from deit_edu.losses import soft_cross_entropy, soft_distillation
-from deit_edu.model import HeadLogits, fuse
+from deit_edu.model import DeiT, DeiTConfig, HeadLogits, fuse
+from deit_edu.patches import patch_grid, patchify
 from deit_edu.train import learning_rate_at
 
 
@@ -48,13 +51,142 @@ def judge(solve, expected, praise, mistakes=None):
         if torch.allclose(given, mistaken.float(), rtol=1e-4, atol=1e-6):
             return Answer(False, hint)
     worst = (given - expected).abs().flatten().argmax()
-    return Answer(False, f"one number should be {expected.flatten()[worst]:.4g} and is {given.flatten()[worst]:.4g}")
+    return Answer(False, f"one number should be {expected.flatten()[worst]:.7g} and is {given.flatten()[worst]:.7g}")
 
 
 def on_each(solution, cases):
     """What a solution that gives numbers gives for each case, as a tensor; None where it gives nothing."""
     given = [solution(*case) for case in cases]
     return None if None in given else torch.tensor([float(number) for number in given])
+
+
+# chapters 1 to 3
+
+
+def check_channels_first(solution):
+    """Check ``solution(images, patch_size)``: patches (B, N, C*P*P), channel by channel (chapter 1)."""
+    B, C, H, W, P = 2, 3, 4, 6, 2
+    images = torch.arange(B * C * H * W).reshape(B, C, H, W)
+    rows, columns = patch_grid(H, W, P)
+    squares = images.reshape(B, C, rows, P, columns, P)  # (B, C, rows, P, columns, P)
+    return judge(
+        lambda: solution(images, P),
+        squares.permute(0, 2, 4, 1, 3, 5).reshape(B, rows * columns, C * P * P),
+        "a patch lists its pixels channel by channel, as the weight of a convolution does",
+        {
+            "a reshape alone cuts runs of pixels, not squares: split H and W in two each, permute, then flatten": (
+                images.reshape(B, rows * columns, C * P * P)
+            ),
+            "that is patchify's order, the channels of a pixel together: move C in the permute": patchify(images, P),
+            "the patches go down the columns: rows come before columns": (
+                squares.permute(0, 4, 2, 1, 3, 5).reshape(B, rows * columns, C * P * P)
+            ),
+            "inside a patch the pixels go down the columns: its rows come before its columns": (
+                squares.permute(0, 2, 4, 1, 5, 3).reshape(B, rows * columns, C * P * P)
+            ),
+        },
+    )
+
+
+def check_token_count(tokens):
+    """Check how many tokens a distilled DeiT with patch size 16 reads in a picture of 384 x 384 pixels (chapter 1)."""
+    T = DeiTConfig(image_size=384, distilled=True).num_tokens
+    hints = {
+        T - 2: "those are the patches: which tokens stand before them?",
+        T - 1: "a plain model has one token before the patches, a distilled one has two",
+        384 // 16: "that is one row of patches",
+        384 // 16 + 2: "that is one row of patches and the two tokens: how many rows are there?",
+        DeiTConfig().num_tokens: "that is the count at 224 pixels",
+        DeiTConfig().num_tokens - 2: "those are the patches at 224 pixels",
+    }
+    words = f"{T - 2} patches, the class token and the distillation token"
+    return judge(lambda: tokens, T, words, {hint: torch.tensor(count) for count, hint in hints.items()})
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers how many numbers the largest tensor has that any operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for made in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(made, torch.Tensor):
+                self.numel = max(self.numel, made.numel())
+        return result
+
+
+def check_attention_in_chunks(solution):
+    """Check ``solution(queries, keys, values, chunk)``: equation 1 without ever holding all T*T scores (chapter 2)."""
+    T, d, chunk = 50, 4, 8  # the last chunk is shorter
+    Q, K, V = 2 * torch.randn(3, T, d, generator=torch.Generator().manual_seed(0))
+    chunks = list(zip(Q.split(chunk), K.split(chunk), V.split(chunk), strict=True))
+    scores = Q @ K.T  # (T, T)
+    largest = LargestTensor()
+
+    def watched():
+        with largest:
+            return solution(Q, K, V, chunk)
+
+    answer = judge(
+        watched,
+        attention(Q, K, V)[0],
+        f"all scores at once would be {T}*{T} = {T * T} numbers, and no tensor of yours had so many",
+        {
+            "the scores are not divided by sqrt(d)": scores.softmax(-1) @ V,
+            "the scores are divided by d: equation 1 divides by sqrt(d)": (scores / d).softmax(-1) @ V,
+            "each row of the weights has to sum to 1: the softmax runs over the keys, dim=-1": (
+                torch.cat([part.softmax(0) for part in (scores / d**0.5).split(chunk)]) @ V
+            ),
+            "each chunk of queries sees only its own chunk of keys: every query asks all keys": (
+                torch.cat([attention(*each)[0] for each in chunks])
+            ),
+            "those are the weighted keys: the answers are made of the values": attention(Q, K, K)[0],
+        },
+    )
+    if answer and largest.numel >= T * T:
+        return Answer(False, f"the numbers are right, but one tensor held {largest.numel} of them, all {T}*{T} scores")
+    return answer
+
+
+def check_parameter_count(solution):
+    """Check ``solution(config)``: how many parameters a DeiT of this DeiTConfig has (chapter 3)."""
+    configs = [
+        DeiTConfig(image_size=28, patch_size=7, in_channels=1, num_classes=10, embed_dim=64, depth=4, num_heads=4),
+        DeiTConfig(image_size=32, patch_size=4, num_classes=7, embed_dim=48, depth=3, num_heads=3, distilled=False),
+        DeiTConfig(),
+    ]
+    with torch.device("meta"):  # shapes without memory
+        counts = [sum(parameter.numel() for parameter in DeiT(config).parameters()) for config in configs]
+    counts = torch.tensor(counts)
+    parts = [parameter_parts(config) for config in configs]
+    return judge(
+        lambda: on_each(solution, [(config,) for config in configs]),
+        counts,
+        "every part is counted, for three shapes, plain and distilled",
+        {f"you left out {name}": counts - torch.tensor([part[name] for part in parts]) for name in parts[0]},
+    )
+
+
+def parameter_parts(config):
+    """What a count can leave out, and how many parameters it has: {name: number}."""
+    D, L, K, k, T = config.embed_dim, config.depth, config.num_classes, config.num_prefix_tokens, config.num_tokens
+    return {
+        "the patch projection": config.in_channels * config.patch_size**2 * D + D,
+        "the bias of the patch projection": D,
+        "the class token, or one of the two prefix tokens": k * D,
+        "the position embedding": T * D,
+        "the second LayerNorm of each block": L * 2 * D,
+        "both LayerNorms of each block": L * 4 * D,
+        "the biases of the blocks' linear layers": L * 9 * D,
+        "the bias of queries, keys and values": L * 3 * D,
+        "the attention's projection": L * (D * D + D),
+        "the MLPs": L * (8 * D * D + 5 * D),
+        "the final LayerNorm": 2 * D,
+        "the heads": k * (D * K + K),
+        "the biases of the heads": k * K,
+        "the second head of a distilled model": (k - 1) * (D * K + K),
+    }
 
 
 # chapters 4 to 6

@@ -3,12 +3,83 @@
 import math
 
 import pytest
+import torch
 import torch.nn.functional as F
 
 from deit_edu import exercises
+from deit_edu.attention import attention
 from deit_edu.losses import soft_distillation
-from deit_edu.model import HeadLogits, fuse
+from deit_edu.model import DeiTConfig, HeadLogits, fuse
+from deit_edu.patches import patchify
 from deit_edu.train import learning_rate_at
+
+# chapters 1 to 3
+
+
+def channels_first(order):
+    """A solution that puts (B, C, rows, P, columns, P) into this order of axes."""
+
+    def solution(images, P):
+        B, C, H, W = images.shape
+        squares = images.reshape(B, C, H // P, P, W // P, P)
+        return squares.permute(order).reshape(B, (H // P) * (W // P), C * P * P)
+
+    return solution
+
+
+def in_chunks(Q, K, V, chunk):
+    return torch.cat([attention(part, K, V)[0] for part in Q.split(chunk)])
+
+
+def parameters(config, without=None):
+    D, L, k = config.embed_dim, config.depth, config.num_prefix_tokens
+    count = (config.in_channels * config.patch_size**2 + 1) * D + k * D + config.num_tokens * D
+    count += L * (12 * D**2 + 13 * D) + 2 * D + k * (D + 1) * config.num_classes
+    return count - (exercises.parameter_parts(config)[without] if without else 0)
+
+
+PARTS = exercises.parameter_parts(DeiTConfig())
+
+CHECKS_1_TO_3 = [
+    (exercises.check_channels_first, channels_first((0, 2, 4, 1, 3, 5)), None),
+    (exercises.check_channels_first, lambda images, P: F.unfold(images.float(), P, stride=P).transpose(1, 2), None),
+    (exercises.check_channels_first, patchify, "patchify's order"),
+    (exercises.check_channels_first, lambda images, P: images.reshape(2, 6, 12), "reshape alone"),
+    (exercises.check_channels_first, channels_first((0, 4, 2, 1, 3, 5)), "down the columns: rows"),
+    (exercises.check_channels_first, channels_first((0, 2, 4, 1, 5, 3)), "inside a patch"),
+    (exercises.check_channels_first, lambda images, P: images.flatten(2), "shape"),
+    (exercises.check_token_count, 578, None),
+    (exercises.check_token_count, 577, "a distilled one has two"),
+    (exercises.check_token_count, 576, "those are the patches"),
+    (exercises.check_token_count, 26, "how many rows"),
+    (exercises.check_token_count, 198, "at 224 pixels"),
+    (exercises.check_token_count, None, "return"),
+    (exercises.check_attention_in_chunks, in_chunks, None),
+    (exercises.check_attention_in_chunks, lambda Q, K, V, chunk: attention(Q, K, V)[0], "all 50*50 scores"),
+    (exercises.check_attention_in_chunks, lambda Q, K, V, chunk: in_chunks(2 * Q, K, V, chunk), "divided by sqrt(d)"),
+    (exercises.check_attention_in_chunks, lambda Q, K, V, chunk: in_chunks(Q / 2, K, V, chunk), "divided by d:"),
+    (exercises.check_attention_in_chunks, lambda Q, K, V, chunk: in_chunks(Q, K, K, chunk), "weighted keys"),
+    (
+        exercises.check_attention_in_chunks,
+        lambda Q, K, V, chunk: torch.cat([(part @ K.T / 2).softmax(0) @ V for part in Q.split(chunk)]),
+        "over the keys",
+    ),
+    (
+        exercises.check_attention_in_chunks,
+        lambda Q, K, V, chunk: torch.cat(
+            [attention(Q[i : i + chunk], K[i : i + chunk], V[i : i + chunk])[0] for i in range(0, len(Q), chunk)]
+        ),
+        "own chunk of keys",
+    ),
+    (exercises.check_attention_in_chunks, lambda Q, K, V, chunk: in_chunks(Q[:48], K, V, chunk), "(50, 4) is needed"),
+    (exercises.check_parameter_count, parameters, None),
+    *[
+        (exercises.check_parameter_count, lambda config, part=part: parameters(config, part), f"left out {part}")
+        for part in PARTS
+    ],
+    (exercises.check_parameter_count, lambda config: 5_910_800, "should be 90775 and is 5910800"),
+]  # fmt: skip
+
 
 # chapters 4 to 6
 
@@ -70,7 +141,7 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("check, solution, hint", CHECKS)
+@pytest.mark.parametrize("check, solution, hint", [*CHECKS_1_TO_3, *CHECKS])
 def test_a_check_knows_the_right_solution_and_each_usual_mistake(check, solution, hint):
     answer = check(solution)
     assert bool(answer) == (hint is None), answer
