@@ -146,7 +146,7 @@ def train(config, folder, resume=False, dataset=None, progress=True):
     torch.manual_seed(config.seed)
     student = build_model(config, dataset).to(world.device)
     teacher = build_teacher(config, dataset)
-    teacher = teacher.to(world.device) if teacher else None
+    teacher = None if teacher is None else teacher.to(world.device)
     objective = DistillationObjective(
         config.distillation, config.tokens, config.temperature, config.distillation_weight, config.soft_reduction
     )

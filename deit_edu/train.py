@@ -251,7 +251,7 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         images, labels = split.batch(indices, generator).to(world.device), split.labels[indices].to(world.device)
         images, targets = augmented_batch(images, labels, config, dataset, generator)
         with torch.autocast(world.device.type, world.precision, enabled=world.precision != torch.float32):
-            teacher_logits = teacher(images) if teacher else None  # the same images as the student
+            teacher_logits = None if teacher is None else teacher(images)  # the same images as the student
             head_logits = as_head_logits(student(images))
             loss = objective(head_logits, targets, teacher_logits)  # autocast takes the loss in float32
         optimizer.zero_grad()
