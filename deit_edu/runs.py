@@ -161,6 +161,8 @@ def train(config, folder, resume=False, dataset=None, progress=True):
               disable=not progress or world.rank > 0, desc=folder.name, mininterval=0.5) as bar:  # fmt: skip
 
         def on_step(loss, count):
+            if average:
+                average.update(student)
             bar.update(count * world.size)
 
         while run.epoch < config.epochs:

@@ -195,9 +195,11 @@ def steps_per_epoch(config, dataset, world):
 
 
 class Divergence:
-    """Watches the loss: not a number, infinite, or far above where it began.
+    """Watches the loss: not a number, infinite, or far above where the epoch began.
 
-    Reading the loss makes a GPU wait, so it is looked at once in `every` steps.
+    Args:
+        every: steps between two looks; reading the loss makes a GPU wait for it.
+        factor: how far above the first mean is too far.
     """
 
     def __init__(self, every=20, factor=4.0):
@@ -205,16 +207,16 @@ class Divergence:
         self.first = None
         self.recent = []
 
-    def check(self, step, loss, learning_rate):
-        """Raises DeiTEduError with the step, the learning rate and what to try."""
+    def check(self, step, loss, learning_rate, last=False):
+        """Raises DeiTEduError with the step, the learning rate and what to try; `last` looks whatever the step."""
         self.recent.append(loss)
-        if len(self.recent) < self.every:
+        if len(self.recent) < self.every and not last:
             return
         mean = torch.stack(self.recent).mean().item()
         self.recent = []
         self.first = self.first or mean
         if not math.isfinite(mean) or mean > self.factor * max(self.first, 1.0):
-            what = "is not a number" if not math.isfinite(mean) else f"rose from {self.first:.2f} to {mean:.2f}"
+            what = f"rose from {self.first:.2f} to {mean:.2f}" if math.isfinite(mean) else "is not a finite number"
             raise DeiTEduError(
                 f"the loss {what} by step {step} at learning rate {learning_rate:.2g}: try a tenth of the learning "
                 f"rate, a longer warm-up, or precision float32"
@@ -258,6 +260,6 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
-        divergence.check(epoch * steps + step, losses[-1], learning_rate)
+        divergence.check(epoch * steps + step, losses[-1], learning_rate, last=step == steps - 1)
         on_step(losses[-1], len(indices))
     return torch.stack(losses).mean().item()
