@@ -159,8 +159,8 @@ def run_evaluate(chosen):
     from deit_edu.data import load_dataset
     from deit_edu.evaluate import accuracies, decisions, predict
     from deit_edu.inspect import disagreement
-    from deit_edu.runs import find_run
-    from deit_edu.teachers import load_teacher
+    from deit_edu.runs import open_teacher
+    from deit_edu.teachers import FrozenTeacher
 
     model, metadata, teacher = open_run(chosen.run_folder)
     dataset = load_dataset(chosen.data or metadata["data"])
@@ -176,8 +176,7 @@ def run_evaluate(chosen):
         print(f"  {head:13} {accuracy}")
     deciders = {"truth": split.labels}
     if teacher:
-        teacher = teacher if ":" in teacher else str(find_run(teacher))
-        teacher, _ = load_teacher(teacher, dataset.image_shape[0], dataset.num_classes)
+        teacher = FrozenTeacher(open_teacher(teacher, dataset))
         deciders["teacher"] = decisions(predict(teacher, split, dataset))["class"]
     deciders |= decisions(said)
     print("\nshare of images on which two disagree")

@@ -143,6 +143,23 @@ def hold_out(labels, one_in=10):
     return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
 
 
+def nested_subset(labels, num_images):
+    """Choose a class-balanced part: the first of every class, then the second, and so on.
+
+    A smaller part lies within a larger one, so that two sizes differ by what was added alone.
+
+    labels: (n,) int64. Returns indices (num_images,). Raises DeiTEduError when there are not as many.
+    """
+    if not 1 <= num_images <= len(labels):
+        raise DeiTEduError(f"cannot take {num_images} of {len(labels)} training images: choose 1 to {len(labels)}")
+    labels = np.asarray(labels)
+    rank = np.empty(len(labels), np.int64)  # how many of the same class came before
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rank[members] = np.arange(len(members))
+    return torch.from_numpy(np.lexsort((labels, rank))[:num_images])
+
+
 # ---- normalisation ----
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import binomtest
 
+from deit_edu.checkpoints import load, save
 from deit_edu.data import normalise
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.teachers import as_head_logits
@@ -72,6 +73,24 @@ def decisions(head_logits):
         chosen["fused"] = fuse(head_logits, "probabilities").argmax(dim=-1)
         chosen["fused_logits"] = fuse(head_logits, "logits").argmax(dim=-1)
     return chosen
+
+
+def save_predictions(path, head_logits):
+    """Write predictions compactly: each head's logits as float16, and each decision, which rounding could change.
+
+    Args:
+        path: a safetensors file. head_logits: HeadLogits of (n, K), from `predict`.
+    """
+    heads = {"class": head_logits.class_logits, "distillation": head_logits.distillation_logits}
+    tensors = {f"logits.{name}": logits.half() for name, logits in heads.items() if logits is not None}
+    tensors |= {f"decisions.{name}": chosen.to(torch.int16) for name, chosen in decisions(head_logits).items()}
+    save(path, tensors)
+
+
+def load_decisions(path):
+    """The decisions that `save_predictions` wrote, as `decisions` gives them: {name: (n,) int64}."""
+    tensors, _ = load(path)
+    return {name.removeprefix("decisions."): t.long() for name, t in tensors.items() if name.startswith("decisions.")}
 
 
 def accuracies(head_logits, labels):

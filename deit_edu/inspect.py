@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from deit_edu.data import normalise
 from deit_edu.errors import DeiTEduError
 
 
@@ -115,6 +116,33 @@ def token_similarity(model, images):
         similarities.append(F.cosine_similarity(seen[:, 0], seen[:, 1], dim=-1).mean())
     model.train(was_training)
     return torch.stack(similarities)  # (L + 1,)
+
+
+def describe_tokens(model, dataset, num_images=1000):
+    """What a record keeps of the two tokens, measured on the first test images.
+
+    Args:
+        model: a distilled DeiT. dataset: an ImageDataset. num_images: enough for a mean, few enough to be quick.
+
+    Returns:
+        a dictionary: "similarity", L + 1 cosines as in `token_similarity`, and for data with boxes
+        "attention_in_box", {"class": L shares, "distillation": L shares} as in `attention_in_boxes`, the mean over
+        heads and images, and "box_share", what attention that does not look would get.
+    """
+    device = next(model.parameters()).device
+    indices = torch.arange(min(num_images, len(dataset.test)))
+    images = normalise(dataset.test.batch(indices).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
+    described = {"similarity": token_similarity(model, images).tolist()}
+    if dataset.test.boxes is not None:
+        boxes = dataset.test.boxes[indices].to(device)  # (B, 4)
+        maps = model.attention_maps(images).mean(dim=2)  # (L, B, T, T)
+        pictures = prefix_attention(maps, model.config)
+        described["attention_in_box"] = {
+            token: attention_in_boxes(picture, boxes, model.config).mean(dim=-1).tolist()
+            for token, picture in pictures.items()
+        }
+        described["box_share"] = box_coverage(boxes, model.config).mean().item()
+    return described
 
 
 def disagreement(predictions):

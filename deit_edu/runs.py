@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -19,12 +20,13 @@ import deit_edu
 from deit_edu.checkpoints import digest, load, save, write_atomically
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import accuracies, predict
+from deit_edu.evaluate import accuracies, predict, save_predictions
+from deit_edu.inspect import describe_tokens
 from deit_edu.losses import DistillationObjective
-from deit_edu.model import MODELS, create_model
+from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.recipes import recipe
 from deit_edu.source import source_digest
-from deit_edu.teachers import CONVNETS, FrozenTeacher, create_teacher, load_teacher, save_network
+from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, create_teacher, load_teacher, save_network
 from deit_edu.train import MovingAverage, TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 
 
@@ -107,28 +109,40 @@ def build_teacher(config, dataset):
         return None
     if config.teacher is None:
         raise DeiTEduError(f"{config.distillation} distillation needs a teacher: name a run folder or a model")
-    name = config.teacher if ":" in config.teacher else find_run(config.teacher)
-    model, trained_on = load_teacher(str(name), dataset.image_shape[0], dataset.num_classes)
+    return FrozenTeacher(open_teacher(config.teacher, dataset))
+
+
+def open_teacher(name, dataset):
+    """The network that `TrainConfig.teacher` names; names joined by + are an ensemble.
+
+    Raises DeiTEduError when it does not fit the data.
+    """
+    if "+" in name and not find_run(name).is_dir():
+        return Ensemble([open_teacher(part, dataset) for part in name.split("+")])
+    path = name if ":" in name else str(find_run(name))
+    model, trained_on = load_teacher(path, dataset.image_shape[0], dataset.num_classes)
     for what, here in (("image_shape", list(dataset.image_shape)), ("num_classes", dataset.num_classes)):
         if trained_on.get(what, here) != here:
             raise DeiTEduError(
-                f"teacher {config.teacher} was trained with {what} {trained_on[what]}, but {dataset.name} has {here}: "
+                f"teacher {name} was trained with {what} {trained_on[what]}, but {dataset.name} has {here}: "
                 f"train a teacher on this data"
             )
-    return FrozenTeacher(model)
+    return model
 
 
-def train(config, folder, resume=False, dataset=None, progress=True):
+def train(config, folder, resume=False, dataset=None, progress=True, on_images=None):
     """Train one network into a run folder: the whole of a `deit-edu train` run.
 
-    The folder holds config.json, metrics.jsonl (one line an epoch), model.safetensors (the network) and
-    result.json (the record), and while the run is under way resume.safetensors, written after every epoch.
+    The folder holds config.json, metrics.jsonl (one line an epoch), model.safetensors (the network),
+    predictions.safetensors (what it says of the test images) and result.json (the record), and while the run is
+    under way resume.safetensors, written after every epoch.
 
     Args:
         config: TrainConfig. folder: where; must be new unless `resume`.
         resume: go on after the last whole epoch; on a CPU the final weights are the same to the last bit.
         dataset: an ImageDataset in place of config.data, for your own.
         progress: show a bar.
+        on_images: called after each step with the number of images of the whole run done so far.
 
     Returns:
         The record, a dictionary; `deit_edu.evaluate` says what its accuracies are.
@@ -160,10 +174,16 @@ def train(config, folder, resume=False, dataset=None, progress=True):
     with tqdm(total=config.epochs * total, initial=run.epoch * total, unit="img", unit_scale=True,
               disable=not progress or world.rank > 0, desc=folder.name, mininterval=0.5) as bar:  # fmt: skip
 
+        done = run.epoch * total
+
         def on_step(loss, count):
             if average:
                 average.update(student)
             bar.update(count * world.size)
+            nonlocal done
+            done += count * world.size
+            if on_images:
+                on_images(done)
 
         while run.epoch < config.epochs:
             started = time.perf_counter()
@@ -239,6 +259,12 @@ class Run:
         self.student, self.optimizer, self.average = student, optimizer, average
         self.epoch = 0  # whole epochs done
         self.metrics = []
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.clock, self.seconds_before = time.perf_counter(), 0.0  # before the last stop
+
+    def seconds(self):
+        """Wall time spent on the epochs that are kept, evaluation included."""
+        return self.seconds_before + time.perf_counter() - self.clock
 
     def open(self, resume):
         """Begin the folder, or read back where the run stood."""
@@ -248,6 +274,7 @@ class Run:
             self.restore(tensors)
             self.metrics = metadata["metrics"]
             self.epoch = len(self.metrics)
+            self.started, self.seconds_before = metadata["started"], metadata["seconds"]
         elif self.world.rank == 0:
             write_atomically(self.folder / "config.json", json_bytes(dataclasses.asdict(self.config)))
 
@@ -280,7 +307,8 @@ class Run:
         self.epoch += 1
         self.metrics.append({"epoch": self.epoch, **metrics})
         if self.world.rank == 0:
-            save(self.folder / "resume.safetensors", self.state(), {"metrics": self.metrics})
+            metadata = {"metrics": self.metrics, "started": self.started, "seconds": self.seconds()}
+            save(self.folder / "resume.safetensors", self.state(), metadata)
             lines = b"".join(json_bytes(line, indent=None) for line in self.metrics)
             write_atomically(self.folder / "metrics.jsonl", lines)
 
@@ -306,18 +334,26 @@ class Run:
                 "library": {"version": deit_edu.__version__, "source": source_digest()},
                 "machine": machine(self.world),
                 "parameters": sum(p.numel() for p in self.student.parameters()),
-                "seconds": sum(line["seconds"] for line in self.metrics),
+                "started": self.started,
+                "seconds": self.seconds(),
                 "images_per_second": median(line["images_per_second"] for line in self.metrics),
                 "curve": [{"epoch": m["epoch"], "loss": m["loss"], **m["validation"]} for m in self.metrics],
                 "checkpoint": digest(self.student.state_dict()),
             }
             for name in ("validation", "test"):
                 split = getattr(dataset, name)
-                scores = accuracies(predict(self.student, split, dataset), split.labels)
+                said = predict(self.student, split, dataset)
+                scores = accuracies(said, split.labels)
                 record[name] = {head: score.to_dict() for head, score in scores.items()}
+            if isinstance(self.student, DeiT) and self.student.config.distilled:
+                torch.manual_seed(self.config.seed)
+                untrained = build_model(self.config, dataset).to(self.world.device)
+                for name, model in (("tokens", self.student), ("tokens_untrained", untrained)):
+                    record[name] = describe_tokens(model, dataset)
             if self.world.rank == 0:
                 path = self.folder / "model.safetensors"
                 save_network(path, self.student, self.config.model, dataset.image_shape, dataset.num_classes)
+                save_predictions(self.folder / "predictions.safetensors", said)
                 write_atomically(self.folder / "result.json", json_bytes(record))
                 (self.folder / "resume.safetensors").unlink(missing_ok=True)
         return record

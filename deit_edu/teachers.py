@@ -4,6 +4,7 @@ Paper: section 4 and table 2. The paper's default teacher is a RegNetY-16GF of 8
 (a stem, then stages that halve the picture and widen the channels) at reading size.
 """
 
+import math
 from pathlib import Path
 
 import torch
@@ -208,6 +209,23 @@ class FrozenTeacher(nn.Module):
     def forward(self, images):
         """(B, C, H, W) -> logits (B, K)."""
         return fuse(as_head_logits(self.model(images)))
+
+
+class Ensemble(nn.Module):
+    """Several teachers that answer as one: the log of the mean of their probabilities.
+
+    Args:
+        models: modules from images (B, C, H, W) to logits (B, K) or HeadLogits.
+    """
+
+    def __init__(self, models):
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, images):
+        """(B, C, H, W) -> (B, K)."""
+        answers = torch.stack([fuse(as_head_logits(model(images))) for model in self.models])  # (models, B, K)
+        return answers.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(self.models))
 
 
 def as_head_logits(output):

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from deit_edu import augment
-from deit_edu.data import normalise
+from deit_edu.data import nested_subset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.teachers import as_head_logits
@@ -45,6 +45,8 @@ class TrainConfig:
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     # what it sees
+    train_images: int = 0  # this many of the training images, shown as often as all would be; 0: all
+    redraw: bool = True  # training images anew every epoch, where the data can (fashion_clutter)
     crop_padding: int = 2  # pixels
     flip: bool = True
     erasing: float = 0.0  # probability
@@ -236,8 +238,10 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
     # Everything random in an epoch follows from (seed, epoch), so that a run can stop after any epoch and go on.
     generator = seeded_generator(config.seed, epoch, 1 + world.rank)  # each process augments differently
     torch.manual_seed(generator.initial_seed())  # dropout and stochastic depth
-    split = dataset.redraw(config.seed, epoch) if dataset.redraw else dataset.train
+    split = dataset.redraw(config.seed, epoch) if dataset.redraw and config.redraw else dataset.train
     order = augment.epoch_order(len(split), seeded_generator(config.seed, epoch, 0), config.repeats)
+    if config.train_images:  # an epoch keeps its length, so that runs on few and on many images take equal steps
+        order = nested_subset(split.labels, config.train_images)[order % config.train_images]
     order = order[world.rank :: world.size]  # with repeats, the copies of an image go to different processes
     steps = steps_per_epoch(config, dataset, world)
     peak = config.learning_rate * config.batch_size * world.size / 512
