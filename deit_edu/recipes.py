@@ -6,13 +6,14 @@ The tiny recipes were chosen on validation images. `small` is a starting point t
 from deit_edu.errors import DeiTEduError
 
 # Shared by teacher and student of a scale; RECIPES has what each adds.
-TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1, compile=True)
+TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1)
 CLUTTER = dict(TINY, crop_padding=0)  # the items are drawn at new places every epoch: no need to shift them
 SMALL = dict(
     batch_size=128,
     learning_rate=4e-3,
     warmup_epochs=5,
     crop_padding=4,
+    rand_augment=True,
     mixup_alpha=0.8,
     cutmix_alpha=1.0,
     erasing=0.25,
@@ -25,6 +26,7 @@ PAPER = dict(
     drop_path_rate=0.1,
     repeats=3,
     crop_padding=0,  # an ImageNet image is cropped when it is decoded
+    rand_augment=True,
     mixup_alpha=0.8,
     cutmix_alpha=1.0,
     erasing=0.25,
@@ -33,11 +35,13 @@ PAPER = dict(
 RECIPES = {
     ("tiny", "fashion_mnist_10k"): dict(
         teacher=dict(TINY, model="convnet", epochs=15),
-        student=dict(TINY, model="deit_nano_patch7_28", epochs=40),
+        student=dict(TINY, model="deit_nano_patch7_28", epochs=40, compile=True),
     ),
     ("tiny", "fashion_clutter"): dict(
         teacher=dict(CLUTTER, model="convnet", epochs=60, learning_rate=1.6e-2),
-        student=dict(CLUTTER, model="deit_micro_patch4_28", epochs=120, learning_rate=1.2e-2, warmup_epochs=5),
+        student=dict(
+            CLUTTER, model="deit_micro_patch4_28", epochs=120, learning_rate=1.2e-2, warmup_epochs=5, compile=True
+        ),
     ),
     ("small", "cifar10"): dict(
         teacher=dict(SMALL, model="convnet_large", epochs=100),

@@ -177,10 +177,10 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         done = run.epoch * total
 
         def on_step(loss, count):
+            nonlocal done
             if average:
                 average.update(student)
             bar.update(count * world.size)
-            nonlocal done
             done += count * world.size
             if on_images:
                 on_images(done)

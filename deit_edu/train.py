@@ -29,36 +29,62 @@ class TrainConfig:
     teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME
     distillation: str = "none"  # none, soft, hard
     tokens: str = "class"  # class, both
-    temperature: float = 3.0
-    distillation_weight: float | None = None  # None: the paper's, 0.1 soft, 0.5 hard
-    soft_reduction: str = "batchmean"  # or official
-    label_smoothing: float = 0.1
-    smoothing_over: str = "others"  # or all, as in the authors' code
+    temperature: float = 3.0  # tau of soft distillation
+    distillation_weight: float | None = None  # lambda, the teacher's share; not given: the paper's, 0.1 soft, 0.5 hard
+    soft_reduction: str = "batchmean"  # of soft distillation: batchmean, or official as in the authors' code
+    label_smoothing: float = 0.1  # epsilon, of true labels only
+    smoothing_over: str = "others"  # others, or all as in the authors' code
     # how long and how fast
     epochs: int = 30
-    batch_size: int = 64  # per process
+    batch_size: int = 64  # images in a step of one process
     learning_rate: float = 8e-3  # per 512 images: the optimiser's is learning_rate * total batch / 512
-    warmup_epochs: float = 2.0
-    weight_decay: float = 0.05
-    optimizer: str = "adamw"  # or sgd
-    ema_decay: float = 0.0  # 0 is off; on, the averaged weights are what is evaluated and saved
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
+    warmup_epochs: float = 2.0  # epochs in which the learning rate rises
+    weight_decay: float = 0.05  # of matrices
+    optimizer: str = "adamw"  # adamw, or sgd
+    ema_decay: float = 0.0  # of the weights' moving average; 0 is off; on, the average is what is evaluated and saved
+    drop_rate: float = 0.0  # dropout in a DeiT
+    drop_path_rate: float = 0.0  # stochastic depth in a DeiT
     # what it sees
-    train_images: int = 0  # this many of the training images, shown as often as all would be; 0: all
+    train_images: int = 0  # so many of the training images, shown as often as all would be; 0 is all
     redraw: bool = True  # training images anew every epoch, where the data can (fashion_clutter)
-    crop_padding: int = 2  # pixels
-    flip: bool = True
-    erasing: float = 0.0  # probability
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
-    mix_probability: float = 1.0
+    crop_padding: int = 2  # random crops: shifts of at most so many pixels
+    flip: bool = True  # mirror half of the images
+    rand_augment: bool = False  # RandAugment, magnitude 9, spread 0.5
+    erasing: float = 0.0  # random erasing: probability
+    mixup_alpha: float = 0.0  # of Mixup's Beta distribution; 0 is off
+    cutmix_alpha: float = 0.0  # of CutMix's; 0 is off
+    mix_probability: float = 1.0  # of mixing a batch at all
     repeats: int = 1  # 3 is the paper's repeated augmentation
     # where it runs
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"  # float32, bfloat16
-    compile: bool = False
+    seed: int = 0  # what all that is random follows from
+    device: str = "auto"  # auto, cpu, cuda, mps
+    precision: str = "auto"  # of the matrix products: auto, float32, bfloat16
+    compile: bool = False  # torch.compile: slow to begin, faster after
+
+    def __post_init__(self):
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if not low <= value <= high or math.isinf(value):
+                expected = f"{low} or more" if math.isinf(high) else f"between {low} and {high}"
+                raise DeiTEduError(f"{name} is {value}: it must be {expected}")
+
+
+LIMITS = {  # the smallest and the largest value that can be; the rooms that use the other settings look at those
+    "epochs": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "learning_rate": (0, math.inf),
+    "warmup_epochs": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "ema_decay": (0, 1),
+    "train_images": (0, math.inf),
+    "crop_padding": (0, math.inf),
+    "erasing": (0, 1),
+    "mixup_alpha": (0, math.inf),
+    "cutmix_alpha": (0, math.inf),
+    "mix_probability": (0, 1),
+    "repeats": (1, math.inf),
+    "seed": (0, math.inf),
+}
 
 
 def learning_rate_at(step, total_steps, warmup_steps, peak, start=1e-6, end=1e-5):
@@ -92,7 +118,7 @@ def make_optimizer(model, config):
 
 
 def augmented_batch(images, labels, config, dataset, generator):
-    """What teacher and student both see: cropped, flipped, normalised, erased, mixed.
+    """What teacher and student both see: cropped, flipped, RandAugmented, normalised, erased, mixed.
 
     Args:
         images: (B, C, H, W) uint8. labels: (B,) int64.
@@ -103,6 +129,8 @@ def augmented_batch(images, labels, config, dataset, generator):
     images = augment.random_crop(images, config.crop_padding, generator)
     if config.flip:
         images = augment.random_flip(images, generator)
+    if config.rand_augment:
+        images = augment.rand_augment(images, dataset.mean, generator)
     images = normalise(images, dataset.mean, dataset.std)
     images = augment.random_erasing(images, config.erasing, generator)
     targets = smooth_labels(labels, dataset.num_classes, config.label_smoothing, config.smoothing_over)
@@ -118,7 +146,7 @@ def choose_device(name="auto"):
         available.insert(0, "cuda")
     if name == "auto":
         return torch.device(available[0])
-    if name.split(":")[0] not in available:
+    if name not in available:
         raise DeiTEduError(f"device {name!r} is not here: choose auto or one of {', '.join(available)}")
     return torch.device(name)
 
@@ -188,7 +216,7 @@ def join_world(config):
 def steps_per_epoch(config, dataset, world):
     """Whole batches only. Raises DeiTEduError when there is not even one."""
     steps = len(dataset.train) // (config.batch_size * world.size)
-    if config.batch_size < 1 or steps < 1:
+    if steps < 1:
         raise DeiTEduError(
             f"batch size {config.batch_size} x {world.size} does not fit the {len(dataset.train)} training images: "
             f"try one between 1 and {max(1, len(dataset.train) // world.size)}"
@@ -201,24 +229,24 @@ class Divergence:
 
     Args:
         every: steps between two looks; reading the loss makes a GPU wait for it.
-        factor: how far above the first mean is too far.
+        factor: how far above the epoch's first loss is too far.
     """
 
     def __init__(self, every=20, factor=4.0):
         self.every, self.factor = every, factor
-        self.first = None
+        self.first = None  # the loss of the first step, before this epoch's learning rates did anything
         self.recent = []
 
     def check(self, step, loss, learning_rate, last=False):
         """Raises DeiTEduError with the step, the learning rate and what to try; `last` looks whatever the step."""
+        self.first = loss if self.first is None else self.first
         self.recent.append(loss)
         if len(self.recent) < self.every and not last:
             return
-        mean = torch.stack(self.recent).mean().item()
+        mean, first = torch.stack(self.recent).mean().item(), float(self.first)
         self.recent = []
-        self.first = self.first or mean
-        if not math.isfinite(mean) or mean > self.factor * max(self.first, 1.0):
-            what = f"rose from {self.first:.2f} to {mean:.2f}" if math.isfinite(mean) else "is not a finite number"
+        if not math.isfinite(mean) or mean > self.factor * max(first, 1.0):
+            what = f"rose from {first:.3g} to {mean:.3g}" if math.isfinite(mean) else "is not a finite number"
             raise DeiTEduError(
                 f"the loss {what} by step {step} at learning rate {learning_rate:.2g}: try a tenth of the learning "
                 f"rate, a longer warm-up, or precision float32"

@@ -1,0 +1,35 @@
+"""The benchmark against timm's student: it times what it says it times."""
+
+import pytest
+import torch
+
+from deit_edu import bench
+from deit_edu.errors import DeiTEduError
+from deit_edu.model import DeiTConfig, HeadLogits
+
+
+def test_timms_student_has_the_same_shape_and_gives_both_heads():
+    from deit_edu.model import DeiT
+
+    config = DeiTConfig(28, 7, 1, 10, 64, 4, 4)
+    student = bench.TimmStudent(config)
+    heads = student(torch.randn(2, 1, 28, 28))
+    assert isinstance(heads, HeadLogits) and heads.distillation_logits.shape == (2, 10)
+    count = sum(p.numel() for p in student.parameters())
+    assert count == sum(p.numel() for p in DeiT(config).parameters())
+
+
+def test_every_contender_is_timed_once_a_round(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "can_compile", lambda: False)  # compiling takes half a minute
+    seconds = bench.measure(steps=2, rounds=3)
+    assert set(seconds) == {"timm", "ours"}
+    assert all(len(times) == 3 and min(times) > 0 for times in seconds.values())
+    monkeypatch.setattr(bench, "measure", lambda steps, rounds: {"timm": [0.02, 0.03], "ours": [0.01, 0.01]})
+    bench.report(2, 2)
+    assert "2.50 times timm's speed (2.00 to 3.00)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("steps", "rounds", "says"), [(0, 1, "at least 1 step"), (200, 1, "try --steps 40")])
+def test_a_benchmark_that_cannot_be_says_why(steps, rounds, says):
+    with pytest.raises(DeiTEduError, match=says):
+        bench.measure(steps, rounds)
