@@ -1,0 +1,151 @@
+"""The paper's claims that the reruns judge, each as a signed difference, written down before any run.
+
+Paper: tables 2, 3, 4 and 8, figure 3, section 4; the numbers are the arXiv version's.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper as a signed difference between measured numbers.
+
+    The difference is the sum of weight * measure over `terms`, for one seed at a time. A measure is a head's name
+    (its test accuracy, in points), "validation:HEAD", "similarity:input" or "similarity:last" (cosine of the tokens),
+    or "disagreement:ONE:OTHER" (points) with the deciders of `deit_edu.report.decider`.
+    """
+
+    id: str
+    experiment: str
+    sentence: str
+    where: str
+    sign: int  # of the difference, as the paper has it
+    terms: tuple  # ((weight, configuration, measure), ...)
+    paper: dict  # {which model: (the paper's number for each term)}; empty where the paper gives none
+
+    def paper_difference(self, model):
+        return sum(weight * value for (weight, _, _), value in zip(self.terms, self.paper[model], strict=True))
+
+
+def minus(one, other):
+    """Terms of one measure minus another; each is (configuration, measure)."""
+    return ((1, *one), (-1, *other))
+
+
+CLAIMS = (
+    Claim(
+        "hard-beats-none", "distillation", "Hard distillation on the class token beats no distillation.",
+        "table 3", +1, minus(("hard_class", "class"), ("none", "class")),
+        {"Ti": (74.3, 72.2), "S": (80.9, 79.8), "B": (83.0, 81.8)},
+    ),
+    Claim(
+        "hard-beats-soft", "distillation", "Hard distillation beats soft distillation.",
+        "table 3", +1, minus(("hard_class", "class"), ("soft_class", "class")),
+        {"Ti": (74.3, 72.2), "S": (80.9, 79.8), "B": (83.0, 81.8)},
+    ),
+    Claim(
+        "token-beats-none", "distillation", "The distillation token, both heads, beats no distillation.",
+        "table 3", +1, minus(("token_hard", "fused"), ("none", "class")),
+        {"Ti": (74.5, 72.2), "S": (81.2, 79.8), "B": (83.4, 81.8)},
+    ),
+    Claim(
+        "token-beats-class-token", "distillation", "A distillation token beats hard distillation on the class token.",
+        "table 3", +1, minus(("token_hard", "fused"), ("hard_class", "class")),
+        {"Ti": (74.5, 74.3), "S": (81.2, 80.9), "B": (83.4, 83.0)},
+    ),
+    Claim(
+        "distillation-head-beats-class-head", "distillation", "The distillation head beats the class head beside it.",
+        "table 3", +1, minus(("token_hard", "distillation"), ("token_hard", "class")),
+        {"Ti": (74.6, 73.9), "S": (81.1, 80.9), "B": (83.1, 83.0)},
+    ),
+    Claim(
+        "both-beat-class-head", "distillation", "Both heads together beat the class head.",
+        "table 3", +1, minus(("token_hard", "fused"), ("token_hard", "class")),
+        {"Ti": (74.5, 73.9), "S": (81.2, 80.9), "B": (83.4, 83.0)},
+    ),
+    Claim(
+        "both-beat-distillation-head", "distillation",
+        "Both heads together beat the distillation head (S and B; on Ti they do not).",
+        "table 3", +1, minus(("token_hard", "fused"), ("token_hard", "distillation")),
+        {"Ti": (74.5, 74.6), "S": (81.2, 81.1), "B": (83.4, 83.1)},
+    ),
+    Claim(
+        "token-beats-second-class-token", "distillation",
+        "A distillation token beats a second class token, which brings no accuracy.",
+        "section 4", +1, minus(("token_hard", "fused"), ("two_class_tokens", "fused")), {},
+    ),
+    Claim(
+        "convnet-beats-transformer", "teachers", "A convnet teaches better than a transformer.",
+        "table 2", +1, minus(("by_convnet", "fused"), ("by_transformer", "fused")), {"B": (83.1, 81.9)},
+    ),
+    Claim(
+        "weak-convnet-beats-transformer", "teachers",
+        "Even the weakest convnet, which is less accurate, teaches better than a transformer.",
+        "table 2", +1, minus(("by_convnet_weak", "fused"), ("by_transformer", "fused")), {"B": (82.7, 81.9)},
+    ),
+    Claim(
+        "better-convnet-teaches-better", "teachers", "Among convnets, the most accurate teaches better than the least.",
+        "table 2", +1, minus(("by_convnet_large", "fused"), ("by_convnet_weak", "fused")), {"B": (83.1, 82.7)},
+    ),
+    Claim(
+        "student-beats-teacher", "teachers", "The student beats the convnet that taught it.",
+        "table 2", +1, minus(("by_convnet", "fused"), ("convnet", "class")), {"B": (83.1, 82.9)},
+    ),
+    Claim(
+        "distillation-head-nearer-convnet", "agreement",
+        "The distillation head disagrees less with the convnet than the class head does.",
+        "table 4", -1,
+        minus(("token_hard", "disagreement:distillation:convnet"), ("token_hard", "disagreement:class:convnet")),
+        {"B": (10.0, 11.2)},
+    ),
+    Claim(
+        "class-head-nearer-plain", "agreement",
+        "The class head disagrees less with the DeiT without distillation than the distillation head does.",
+        "table 4", -1,
+        minus(("token_hard", "disagreement:class:none"), ("token_hard", "disagreement:distillation:none")),
+        {"B": (10.9, 11.0)},
+    ),
+    Claim(
+        "distilled-nearer-convnet", "agreement",
+        "The distilled student disagrees less with the convnet than the DeiT without distillation does.",
+        "table 4", -1, minus(("token_hard", "disagreement:fused:convnet"), ("token_hard", "disagreement:none:convnet")),
+        {"B": (10.2, 13.3)},
+    ),
+    Claim(
+        "tokens-converge", "tokens", "The two tokens start out unlike and end up alike.",
+        "section 4", +1, minus(("token_hard", "similarity:last"), ("token_hard", "similarity:input")),
+        {"DeiT": (0.93, 0.06)},
+    ),
+    Claim(
+        "class-tokens-converge-further", "tokens",
+        "Two class tokens end up more alike than class and distillation token.",
+        "section 4", +1, minus(("two_class_tokens", "similarity:last"), ("token_hard", "similarity:last")),
+        {"DeiT": (0.999, 0.93)},
+    ),
+    Claim(
+        "longer-helps-distilled", "schedule",
+        "Longer training makes the distilled student better (300 to 1000 epochs there, x1 to x4 here).",
+        "figure 3", +1, minus(("token_hard_x4", "fused"), ("token_hard_x1", "fused")), {"B": (84.2, 83.4)},
+    ),
+    Claim(
+        "distilled-gains-more", "schedule",
+        "Longer training gives the distilled student more than the plain one, which saturates.",
+        "figure 3", +1,
+        (*minus(("token_hard_x4", "fused"), ("token_hard_x1", "fused")),
+         *minus(("none_x1", "class"), ("none_x4", "class"))), {},
+    ),
+    Claim("adamw-beats-sgd", "recipe", "AdamW beats SGD.",
+          "table 8", +1, minus(("base", "class"), ("sgd", "class")), {"B": (81.8, 74.5)}),
+    Claim("rand-augment-helps", "recipe", "RandAugment helps.",
+          "table 8", +1, minus(("rand_augment", "class"), ("base", "class")), {"B": (81.8, 79.6)}),
+    Claim("mixup-helps", "recipe", "Mixup helps, beside CutMix.",
+          "table 8", +1, minus(("mixup_and_cutmix", "class"), ("cutmix", "class")), {"B": (81.8, 78.7)}),
+    Claim("cutmix-helps", "recipe", "CutMix helps, beside Mixup.",
+          "table 8", +1, minus(("mixup_and_cutmix", "class"), ("mixup", "class")), {"B": (81.8, 80.0)}),
+    Claim("mixing-helps", "recipe", "Mixup and CutMix together help.",
+          "table 8", +1, minus(("mixup_and_cutmix", "class"), ("base", "class")), {"B": (81.8, 75.8)}),
+    Claim("repeated-augmentation-helps", "recipe", "Repeated augmentation helps.",
+          "table 8", +1, minus(("repeated_augmentation", "class"), ("base", "class")), {"B": (81.8, 76.5)}),
+    Claim("dropout-hurts", "recipe", "Dropout hurts.",
+          "table 8", -1, minus(("dropout", "class"), ("base", "class")), {"B": (81.3, 81.8)}),
+)  # fmt: skip

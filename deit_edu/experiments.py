@@ -1,0 +1,275 @@
+"""The reruns: which networks are trained for which table of the paper.
+
+Paper: tables 2, 3, 4 and 8, figure 3, section 4. `BASE` is the regime, `EXPERIMENTS` says what each configuration
+changes in it. What should come out is written in `deit_edu.claims`.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from deit_edu.data import load_dataset
+from deit_edu.errors import DeiTEduError
+from deit_edu.train import TrainConfig
+
+# ---- the regime ----
+
+# What teacher and student of a scale share. PLACEHOLDER: the regime is settled on validation before the first record.
+TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1, crop_padding=2, flip=True, redraw=False)
+SMALL = dict(batch_size=128, learning_rate=4e-3, warmup_epochs=5, crop_padding=4, mixup_alpha=0.8, cutmix_alpha=1.0)
+
+BASE = {
+    "tiny": dict(
+        data="fashion_clutter",
+        student=dict(TINY, model="deit_nano_patch7_28", epochs=30),
+        teacher=dict(TINY, model="convnet", epochs=15),
+    ),
+    "small": dict(
+        data="cifar10",
+        student=dict(SMALL, model="deit_micro_patch4_32", epochs=100),
+        teacher=dict(SMALL, model="convnet_large", epochs=100),
+    ),
+}
+
+# A teacher's settings over the base: "role" says which of the two recipes trains it.
+TEACHERS = {
+    "convnet": dict(role="teacher"),
+    "convnet_large": dict(role="teacher", model="convnet_large"),
+    "convnet_weak": dict(role="teacher", model="convnet_weak"),
+    "transformer": dict(role="student"),  # the student itself, without distillation
+}
+SEEN_BY_BOTH = ("data", "train_images", "redraw")  # a teacher is trained on the student's images (paper, section 4)
+
+# ---- the grids ----
+
+NONE = dict()
+TOKEN_HARD = dict(teacher=("convnet",), distillation="hard", tokens="both")
+TOKEN_SOFT = dict(TOKEN_HARD, distillation="soft")
+SIX_ROWS = {  # of table 3; a run with both tokens gives three of them, one for each head and one for the fusion
+    "none": NONE,
+    "soft_class": dict(TOKEN_SOFT, tokens="class"),
+    "hard_class": dict(TOKEN_HARD, tokens="class"),
+    "token_soft": TOKEN_SOFT,
+    "token_hard": TOKEN_HARD,
+    "two_class_tokens": dict(tokens="both"),  # the control of section 4: the same target for both
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, and the networks that answer it."""
+
+    title: str
+    where: str  # in the paper
+    configurations: dict  # {name: settings over the base}
+    seeds: int = 5
+    split: str = "test"  # where its table looks; validation while something is being chosen
+    keep_predictions: bool = False  # in the ledger, for figures
+
+
+def convnet(name="convnet", **settings):
+    """The settings of a convnet as a configuration of its own: the very run that teaches, where there is one."""
+    return {**TEACHERS[name], **settings}
+
+
+def training_sizes(sizes):
+    """Convnet, plain and distilled student on fewer images, in equally many steps."""
+    kinds = {"convnet": convnet(), "none": NONE, "token_hard": TOKEN_HARD}
+    fewer = {f"{kind}_{n}": dict(settings, train_images=n) for n in sizes for kind, settings in kinds.items()}
+    return fewer | {f"{kind}_all": settings for kind, settings in kinds.items()}
+
+
+EXPERIMENTS = {
+    "tuning": Experiment(
+        "The recipe of the model without distillation, chosen on validation",
+        "table 9",
+        {
+            "base": NONE,
+            **{f"learning_rate_{rate:g}": dict(learning_rate=rate) for rate in (2e-3, 4e-3, 8e-3, 1.6e-2)},
+            **{f"weight_decay_{decay:g}": dict(weight_decay=decay) for decay in (0.0, 0.05, 0.3)},
+            **{f"sgd_{rate:g}": dict(optimizer="sgd", learning_rate=rate) for rate in (0.1, 0.3, 1.0)},
+        },
+        seeds=3,
+        split="validation",
+    ),
+    "distillation": Experiment(
+        "No, soft and hard distillation, by the class token and by a token of its own",
+        "table 3",
+        {"convnet": convnet(), **SIX_ROWS},
+        keep_predictions=True,
+    ),
+    "distillation_fashion_mnist": Experiment(
+        "The same rows on plain Fashion-MNIST, where a small teacher is little better than the student",
+        "table 3",
+        {
+            name: dict(settings, data="fashion_mnist_10k")
+            for name, settings in {"convnet": convnet(), **SIX_ROWS}.items()
+        },
+        seeds=3,
+    ),
+    "teachers": Experiment(
+        "Which teacher teaches best",
+        "table 2",
+        {
+            "none": NONE,
+            **{name: {**settings} for name, settings in TEACHERS.items() if settings["role"] == "teacher"},
+            **{f"by_{name}": dict(TOKEN_HARD, teacher=(name,)) for name in TEACHERS},
+            "by_two_convnets": dict(TOKEN_HARD, teacher=("convnet", "convnet")),
+        },
+    ),
+    "agreement": Experiment(
+        "Who disagrees with whom",
+        "table 4",
+        {"convnet": convnet(), "none": NONE, "token_hard": TOKEN_HARD},
+        keep_predictions=True,
+    ),
+    "tokens": Experiment(
+        "How alike the two tokens are, and where they look",
+        "section 4",
+        {"token_hard": TOKEN_HARD, "two_class_tokens": dict(tokens="both")},
+    ),
+    "schedule": Experiment(
+        "Longer training, with and without distillation",
+        "figure 3",
+        {
+            f"{kind}_x{times}": dict(settings, epochs_times=times)
+            for times in (1, 2, 4)
+            for kind, settings in {"none": NONE, "token_hard": TOKEN_HARD}.items()
+        },
+    ),
+    "recipe": Experiment(
+        "Each ingredient of the recipe put in or taken out, without distillation",
+        "table 8",
+        {
+            "base": NONE,
+            "sgd": dict(optimizer="sgd", learning_rate=0.3),
+            "rand_augment": dict(rand_augment=True),
+            "mixup": dict(mixup_alpha=0.8),
+            "cutmix": dict(cutmix_alpha=1.0),
+            "mixup_and_cutmix": dict(mixup_alpha=0.8, cutmix_alpha=1.0),
+            "erasing": dict(erasing=0.25),
+            "stochastic_depth": dict(drop_path_rate=0.1),
+            "repeated_augmentation": dict(repeats=3),
+            "dropout": dict(drop_rate=0.1),
+            "moving_average": dict(ema_decay=0.999),  # the authors' 0.99996 remembers more steps than a run has
+            "no_label_smoothing": dict(label_smoothing=0.0),
+        },
+    ),
+    "data_efficiency": Experiment(
+        "Fewer training images at equal steps", "ours", training_sizes((500, 1000, 2000, 5000)), seeds=3
+    ),
+    "soft_loss": Experiment(
+        "Forms of the soft loss and of label smoothing",
+        "equation 2 and the authors' code",
+        {
+            "token_soft": TOKEN_SOFT,  # temperature 3, weight 0.1, batchmean
+            "official": dict(TOKEN_SOFT, soft_reduction="official"),
+            **{f"temperature_{tau:g}": dict(TOKEN_SOFT, temperature=tau) for tau in (1.0, 5.0)},
+            **{f"weight_{lam:g}": dict(TOKEN_SOFT, distillation_weight=lam) for lam in (0.5, 0.9)},
+            "smoothing_over_all": dict(TOKEN_SOFT, smoothing_over="all"),
+        },
+        seeds=3,
+    ),
+}
+
+
+# ---- cells ----
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network to train for one experiment. Cells with the same key are the same run."""
+
+    experiment: str
+    configuration: str
+    seed: int
+    config: TrainConfig  # its teacher is named by the keys of `teachers`, which are names of run folders
+    key: str
+    teachers: tuple = ()  # the cells that must be trained before
+
+    def __str__(self):
+        return f"{self.experiment} {self.configuration} seed {self.seed}"
+
+
+class Grid:
+    """The cells of a scale.
+
+    Args:
+        scale: a key of BASE. data: a data set in place of the scale's own, for a copy that lies elsewhere.
+        checksum: a function from a data set's name to its checksum; by default the data are loaded and asked.
+    """
+
+    def __init__(self, scale="tiny", data=None, checksum=None):
+        if scale not in BASE:
+            raise DeiTEduError(f"no experiments at scale {scale!r}: choose one of {', '.join(BASE)}")
+        self.base, self.data = BASE[scale], data or BASE[scale]["data"]
+        self.checksum = checksum or data_checksum
+
+    def cells(self, name, seeds=None):
+        """All cells of an experiment, seed by seed, so that what is done early can already be compared.
+
+        Raises:
+            DeiTEduError: for an experiment nobody knows.
+        """
+        if name not in EXPERIMENTS:
+            raise DeiTEduError(f"unknown experiment {name!r}: choose one of {', '.join(EXPERIMENTS)}, or all")
+        experiment = EXPERIMENTS[name]
+        return [
+            self.cell(name, configuration, settings, seed)
+            for seed in range(seeds or experiment.seeds)
+            for configuration, settings in experiment.configurations.items()
+        ]
+
+    def cell(self, experiment, configuration, settings, seed):
+        """Settings over the base -> a cell, and the cells of its teachers."""
+        settings = {"data": self.data, **settings}
+        role = settings.pop("role", "student")
+        names = settings.pop("teacher", ())
+        shared = {name: settings[name] for name in SEEN_BY_BOTH if name in settings}
+        # Every seed has teachers of its own, so that an interval speaks of the teacher's luck too.
+        teachers = tuple(
+            self.cell(experiment, f"teacher {name}", TEACHERS[name] | shared, seed + position)
+            for position, name in enumerate(names)
+        )
+        epochs = self.base[role]["epochs"] * settings.pop("epochs_times", 1)
+        settings = self.base[role] | {"epochs": epochs} | settings | {"seed": seed}
+        config = TrainConfig(**settings, teacher="+".join(teacher.key for teacher in teachers) or None)
+        return Cell(experiment, configuration, seed, config, run_key(config, self.checksum(config.data)), teachers)
+
+
+@cache
+def data_checksum(name):
+    return load_dataset(name).checksum
+
+
+def data_label(name):
+    """A data set's name without the folder it happens to lie in: folder:/home/me/cifar10 -> folder:cifar10."""
+    kind, _, path = name.partition(":")
+    return f"{kind}:{Path(path).name}" if path else name
+
+
+def run_key(config, checksum):
+    """The name of a run: a digest of what its config changes in the defaults, and of the data.
+
+    Settings at their default are left out, so that a setting added later leaves the old keys as they are.
+    """
+    changed = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if value != default:
+            changed[field.name] = float(value) if field.type is float else value  # 2 and 2.0 are one number
+    described = json.dumps(changed | {"data": [data_label(config.data), checksum]}, sort_keys=True)
+    return f"run-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
+
+
+def unique_runs(cells):
+    """Every run once, teachers before their students: [Cell] -> [Cell]."""
+    ordered = {}
+    for cell in cells:
+        for needed in (*unique_runs(cell.teachers), cell):
+            ordered.setdefault(needed.key, needed)
+    return list(ordered.values())

@@ -1,0 +1,114 @@
+"""The ledger: what was measured, one JSON line a record, only ever added to."""
+
+import fcntl
+import json
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import deit_edu
+from deit_edu.errors import DeiTEduError
+
+
+def ledger_folder():
+    """Where the ledger lies: the environment variable DEIT_EDU_LEDGER, a clone's book/ledger, or ledger/ right here."""
+    if folder := os.environ.get("DEIT_EDU_LEDGER"):
+        return Path(folder)
+    clone = Path(deit_edu.__file__).resolve().parent.parent
+    return clone / "book" / "ledger" if (clone / "pyproject.toml").exists() else Path("ledger")
+
+
+class Ledger:
+    """Records of runs, by key: the file runs.jsonl of a folder, and the predictions kept beside it.
+
+    Args:
+        folder: where; by default `ledger_folder`.
+
+    Raises:
+        DeiTEduError: when a line that is not the last is no record. A torn last line, from a machine that stopped
+            while writing, is left out with a notice.
+    """
+
+    def __init__(self, folder=None):
+        self.folder = Path(folder or ledger_folder())
+        self.path = self.folder / "runs.jsonl"
+        self.records = {}
+        data = self.path.read_bytes() if self.path.exists() else b""
+        for record in parse(data[: len(data) - len(torn_tail(data))], self.path):
+            if record["key"] in self.records:
+                raise DeiTEduError(f"{self.path} holds two records of {record['key']}: keep the first, delete the other")
+            self.records[record["key"]] = record
+        if torn_tail(data):
+            print(f"{self.path}: the last line is torn and left out; the next ablate moves it aside", file=sys.stderr)
+
+    def find(self, cell):
+        """The record of a cell, or None.
+
+        Raises:
+            DeiTEduError: when the record's settings are others, because a default of TrainConfig has changed since.
+        """
+        record = self.records.get(cell.key)
+        for name, recorded in (record or {"config": {}})["config"].items():
+            now = getattr(cell.config, name, recorded)
+            if name != "data" and now != recorded:
+                raise DeiTEduError(
+                    f"{cell}: recorded with {name} {recorded}, which is {now} now: a default of TrainConfig has "
+                    f"changed; write {name} into deit_edu.experiments.BASE"
+                )
+        return record
+
+    def append(self, record):
+        """Add one record, in one write that is on the disk when this returns. Only inside `writing`."""
+        if record["key"] in self.records:
+            raise DeiTEduError(f"{record['key']} is in {self.path} already")
+        with open(self.path, "ab") as file:
+            file.write(json.dumps(record).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.records[record["key"]] = record
+
+    def predictions(self, key):
+        """Where the test predictions of a run are kept, if they are."""
+        return self.folder / "predictions" / f"{key}.safetensors"
+
+    @contextmanager
+    def writing(self):
+        """Inside, this process alone writes; a torn last line is moved to runs.jsonl.torn first.
+
+        Raises:
+            DeiTEduError: when another process is writing. The lock goes with its process, however that ends.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "ab+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DeiTEduError(
+                    f"another deit-edu ablate is writing {self.path}: wait until it is done, or stop it"
+                ) from None
+            file.seek(0)
+            tail = torn_tail(file.read())
+            if tail:
+                with open(self.path.with_name("runs.jsonl.torn"), "ab") as aside:
+                    aside.write(tail + b"\n")
+                file.truncate(file.tell() - len(tail))
+                print(f"{self.path}: moved a torn last line to {aside.name}", file=sys.stderr)
+            yield self
+
+
+def torn_tail(data):
+    """What stands after the last line's end: the beginning of a record whose writing was cut off."""
+    return data[data.rfind(b"\n") + 1 :]
+
+
+def parse(data, path):
+    """Records of whole lines."""
+    records = []
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            record = json.loads(line)
+            records.append(record | {"key": record["key"]})
+        except (ValueError, KeyError, TypeError):
+            raise DeiTEduError(f"{path}, line {number} is no record: restore the file with git") from None
+    return records

@@ -1,0 +1,70 @@
+"""Statistics of the reruns: differences paired by seed, bootstrap intervals, verdicts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from deit_edu.errors import DeiTEduError
+
+ENOUGH_SEEDS = 5  # fewer settle nothing: three differences of one sign are chance one time in four
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a claim came to: the mean over seeds, and its interval."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+def paired_difference(terms):
+    """The weighted sum of measures that share their seeds, with a percentile bootstrap interval of 95 %.
+
+    Seeds are drawn again with replacement, the same draw for every term, so that what a seed does to both sides
+    cancels. The percentile method is taken rather than SciPy's default, BCa, whose correction is estimated from the
+    values left one out: five of them are too few, and none when all are equal. With few seeds the interval is too
+    narrow: of normal differences, a nominal 95 % covers about 83 % with five seeds and 90 % with ten.
+
+    Args:
+        terms: ((weight, values), ...); values are (seeds,), in the same order of seeds in every term.
+
+    Returns:
+        a Difference; the interval is the whole line when there are fewer than two seeds.
+
+    Raises:
+        DeiTEduError: when the terms have different numbers of seeds.
+    """
+    weights, values = zip(*terms, strict=True)
+    values = [np.asarray(term, float) for term in values]
+    seeds = len(values[0])
+    if any(len(term) != seeds for term in values):
+        raise DeiTEduError(f"paired values need the same seeds: got {[len(term) for term in values]} of them")
+    if seeds == 0:
+        return Difference(np.nan, -np.inf, np.inf, 0)
+
+    def weighted_mean(*resampled, axis=-1):
+        return sum(weight * term.mean(axis=axis) for weight, term in zip(weights, resampled, strict=True))
+
+    mean = float(weighted_mean(*values))
+    if seeds == 1:
+        return Difference(mean, -np.inf, np.inf, 1)
+    interval = bootstrap(
+        values, weighted_mean, paired=True, vectorized=True, n_resamples=9999, confidence_level=CONFIDENCE,
+        method="percentile", random_state=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return Difference(mean, float(interval.low), float(interval.high), seeds)
+
+
+def verdict(difference, sign):
+    """Reproduced, reversed or not resolved: does the interval exclude zero, and on whose side is it?
+
+    Args:
+        difference: a Difference. sign: +1 or -1, the paper's.
+    """
+    if difference.seeds < ENOUGH_SEEDS or difference.low <= 0 <= difference.high:
+        return "not resolved"
+    return "reproduced" if (difference.low > 0) == (sign > 0) else "reversed"
