@@ -11,8 +11,8 @@ class Claim:
     """A sentence of the paper as a signed difference between measured numbers.
 
     The difference is the sum of weight * measure over `terms`, for one seed at a time. A measure is a head's name
-    (its test accuracy, in points), "validation:HEAD", "similarity:input" or "similarity:last" (cosine of the tokens),
-    or "disagreement:ONE:OTHER" (points) with the deciders of `deit_edu.report.decider`.
+    (its test accuracy, in points), "similarity:input" or "similarity:last" (the two tokens' cosine), or
+    "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.report.DECIDERS`.
     """
 
     id: str

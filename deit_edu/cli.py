@@ -1,4 +1,4 @@
-"""The `deit-edu` command: data, train, evaluate, export, bench."""
+"""The `deit-edu` command: data, train, evaluate, ablate, report, export, bench."""
 
 import argparse
 import json
@@ -20,8 +20,8 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; nothing before the last whole epoch is lost: the same command with --resume goes on",
-              file=sys.stderr)  # fmt: skip
+        go_on = "the same command goes on" if chosen.run is run_ablate else "the same command with --resume goes on"
+        print(f"\nstopped; nothing before the last whole epoch is lost: {go_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader closed the pipe, as in `deit-edu data | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,6 +46,15 @@ def make_parser():
     evaluate.add_argument("--data", help="another data set of the same shape and classes")
     evaluate.add_argument("--split", choices=("validation", "test"), default="test")
     evaluate.set_defaults(run=run_evaluate)
+
+    ablate = commands.add_parser("ablate", help="run an experiment of the paper again, with seeds, into the ledger")
+    add_ablate_arguments(ablate)
+    ablate.set_defaults(run=run_ablate)
+
+    report = commands.add_parser("report", help="tables and verdicts from the ledger")
+    add_grid_arguments(report)
+    report.add_argument("--format", choices=("text", "markdown", "csv"), default="text")
+    report.set_defaults(run=run_report)
 
     export = commands.add_parser("export", help="write a trained DeiT under timm's names")
     export.add_argument("run_folder", metavar="RUN", help="a run folder, or packaged:NAME")
@@ -85,6 +94,24 @@ def add_train_arguments(parser):
         group.add_argument(f"--{setting.name.replace('_', '-')}", **setting_argument(kind))
     for name in ("patch_size", "embed_dim", "depth", "num_heads"):
         group.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+
+
+def add_grid_arguments(parser):
+    scale = os.environ.get("DEIT_EDU_SCALE", "tiny")
+    parser.add_argument("--scale", default=scale, help="tiny or small (default: %(default)s)")
+    parser.add_argument("--data", help="a data set in place of the scale's own, such as folder:PATH")
+
+
+def add_ablate_arguments(parser):
+    parser.add_argument("name", nargs="?", metavar="NAME", help="an experiment, or all; without one, the list")
+    add_grid_arguments(parser)
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: the experiment's)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: one a GPU, or one a core)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="name the experiments, or the cells of one; run nothing")
+    what.add_argument("--dry-run", action="store_true", help="say how many runs and about how long; run nothing")
+    what.add_argument("--verify", type=int, metavar="N", help="run N recorded cells again and compare")
 
 
 def setting_argument(kind):
@@ -183,6 +210,57 @@ def run_evaluate(chosen):
     print(" " * 13 + "".join(f"{name:>14}" for name in deciders))
     for name, row in zip(deciders, disagreement(deciders), strict=True):
         print(f"{name:13}" + "".join(f"{share:14.4f}" for share in row))
+
+
+def run_ablate(chosen):
+    from deit_edu.experiments import EXPERIMENTS, Grid
+    from deit_edu.ledger import Ledger, ledger_for_writing
+    from deit_edu.runner import available_jobs, estimate_seconds, run_cells
+    from deit_edu.verify import verify
+
+    for name in ("seeds", "jobs", "verify"):
+        if getattr(chosen, name) is not None and getattr(chosen, name) < 1:
+            raise DeiTEduError(f"--{name} is {getattr(chosen, name)}: it must be 1 or more")
+    grid = Grid(chosen.scale, chosen.data)
+    names = list(EXPERIMENTS) if chosen.name in (None, "all") else [chosen.name]
+    cells = [cell for name in names for cell in grid.cells(name, chosen.seeds)]
+    if chosen.list or chosen.name is None:
+        return list_cells(names, cells, Ledger())
+    if chosen.dry_run:
+        seconds, probed = estimate_seconds(cells, Ledger())
+        jobs = min(chosen.jobs or available_jobs(), max(1, len(seconds)))
+        hours = sum(seconds.values()) / 3600
+        print(f"{len(seconds)} runs to do, about {hours:.1f} hours of one process, {hours / jobs:.1f} with {jobs}"
+              + (f"; {probed} speeds measured now over 20 steps, without evaluation" if probed else ""))  # fmt: skip
+    elif chosen.verify:
+        answers = verify(cells, Ledger(), chosen.verify, chosen.jobs, not chosen.quiet)
+        for cell, same, sentence in answers:
+            print(f"{'same ' if same else 'OTHER'}  {cell}: {sentence}")
+        if wrong := sum(not same for _, same, _ in answers):
+            raise DeiTEduError(f"{wrong} of {len(answers)} runs came out differently")
+    else:
+        with ledger_for_writing() as ledger:
+            done = run_cells(cells, ledger, chosen.jobs, progress=not chosen.quiet)
+            print(f"{chosen.name}: {len(done)} runs done now, all recorded in {ledger.path}; see deit-edu report")
+
+
+def list_cells(names, cells, ledger):
+    from deit_edu.experiments import EXPERIMENTS
+
+    for name in names:
+        mine = [cell for cell in cells if cell.experiment == name]
+        recorded = sum(ledger.find(cell) is not None for cell in mine)
+        print(f"{name:28} {recorded:3} of {len(mine):3} cells recorded   {EXPERIMENTS[name].title}")
+    if len(names) == 1:
+        for cell in cells:
+            print(f"  {cell.key}  {cell.configuration:24} seed {cell.seed}  {'recorded' if ledger.find(cell) else ''}")
+
+
+def run_report(chosen):
+    from deit_edu.ledger import Ledger
+    from deit_edu.report import report
+
+    print(report(Ledger(), chosen.scale, chosen.data, chosen.format))
 
 
 def run_export(chosen):

@@ -1,6 +1,5 @@
 """The ledger: what was measured, one JSON line a record, only ever added to."""
 
-import fcntl
 import json
 import os
 import sys
@@ -37,7 +36,7 @@ class Ledger:
         data = self.path.read_bytes() if self.path.exists() else b""
         for record in parse(data[: len(data) - len(torn_tail(data))], self.path):
             if record["key"] in self.records:
-                raise DeiTEduError(f"{self.path} holds two records of {record['key']}: keep the first, delete the other")
+                raise DeiTEduError(f"{self.path} holds two records of {record['key']}: keep the first of them")
             self.records[record["key"]] = record
         if torn_tail(data):
             print(f"{self.path}: the last line is torn and left out; the next ablate moves it aside", file=sys.stderr)
@@ -59,7 +58,7 @@ class Ledger:
         return record
 
     def append(self, record):
-        """Add one record, in one write that is on the disk when this returns. Only inside `writing`."""
+        """Add one record, in one write that is on the disk when this returns. Only in `ledger_for_writing`."""
         if record["key"] in self.records:
             raise DeiTEduError(f"{record['key']} is in {self.path} already")
         with open(self.path, "ab") as file:
@@ -72,29 +71,34 @@ class Ledger:
         """Where the test predictions of a run are kept, if they are."""
         return self.folder / "predictions" / f"{key}.safetensors"
 
-    @contextmanager
-    def writing(self):
-        """Inside, this process alone writes; a torn last line is moved to runs.jsonl.torn first.
 
-        Raises:
-            DeiTEduError: when another process is writing. The lock goes with its process, however that ends.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DeiTEduError(
-                    f"another deit-edu ablate is writing {self.path}: wait until it is done, or stop it"
-                ) from None
-            file.seek(0)
-            tail = torn_tail(file.read())
-            if tail:
-                with open(self.path.with_name("runs.jsonl.torn"), "ab") as aside:
-                    aside.write(tail + b"\n")
-                file.truncate(file.tell() - len(tail))
-                print(f"{self.path}: moved a torn last line to {aside.name}", file=sys.stderr)
-            yield self
+@contextmanager
+def ledger_for_writing(folder=None):
+    """The ledger, while this process alone writes to it; a torn last line is moved to runs.jsonl.torn first.
+
+    Raises:
+        DeiTEduError: when another process is writing. The lock goes with its process, however that ends.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        raise DeiTEduError("deit-edu ablate needs Linux or macOS; on Windows, run it in WSL") from None
+    path = Path(folder or ledger_folder()) / "runs.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeiTEduError(f"another deit-edu ablate is writing {path}: let it end, or stop it") from None
+        file.seek(0)
+        data = file.read()
+        if tail := torn_tail(data):
+            aside = path.with_name("runs.jsonl.torn")
+            with open(aside, "ab") as torn:
+                torn.write(tail + b"\n")
+            file.truncate(len(data) - len(tail))
+            print(f"{path}: moved a torn last line to {aside}", file=sys.stderr)
+        yield Ledger(folder)
 
 
 def torn_tail(data):

@@ -1,0 +1,223 @@
+"""Tables and verdicts, from the ledger alone."""
+
+import csv
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from deit_edu.claims import CLAIMS
+from deit_edu.evaluate import load_decisions
+from deit_edu.experiments import EXPERIMENTS, Grid, data_label
+from deit_edu.verdicts import paired_difference, verdict
+
+HEADS = ("class", "distillation", "fused", "fused_logits")
+# Who decides in the table of disagreement: (configuration, which of its decisions).
+DECIDERS = {
+    "convnet": ("convnet", "class"),
+    "none": ("none", "class"),
+    "class": ("token_hard", "class"),
+    "distillation": ("token_hard", "distillation"),
+    "fused": ("token_hard", "fused"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    columns: tuple
+    rows: list  # of tuples of strings
+
+
+class Results:
+    """What the ledger holds of a scale's cells.
+
+    Args:
+        ledger: a Ledger. scale, data: as for `deit_edu.experiments.Grid`.
+    """
+
+    def __init__(self, ledger, scale="tiny", data=None):
+        checksums = {record["data"]["name"]: record["data"]["checksum"] for record in ledger.records.values()}
+        self.ledger = ledger
+        self.grid = Grid(scale, data, checksum=lambda name: checksums.get(data_label(name), "not recorded"))
+        self.recorded_seeds = {record["seed"] for record in ledger.records.values()}
+        self.decisions = lru_cache(maxsize=64)(load_decisions)
+
+    def cell(self, experiment, configuration, seed):
+        settings = EXPERIMENTS[experiment].configurations[configuration]
+        return self.grid.cell(experiment, configuration, settings, seed)
+
+    def record(self, experiment, configuration, seed):
+        return self.ledger.find(self.cell(experiment, configuration, seed))
+
+    def seeds(self, experiment):
+        """Those the experiment asks for, and any that were run beyond."""
+        return sorted(set(range(EXPERIMENTS[experiment].seeds)) | self.recorded_seeds)
+
+    def measure(self, experiment, configuration, seed, measure):
+        """One number of one seed, as `deit_edu.claims.Claim` names it, or None where it is not recorded."""
+        kind, *names = measure.split(":")
+        if kind == "disagreement":
+            decided = [self.decided(experiment, seed, name) for name in names]
+            return None if any(d is None for d in decided) else 100 * (decided[0] != decided[1]).float().mean().item()
+        record = self.record(experiment, configuration, seed)
+        if record is None:
+            return None
+        if kind == "similarity":
+            return record["tokens"]["similarity"][{"input": 0, "last": -1}[names[0]]]
+        head = record[EXPERIMENTS[experiment].split].get(kind)
+        return None if head is None else 100 * head["accuracy"]
+
+    def decided(self, experiment, seed, name):
+        """(n,) decisions on the test images of one of DECIDERS, or None where they are not kept."""
+        configuration, head = DECIDERS[name]
+        path = self.ledger.predictions(self.cell(experiment, configuration, seed).key)
+        return self.decisions(path)[head] if path.exists() else None
+
+    def paired(self, experiment, terms):
+        """((weight, values), ...) over the seeds that have all of the terms, for `paired_difference`."""
+        rows = []
+        for seed in self.seeds(experiment):
+            row = [self.measure(experiment, configuration, seed, measure) for _, configuration, measure in terms]
+            if None not in row:
+                rows.append(row)
+        columns = np.array(rows).reshape(len(rows), len(terms)).T
+        return tuple((weight, column) for (weight, _, _), column in zip(terms, columns, strict=True))
+
+
+# ---- tables ----
+
+
+def accuracy_table(results, name):
+    """Mean accuracy of every head of every configuration, with the interval over seeds."""
+    experiment, rows = EXPERIMENTS[name], []
+    for configuration in experiment.configurations:
+        for head in HEADS:
+            found = paired_difference(results.paired(name, ((1, configuration, head),)))
+            if found.seeds:
+                rows.append((configuration, head, f"{found.mean:.2f}", interval(found, "{:.2f}"), str(found.seeds)))
+    columns = ("configuration", "head", f"{experiment.split} accuracy, %", "95 % interval", "seeds")
+    return Table(f"{name}: {experiment.title} ({experiment.where})", columns, rows)
+
+
+def disagreement_table(results, name):
+    """Share of test images on which two disagree, the mean over seeds."""
+    rows = []
+    for one in DECIDERS:
+        row = [one]
+        for other in DECIDERS:
+            ((_, values),) = results.paired(name, ((1, one, f"disagreement:{one}:{other}"),))
+            row.append(f"{values.mean():.2f}" if len(values) else "")
+        rows.append(tuple(row))
+    rows = [row for row in rows if any(row[1:])]
+    return Table(f"{name}: share of test images on which two disagree, % (table 4)", ("", *DECIDERS), rows)
+
+
+def tokens_table(results, name):
+    """Cosine of the two tokens, and the share of their attention inside the item's box, layer by layer."""
+    rows, layers = [], 0
+    for configuration in EXPERIMENTS[name].configurations:
+        found = [results.record(name, configuration, seed) for seed in results.seeds(name)]
+        found = [record for record in found if record]
+        for when in ("tokens", "tokens_untrained"):
+            measured = {"cosine": [record[when]["similarity"] for record in found]}
+            for token in ("class", "distillation"):
+                shares = [record[when].get("attention_in_box", {}).get(token) for record in found]
+                measured[f"{token} token, attention in box"] = [[np.nan, *share] for share in shares if share]
+            for what, values in measured.items():
+                if values:
+                    means = np.mean(values, axis=0)  # (L + 1,)
+                    layers = len(means) - 1
+                    shown = ["" if np.isnan(mean) else f"{mean:.3f}" for mean in means]
+                    trained = "trained" if when == "tokens" else "untrained"
+                    rows.append((configuration, trained, what, *shown, str(len(values))))
+    columns = ("configuration", "", "", "input", *(f"layer {n + 1}" for n in range(layers)), "seeds")
+    return Table(f"{name}: {EXPERIMENTS[name].title} ({EXPERIMENTS[name].where})", columns, rows)
+
+
+def verdict_table(results):
+    """Every claim beside the paper's difference and ours."""
+    rows = []
+    for claim in CLAIMS:
+        found = paired_difference(results.paired(claim.experiment, claim.terms))
+        cosine = "similarity" in claim.terms[0][2]
+        number = "{:+.3f}" if cosine else "{:+.2f}"
+        paper = ", ".join(f"{number.format(claim.paper_difference(model))} ({model})" for model in claim.paper)
+        ours = f"{number.format(found.mean)} {interval(found, number)}" if found.seeds else "not run"
+        said = verdict(found, claim.sign) if found.seeds else ""
+        expected = paper or ("positive" if claim.sign > 0 else "negative")
+        rows.append((claim.id, claim.sentence, claim.where, expected, ours, str(found.seeds), said))
+    columns = ("claim", "what the paper says", "where", "paper's difference", "ours, 95 % interval", "seeds", "verdict")
+    return Table("verdicts: differences in points of accuracy or disagreement, or in cosine", columns, rows)
+
+
+def interval(difference, number):
+    """The interval in brackets, or nothing where there is none."""
+    if not np.isfinite(difference.low):
+        return ""
+    return f"[{number.format(difference.low)}, {number.format(difference.high)}]"
+
+
+def missing(results, name):
+    """A line that names the cells of an experiment that are not recorded, or None."""
+    wanted, lines = EXPERIMENTS[name], []
+    for configuration in wanted.configurations:
+        seeds = [seed for seed in range(wanted.seeds) if not results.record(name, configuration, seed)]
+        if seeds:
+            lines.append(f"{configuration} seed {', '.join(map(str, seeds))}")
+    total = len(wanted.configurations) * wanted.seeds
+    if not lines:
+        unkept = wanted.keep_predictions and any(
+            not results.ledger.predictions(results.cell(name, configuration, seed).key).exists()
+            for configuration in wanted.configurations
+            for seed in range(wanted.seeds)
+        )
+        return f"{name}: predictions of some runs are not kept; deit-edu ablate {name} keeps them" if unkept else None
+    if len(lines) == len(wanted.configurations) and all(line.count(",") == wanted.seeds - 1 for line in lines):
+        return f"{name}: all {total} cells are missing"
+    return f"{name}: missing {'; '.join(lines)}"
+
+
+TABLES = {"agreement": disagreement_table, "tokens": tokens_table}
+
+
+def report(ledger, scale="tiny", data=None, form="text"):
+    """Everything the ledger says, as one string.
+
+    Args:
+        ledger: a Ledger. scale, data: as for `deit_edu.experiments.Grid`. form: "text", "markdown" or "csv".
+    """
+    if not ledger.records:
+        return f"{ledger.path} holds no records yet: deit-edu ablate --list names the experiments to run"
+    results = Results(ledger, scale, data)
+    tables = [TABLES.get(name, accuracy_table)(results, name) for name in EXPERIMENTS]
+    tables = [table for table in tables if table.rows] + [verdict_table(results)]
+    if form == "csv":
+        return "\n\n".join(map(as_csv, tables))
+    notes = list(filter(None, (missing(results, name) for name in EXPERIMENTS)))
+    hours = sum(record["seconds"] for record in ledger.records.values()) / 3600
+    notes.append(f"{len(ledger.records)} runs are recorded, {hours:.1f} hours of one process each.")
+    if form == "markdown":
+        return "\n\n".join([*map(as_markdown, tables), *notes])
+    return "\n\n".join(map(as_text, tables)) + "\n\n" + "\n".join(notes)
+
+
+def as_text(table):
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.columns))]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([table.title, *shown])
+
+
+def as_markdown(table):
+    lines = (table.columns, ("---",) * len(table.columns), *table.rows)
+    return "\n".join([f"**{table.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def as_csv(table):
+    """The table's name in the first column, so that blocks can be told apart."""
+    file = io.StringIO()
+    name = table.title.partition(":")[0]
+    csv.writer(file, lineterminator="\n").writerows([("table", *table.columns), *((name, *row) for row in table.rows)])
+    return file.getvalue().rstrip("\n")

@@ -1,0 +1,308 @@
+"""The runner: cells in processes of their own, one thread or one GPU each, every run recorded once.
+
+``python -m deit_edu.runner`` is one such process; `run_cells` starts them.
+"""
+
+import dataclasses
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import deit_edu
+from deit_edu.data import load_dataset
+from deit_edu.errors import DeiTEduError
+from deit_edu.experiments import EXPERIMENTS, data_label, unique_runs
+from deit_edu.losses import DistillationObjective
+from deit_edu.runs import build_model, machine, runs_root, train, wrap
+from deit_edu.teachers import Ensemble, FrozenTeacher
+from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
+
+load_once = cache(load_dataset)
+
+
+def available_jobs():
+    """How many runs go on at once: one for every GPU, or else one for every core."""
+    return torch.cuda.device_count() or os.cpu_count()
+
+
+def epoch_images(config):
+    """How many images an epoch of a run in one process shows."""
+    world = join_world(config)
+    return steps_per_epoch(config, load_once(config.data), world) * config.batch_size
+
+
+def is_trained(cell, root):
+    """Whether a run's network lies in its folder, for its students to load."""
+    return all((root / cell.key / name).exists() for name in ("result.json", "model.safetensors"))
+
+
+def pending(cells, ledger, root):
+    """The runs still to do, teachers first.
+
+    That is what is not recorded, and the teachers of such a run whose weights are not here, recorded or not: the
+    ledger holds numbers, and a student needs the network.
+    """
+    missing = [cell for cell in unique_runs(cells) if not ledger.find(cell)]
+    needed = {teacher.key for cell in missing for teacher in cell.teachers if not is_trained(teacher, root)}
+    needed |= {cell.key for cell in missing}
+    return [cell for cell in unique_runs(missing) if cell.key in needed]
+
+
+# ---- one process a run ----
+
+
+class Job:
+    """A process that trains one cell and says how far it is.
+
+    Args:
+        cell: what to train. root: Path of the run folders. slot: which of the jobs, for the choice of a GPU.
+        events: a queue that gets (job, message), a message being {"images": done so far} or {"exit": status}.
+    """
+
+    def __init__(self, cell, root, slot, events):
+        self.cell, self.folder, self.slot = cell, root / cell.key, slot
+        self.images, self.error = 0, None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        package = str(Path(deit_edu.__file__).resolve().parent.parent)
+        environment = os.environ | {
+            "DEIT_EDU_RUNS": str(root),  # where its teachers are found
+            "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]),
+            "OMP_NUM_THREADS": "1",
+        }
+        if gpus := torch.cuda.device_count():
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+            environment["CUDA_VISIBLE_DEVICES"] = visible[slot % gpus]
+        with open(self.folder / "log.txt", "ab") as log:
+            # A session of its own: Ctrl-C reaches the parent alone, which then stops its jobs.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "deit_edu.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=log, env=environment, start_new_session=True,
+            )  # fmt: skip
+        work = {"config": dataclasses.asdict(cell.config), "folder": str(self.folder)}
+        self.process.stdin.write(json.dumps(work).encode() + b"\n")
+        self.process.stdin.flush()
+        threading.Thread(target=self.listen, args=(events,), daemon=True).start()
+
+    def listen(self, events):
+        for line in self.process.stdout:
+            events.put((self, json.loads(line)))
+        events.put((self, {"exit": self.process.wait()}))
+
+    def stop(self):
+        """End the process now; its whole epochs are on the disk."""
+        self.process.kill()
+        self.process.wait()
+
+
+def work():
+    """What the process of a Job does: read the work from stdin, train, print progress and errors as JSON lines."""
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    messages = os.fdopen(os.dup(1), "w", buffering=1)  # one line at a time
+    os.dup2(2, 1)  # whatever else is printed belongs in the log
+    said = time.monotonic()
+
+    def on_images(images):
+        nonlocal said
+        if time.monotonic() - said > 0.5:
+            said = time.monotonic()
+            print(json.dumps({"images": images}), file=messages)
+
+    try:
+        train(TrainConfig(**job["config"]), job["folder"], resume=True, progress=False, on_images=on_images)
+    except DeiTEduError as error:
+        print(json.dumps({"error": str(error)}), file=messages)
+        return 2
+    return 0
+
+
+def end_with_parent():
+    """Stop at once when the parent is gone: its end of our stdin closes, even when it was killed."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+# ---- the whole grid ----
+
+
+def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
+    """Train every run of these cells that is not recorded, and record it.
+
+    Args:
+        cells: [Cell]. ledger: from `ledger_for_writing`. jobs: processes at a time; by default `available_jobs`.
+        root: Path of the run folders, `runs_root` by default.
+        record: False trains all of them in `root`, recorded or not, and writes nothing to the ledger.
+        progress: show one bar for all.
+
+    Returns:
+        {key: the record of the run}, of the runs done now.
+
+    Raises:
+        DeiTEduError: after all others are done, when runs failed.
+    """
+    root = Path(root or runs_root()).resolve()
+    waiting = pending(cells, ledger, root) if record else unique_runs(cells)
+    total = {cell.key: cell.config.epochs * epoch_images(cell.config) for cell in waiting}
+    before = {cell.key: epochs_done(root / cell.key) * epoch_images(cell.config) for cell in waiting}  # a stop
+    done, failed, running, events = {}, {}, [], queue.Queue()
+    slots = list(range(jobs or available_jobs()))
+    if record:
+        for cell in cells:
+            keep_predictions(cell, ledger, root)
+
+    with tqdm(total=sum(total.values()), initial=sum(before.values()), unit="img", unit_scale=True, smoothing=0,
+              disable=not progress) as bar:  # fmt: skip
+
+        def advance(job, images):
+            bar.update(images - job.images)
+            job.images = images
+
+        try:
+            while waiting or running:
+                for cell in [cell for cell in waiting if any(t.key in failed for t in cell.teachers)]:
+                    waiting.remove(cell)
+                    failed[cell.key] = f"{cell}: its teacher failed"
+                busy = {cell.key for cell in waiting} | {job.cell.key for job in running}
+                ready = [cell for cell in waiting if not busy & {teacher.key for teacher in cell.teachers}]
+                while slots and ready:
+                    cell = ready.pop(0)
+                    waiting.remove(cell)
+                    job = Job(cell, root, slots.pop(0), events)
+                    running.append(job)
+                    job.images = before[cell.key]
+                bar.set_description(f"{len(done)} of {len(total)} runs")
+                if not running:
+                    continue
+                job, message = events.get()
+                if "images" in message:
+                    advance(job, message["images"])
+                job.error = message.get("error", job.error)
+                if "exit" not in message:
+                    continue
+                running.remove(job)
+                slots.append(job.slot)
+                if message["exit"]:
+                    why = job.error or f"its process ended with {message['exit']}, see {job.folder / 'log.txt'}"
+                    failed[job.cell.key] = f"{job.cell}: {why}"
+                    continue
+                advance(job, total[job.cell.key])
+                done[job.cell.key] = make_record(job.cell, root)
+                if record and not ledger.find(job.cell):
+                    ledger.append(done[job.cell.key])
+                if record:
+                    keep_predictions(job.cell, ledger, root)
+        finally:
+            for job in running:
+                job.stop()
+    if failed:
+        listed = "; ".join(list(failed.values())[:3]) + (f"; and {len(failed) - 3} more" if len(failed) > 3 else "")
+        raise DeiTEduError(f"{len(failed)} of {len(total)} runs failed, the others are done: {listed}")
+    return done
+
+
+def epochs_done(folder):
+    """Whole epochs of a run that was cut off; 0 for one that goes on from nothing."""
+    metrics = folder / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+
+
+def make_record(cell, root):
+    """A ledger record: the run's own, and which cell it is, with which teachers' weights."""
+    result = json.loads((root / cell.key / "result.json").read_text())
+    teachers = {
+        teacher.key: json.loads((root / teacher.key / "result.json").read_text())["checkpoint"]
+        for teacher in cell.teachers
+    }
+    config = result["config"] | {"data": data_label(result["config"]["data"])}
+    data = result["data"] | {"name": config["data"]}
+    first = {"key": cell.key, "experiment": cell.experiment, "configuration": cell.configuration, "seed": cell.seed}
+    return first | result | {"config": config, "data": data, "teachers": teachers}
+
+
+def keep_predictions(cell, ledger, root):
+    """Copy a run's test predictions beside the ledger, where its experiment asks for it and they are here."""
+    source, kept = root / cell.key / "predictions.safetensors", ledger.predictions(cell.key)
+    wanted = EXPERIMENTS[cell.experiment].keep_predictions and not kept.exists()
+    if wanted and source.exists() and ledger.find(cell):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, kept.with_suffix(".tmp"))
+        os.replace(kept.with_suffix(".tmp"), kept)
+
+
+# ---- how long will it take ----
+
+
+def speed_class(cell):
+    """What decides a run's images per second: runs that agree in it are equally fast."""
+    config = cell.config
+    kinds = [(run.config.model, json.dumps(run.config.model_settings)) for run in (cell, *cell.teachers)]
+    return (data_label(config.data), config.tokens, config.batch_size, config.compile, *kinds)
+
+
+def estimate_seconds(cells, ledger, root=None):
+    """Seconds of one job for every run still to do: ({key: seconds}, number of speeds that a probe measured).
+
+    The speed is that of a recorded run of the same kind on the same machine, or else of a probe of 20 steps.
+    """
+    root = Path(root or runs_root()).resolve()
+    here = machine(join_world(TrainConfig()))["processor"]
+    speeds, seconds, probed = {}, {}, 0
+    for cell in unique_runs(cells):
+        record = ledger.find(cell)
+        if record and record["machine"]["processor"] == here:
+            speeds[speed_class(cell)] = cell.config.epochs * epoch_images(cell.config) / record["seconds"]
+    for cell in pending(cells, ledger, root):
+        if speed_class(cell) not in speeds:
+            speeds[speed_class(cell)] = probe(cell)
+            probed += 1
+        left = cell.config.epochs - epochs_done(root / cell.key)
+        seconds[cell.key] = left * epoch_images(cell.config) / speeds[speed_class(cell)]
+    return seconds, probed
+
+
+def probe(cell, steps=20, warm_up=5):
+    """Images per second of a run's first steps, in one thread, its teachers untrained: they take as long."""
+    config, dataset = cell.config, load_once(cell.config.data)
+    world = join_world(config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    student = build_model(config, dataset).to(world.device)
+    teachers = [build_model(teacher.config, dataset) for teacher in cell.teachers]
+    teacher = FrozenTeacher(Ensemble(teachers)).to(world.device) if teachers else None
+    objective = DistillationObjective(config.distillation, config.tokens)
+    times = []
+
+    class Enough(Exception):
+        pass
+
+    def on_step(loss, count):
+        times.append(time.perf_counter())
+        if len(times) > steps:
+            raise Enough
+
+    try:
+        train_epoch(wrap(student, config, world), wrap(teacher, config, world), objective,
+                    make_optimizer(student, config), config, dataset, 0, world, on_step)  # fmt: skip
+    except Enough:
+        pass
+    finally:
+        torch.set_num_threads(threads)
+    if len(times) <= warm_up + 1:
+        raise DeiTEduError(f"{cell}: an epoch of {len(times)} steps is too short to time: choose a smaller batch size")
+    return config.batch_size * (len(times) - 1 - warm_up) / (times[-1] - times[warm_up])
+
+
+if __name__ == "__main__":
+    sys.exit(work())

@@ -1,0 +1,79 @@
+"""Do recorded runs come out the same again?"""
+
+import random
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t
+
+from deit_edu.errors import DeiTEduError
+from deit_edu.experiments import unique_runs
+from deit_edu.runner import run_cells
+
+
+def verify(cells, ledger, number, jobs=None, progress=True):
+    """Run recorded cells again, chosen at random, in a folder that is thrown away, and compare.
+
+    Args:
+        cells: [Cell] to choose from. ledger: a Ledger. number: how many. jobs, progress: as for `run_cells`.
+
+    Returns:
+        [(cell, whether it came out the same, a sentence)].
+
+    Raises:
+        DeiTEduError: when nothing is recorded.
+    """
+    recorded = [cell for cell in unique_runs(cells) if ledger.find(cell)]
+    if not recorded:
+        raise DeiTEduError(f"nothing to verify: {ledger.path} holds no record of these cells")
+    chosen = random.sample(recorded, min(number, len(recorded)))
+    with tempfile.TemporaryDirectory() as root:
+        again = run_cells(chosen, ledger, jobs, Path(root), record=False, progress=progress)
+    noise = seed_noise(ledger)
+    return [(cell, *compare(ledger.find(cell), again[cell.key], noise)) for cell in chosen]
+
+
+def main_accuracy(record):
+    """Test accuracy of the fusion, or of the only head, in points."""
+    heads = record["test"]
+    return 100 * heads.get("fused", heads["class"])["accuracy"]
+
+
+def seed_noise(ledger):
+    """How much seeds of one configuration differ: (standard deviation in points, degrees of freedom), pooled."""
+    groups = {}
+    for record in ledger.records.values():
+        group = (record["data"]["name"], record["experiment"], record["configuration"])
+        groups.setdefault(group, []).append(main_accuracy(record))
+    squares = sum(np.var(group) * len(group) for group in groups.values())
+    freedom = sum(len(group) - 1 for group in groups.values())
+    return (squares / freedom) ** 0.5 if freedom else 0.0, freedom
+
+
+def compare(record, again, noise):
+    """The same run twice: (whether it agrees, a sentence).
+
+    On the same type of machine (processor, threads, precision, versions of torch and Python) weights, accuracies
+    and curve must be equal to the last bit. On another one, where rounding differs, training takes another course:
+    there the test accuracies must differ by no more than two seeds of one configuration do, 99 times in 100:
+    t * standard deviation * sqrt(2), with the standard deviation pooled over the ledger.
+
+    Args:
+        record, again: the recorded run and the new one. noise: from `seed_noise`.
+    """
+    if record["machine"] == again["machine"]:
+        exact = ("checkpoint", "validation", "test", "curve", "teachers", "parameters")
+        differ = [name for name in exact if record[name] != again[name]]
+        if not differ:
+            return True, "equal to the last bit"
+        same_code = record["library"]["source"] == again["library"]["source"]
+        why = "the same code" if same_code else "other code: the library has changed since"
+        return False, f"on the same type of machine, with {why}, these differ: {', '.join(differ)}"
+    deviation, freedom = noise
+    difference = main_accuracy(again) - main_accuracy(record)
+    told = f"another type of machine, test accuracy differs by {difference:+.2f} points"
+    if not freedom:
+        return False, f"{told}; no configuration has two seeds, so the seed noise is unknown"
+    bound = t.ppf(0.995, freedom) * deviation * 2**0.5
+    return bool(abs(difference) <= bound), f"{told}, seeds differ by up to {bound:.2f}"

@@ -1,0 +1,200 @@
+"""The runner: two processes, kills, no run twice, and the same bits when run again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deit_edu import experiments, runner
+from deit_edu.cli import main
+from deit_edu.errors import DeiTEduError
+from deit_edu.experiments import EXPERIMENTS, Experiment, Grid
+from deit_edu.ledger import Ledger, ledger_for_writing
+from deit_edu.verify import compare, verify
+
+SMALLEST = dict(batch_size=500, crop_padding=0, flip=False)
+TOY_BASE = dict(
+    data="fashion_mnist_10k",
+    student=dict(SMALLEST, model="deit_nano_patch7_28", model_settings={"embed_dim": 16, "depth": 1}, epochs=4),
+    teacher=dict(SMALLEST, model="convnet_weak", epochs=1, train_images=500),
+)
+DISTILLED = dict(teacher=("convnet",), distillation="hard", tokens="both")
+TOY = Experiment("a toy", "nowhere", {"none": {}, "token_hard": DISTILLED}, seeds=1, keep_predictions=True)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    use_toy(monkeypatch.setitem)
+    return Grid("tiny").cells("toy")
+
+
+def use_toy(setitem):
+    setitem(experiments.BASE, "tiny", TOY_BASE)
+    setitem(EXPERIMENTS, "toy", TOY)
+
+
+def run_toy(folder):
+    """What the process does that is killed: main's part of a grid, in a folder of its own."""
+    use_toy(dict.__setitem__)
+    with ledger_for_writing(folder / "ledger") as ledger:
+        return runner.run_cells(Grid("tiny").cells("toy"), ledger, jobs=2, root=folder / "runs", progress=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A toy grid whose parent was killed while a student was training, and that was then finished."""
+    folder = tmp_path_factory.mktemp("toy")
+    tests = Path(__file__).parent
+    code = f"from pathlib import Path; from test_runner import run_toy; run_toy(Path({str(folder)!r}))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
+    parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("runs/*/resume.safetensors")):
+        assert parent.poll() is None and time.monotonic() < deadline, "the toy grid was not caught in the middle"
+        time.sleep(0.005)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/resume.safetensors")}
+    time.sleep(1)  # whoever still trained would write again
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/resume.safetensors")}
+    # TOY is put in place by hand: monkeypatch does not live as long as this fixture.
+    base, known = experiments.BASE["tiny"], dict(EXPERIMENTS)
+    try:
+        done = run_toy(folder)
+        done_again = run_toy(folder)
+    finally:
+        experiments.BASE["tiny"] = base
+        EXPERIMENTS.clear()
+        EXPERIMENTS.update(known)
+    return dict(folder=folder, before=before, after=after, done=done, done_again=done_again)
+
+
+def test_the_children_of_a_killed_grid_stop_with_it(finished):
+    grown = [path for path, written in finished["after"].items() if finished["before"].get(path) not in (written, None)]
+    assert len(finished["before"]) >= 1 and len(grown) <= 1  # one may have been in the middle of its last write
+
+
+def test_a_killed_grid_is_finished_without_duplicates(finished, toy):
+    lines = (finished["folder"] / "ledger" / "runs.jsonl").read_text().splitlines()
+    keys = [json.loads(line)["key"] for line in lines]
+    assert sorted(keys) == sorted(cell.key for cell in experiments.unique_runs(toy))
+    assert len(keys) == 3 and finished["done_again"] == {}
+
+
+def test_a_record_holds_what_a_reader_must_know(finished, toy):
+    ledger = Ledger(finished["folder"] / "ledger")
+    student = ledger.find(toy[1])
+    assert {
+        "key", "experiment", "configuration", "seed", "config", "data", "library", "machine", "started", "seconds",
+        "images_per_second", "curve", "validation", "test", "checkpoint", "teachers", "parameters", "tokens",
+    } <= set(student)  # fmt: skip
+    assert student["machine"]["threads"] == 1 and student["seconds"] > 0
+    assert [line["epoch"] for line in student["curve"]] == [1, 2, 3, 4]
+    assert set(student["test"]) == {"class", "distillation", "fused", "fused_logits"}
+    (teacher,) = toy[1].teachers
+    assert student["teachers"] == {teacher.key: ledger.find(teacher)["checkpoint"]}
+    assert len(student["tokens"]["similarity"]) == 2
+    assert ledger.predictions(toy[1].key).exists()
+
+
+def test_verify_finds_every_run_equal_and_a_tampered_record_other(finished, toy, monkeypatch):
+    ledger = Ledger(finished["folder"] / "ledger")
+    tampered = ledger.records[toy[0].key]
+    tampered["test"]["class"]["correct"] += 1
+    answers = {cell.key: (same, sentence) for cell, same, sentence in verify(toy, ledger, 9, jobs=2, progress=False)}
+    assert len(answers) == 3
+    assert answers.pop(toy[0].key) == (False, "on the same type of machine, with the same code, these differ: test")
+    assert all(answer == (True, "equal to the last bit") for answer in answers.values())
+
+
+def record_with(accuracy, processor="one", checkpoint="a"):
+    test = {"class": {"accuracy": accuracy}}
+    return {"machine": {"processor": processor}, "library": {"source": "s"}, "checkpoint": checkpoint, "test": test,
+            "validation": {}, "curve": [], "teachers": {}, "parameters": 1}  # fmt: skip
+
+
+def test_other_weights_on_the_same_machine_are_not_the_same_run():
+    same, sentence = compare(record_with(0.5), record_with(0.5, checkpoint="b"), (1.0, 4))
+    assert not same and sentence.endswith("these differ: checkpoint")
+
+
+def test_on_another_machine_the_noise_of_seeds_decides():
+    bound = 4.604 * 1.0 * 2**0.5 / 100  # t of 0.995 with 4 degrees of freedom, from a printed table
+    for difference, same in ((bound - 0.001, True), (bound + 0.001, False)):
+        again = record_with(0.5 + difference, processor="two", checkpoint="b")
+        assert compare(record_with(0.5), again, (1.0, 4))[0] is same
+    assert compare(record_with(0.5), record_with(0.5, "two"), (0.0, 0))[0] is False
+
+
+def test_a_recorded_teacher_whose_weights_are_gone_is_trained_again(finished, toy, tmp_path):
+    ledger = Ledger(finished["folder"] / "ledger")
+    (teacher,) = toy[1].teachers
+    del ledger.records[toy[1].key]  # the student is to be run, in a folder where nothing lies
+    assert [cell.key for cell in runner.pending(toy, ledger, tmp_path)] == [teacher.key, toy[1].key]
+    assert [cell.key for cell in runner.pending(toy, ledger, finished["folder"] / "runs")] == [toy[1].key]
+
+
+def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
+    use_toy(monkeypatch.setitem)
+    configurations = {"teacher_fails": DISTILLED, "works": dict(epochs=1)}
+    monkeypatch.setitem(EXPERIMENTS, "toy", Experiment("", "", configurations, seeds=1))
+    monkeypatch.setitem(experiments.TEACHERS, "convnet", dict(role="teacher", train_images=10_001))
+    cells = Grid("tiny").cells("toy")
+    with ledger_for_writing(tmp_path) as ledger:
+        with pytest.raises(DeiTEduError, match="2 of 3 runs failed, .*: .*10001 of 10000.*its teacher failed"):
+            runner.run_cells(cells, ledger, jobs=1, root=tmp_path / "runs", progress=False)
+    assert list(Ledger(tmp_path).records) == [cells[1].key]
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    with ledger_for_writing(tmp_path):
+        with pytest.raises(DeiTEduError, match="another deit-edu ablate is writing"):
+            with ledger_for_writing(tmp_path):
+                pass
+
+
+def test_a_dry_run_measures_what_no_record_tells(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(experiments.BASE, "tiny", dict(TOY_BASE, student=dict(TOY_BASE["student"], batch_size=100),
+                                                       teacher=dict(TOY_BASE["teacher"], batch_size=100)))  # fmt: skip
+    monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))
+    assert main(["ablate", "toy", "--dry-run", "--jobs", "2"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("3 runs to do, about 0.0 hours of one process, 0.0 with 2; 3 speeds measured now")
+    assert not (tmp_path / "ledger").exists() and not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_takes_recorded_speeds(finished, toy):
+    ledger = Ledger(finished["folder"] / "ledger")
+    del ledger.records[toy[0].key]
+    other_seed = Grid("tiny").cells("toy", seeds=2)[3]
+    seconds, probed = runner.estimate_seconds([toy[1], other_seed], ledger, finished["folder"] / "runs")
+    recorded = ledger.find(toy[1])["seconds"]
+    assert probed == 0 and seconds[other_seed.key] == pytest.approx(recorded)
+
+
+def test_control_c_stops_the_grid_with_one_line(tmp_path):
+    tests = Path(__file__).parent
+    code = (
+        "import sys; from test_runner import use_toy; from deit_edu.cli import main; "
+        "use_toy(dict.__setitem__); sys.exit(main(['ablate', 'toy', '--quiet']))"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)]),
+        "DEIT_EDU_LEDGER": str(tmp_path / "ledger"),
+        "DEIT_EDU_RUNS": str(tmp_path / "runs"),
+    }
+    parent = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/log.txt")):
+        assert parent.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    parent.send_signal(signal.SIGINT)
+    _, said = parent.communicate(timeout=60)
+    assert parent.returncode == 130
+    assert said == "\nstopped; nothing before the last whole epoch is lost: the same command goes on\n"
