@@ -7,7 +7,7 @@ SITE      := _build/html
 CHAPTERS  := $(wildcard book/notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab clean install pair notebooks readme constraints
+.PHONY: help book test lab clean install pair notebooks picture readme constraints
 
 help:
 	@echo "make book   install into $(VENV), train the tiny pair if it is missing, build the book"
@@ -54,6 +54,10 @@ lab: $(INSTALLED)
 
 notebooks: $(INSTALLED)
 	$(BIN)/python book/_ext/pair_notebooks.py
+
+# README.md's picture, from the packaged student.
+picture: $(INSTALLED)
+	$(BIN)/python book/_ext/attention_picture.py
 
 readme: book
 	$(BIN)/python book/_ext/readme_chapters.py

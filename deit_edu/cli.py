@@ -1,8 +1,9 @@
 """The `deit-edu` command: data, train, evaluate, ablate, report, export, bench."""
 
 import argparse
-import json
+import inspect
 import os
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -12,32 +13,56 @@ from deit_edu.errors import DeiTEduError
 
 def main(arguments=None):
     """Run one command; the exit status: 0, 2 for what was typed wrong, 130 for Ctrl-C."""
-    parser = make_parser()
-    chosen = parser.parse_args(arguments)
     try:
+        chosen = make_parser().parse_args(arguments)
         chosen.run(chosen)
     except DeiTEduError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(error)
     except KeyboardInterrupt:
-        go_on = "the same command goes on" if chosen.run is run_ablate else "the same command with --resume goes on"
-        print(f"\nstopped; nothing before the last whole epoch is lost: {go_on}", file=sys.stderr)
+        go_on = "the same command goes on (deit-edu train: with --resume)"
+        print(f"\nstopped; a training keeps its whole epochs: {go_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader closed the pipe, as in `deit-edu data | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}" if error.filename else error)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error))):
+            raise
+        return fail("the memory is full: try half the --batch-size, a smaller --model, or --device cpu")
     return 0
 
 
+def fail(message):
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what was typed wrong, without argparse's screen of usage."""
+
+    def error(self, message):
+        raise DeiTEduError(f"{message}; see {self.prog} --help")
+
+
 def make_parser():
-    parser = argparse.ArgumentParser(prog="deit-edu", description="DeiT, step by step: train, distil and look inside.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = Parser(
+        prog="deit-edu",
+        description="DeiT, step by step: train, distil and look inside.",
+        epilog="Begin with: deit-edu train --teacher convnet, which trains a small convnet and the DeiT it teaches, "
+        "on images that are in the package. It takes two cores some minutes.",
+    )
+    parser.set_defaults(run=lambda chosen: parser.print_help())
+    commands = parser.add_subparsers(metavar="COMMAND")
 
     data = commands.add_parser("data", help="list the data sets, or load one and say what is in it")
     data.add_argument("name", nargs="?", help="a data set; without one, the list")
     data.set_defaults(run=show_data)
 
-    train = commands.add_parser("train", help="train a network, or a teacher and its student")
+    train = commands.add_parser(
+        "train", usage="%(prog)s [options]", help="train a network, or a teacher and its student"
+    )
     add_train_arguments(train)
     train.set_defaults(run=run_train)
 
@@ -69,31 +94,41 @@ def make_parser():
 
 
 def add_train_arguments(parser):
-    scale = os.environ.get("DEIT_EDU_SCALE", "tiny")
+    from deit_edu.train import TrainConfig
+
     parser.add_argument(
-        "--scale", default=scale, help="tiny, small or paper: sets all that is not given (default: %(default)s)"
+        "--scale",
+        help="tiny, small or paper: decides all that is not given (default: the environment variable "
+        "DEIT_EDU_SCALE, or tiny)",
     )
-    parser.add_argument("--out", help="the run folder (default: runs/DATA-MODEL-DISTILLATION-TOKENS-seedN)")
-    parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/, then data, model and seed)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, with its settings")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--data", help="a data set's name (see deit-edu data), folder:PATH or imagenet:PATH")
-    parser.add_argument("--model", help="a DeiT, a convnet or timm:NAME")
-    parser.add_argument("--teacher", help="a run folder, packaged:NAME or timm:NAME; a model's name trains one first")
+    parser.add_argument("--data", metavar="NAME", help="a data set (deit-edu data lists them)")
+    parser.add_argument("--model", metavar="NAME", help="a DeiT, a convnet or timm:NAME")
+    parser.add_argument(
+        "--teacher",
+        metavar="NAME",
+        help="a run folder or packaged:NAME; or a convnet or timm:NAME, which is trained first, unless it has been",
+    )
     parser.add_argument(
         "--distill", choices=("none", "soft", "hard"), help="what the teacher gives (default: hard with a teacher)"
     )
     parser.add_argument("--tokens", choices=("class", "both"), help="who listens to it (default: both with a teacher)")
-    from deit_edu.train import TrainConfig
 
-    shown = ("data", "model", "teacher", "distillation", "tokens")
-    group = parser.add_argument_group("settings of one run (defaults: the scale's)")
+    group = parser.add_argument_group("settings of one run (default: the scale's; they are told in deit_edu/train.py)")
+    told = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(TrainConfig), re.MULTILINE))
     for setting in fields(TrainConfig):
-        if setting.name in (*shown, "model_settings"):
+        if setting.name in ("data", "model", "model_settings", "teacher", "distillation", "tokens"):
             continue
         kind = float if setting.type == float | None else setting.type
-        group.add_argument(f"--{setting.name.replace('_', '-')}", **setting_argument(kind))
-    for name in ("patch_size", "embed_dim", "depth", "num_heads"):
-        group.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+        told_here = told.get(setting.name, "").replace("%", "%%")
+        group.add_argument(f"--{setting.name.replace('_', '-')}", **setting_argument(kind), help=told_here)
+    for name, told_here in MODEL_SETTINGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"of a DeiT: {told_here}")
+
+
+MODEL_SETTINGS = {"patch_size": "P, in pixels", "embed_dim": "width D", "depth": "blocks L", "num_heads": "heads h"}
 
 
 def add_grid_arguments(parser):
@@ -137,29 +172,41 @@ def show_data(chosen):
 
 def run_train(chosen):
     from deit_edu.recipes import recipe
-    from deit_edu.runs import run_name, runs_root, train, train_pair
+    from deit_edu.runs import read_json, run_name, runs_root, train, train_pair
     from deit_edu.train import TrainConfig
 
-    given = {f.name: getattr(chosen, f.name, None) for f in fields(TrainConfig)}
-    given = {name: value for name, value in given.items() if value is not None}
-    sizes = ("patch_size", "embed_dim", "depth", "num_heads")
-    given["model_settings"] = {name: getattr(chosen, name) for name in sizes if getattr(chosen, name) is not None}
-    given["distillation"] = chosen.distill or ("hard" if chosen.teacher else "none")
-    given["tokens"] = chosen.tokens or ("both" if chosen.teacher else "class")
-    role = "teacher" if is_teacher_name(chosen.model) else "student"
-    settings = recipe(chosen.scale, chosen.data, role) | given
-    if is_teacher_name(chosen.teacher):
-        shared = {name: given[name] for name in ("seed", "device", "precision", "compile") if name in given}
-        teacher = recipe(chosen.scale, chosen.data, "teacher") | shared | {"model": chosen.teacher}
-        student = TrainConfig(**settings | {"teacher": None})
-        _, folder = train_pair(TrainConfig(**teacher), student, chosen.out, chosen.resume, not chosen.quiet)
+    typed = {field.name: getattr(chosen, field.name, None) for field in fields(TrainConfig)}
+    typed["distillation"] = chosen.distill
+    sizes = {name: getattr(chosen, name) for name in MODEL_SETTINGS}
+    typed["model_settings"] = {name: size for name, size in sizes.items() if size is not None} or None
+    typed = {name: value for name, value in typed.items() if value is not None}
+    if chosen.teacher and chosen.distill == "none":
+        raise DeiTEduError("--distill none learns nothing from --teacher: leave one of them out")
+    scale = chosen.scale or os.environ.get("DEIT_EDU_SCALE") or "tiny"
+    begun = Path(chosen.out or "") / "config.json"
+    if chosen.resume and chosen.out and not chosen.scale and begun.exists():
+        settings = read_json(begun)
+        if "model_settings" in typed:
+            typed["model_settings"] = settings["model_settings"] | typed["model_settings"]
     else:
-        config = TrainConfig(**settings)
-        folder = Path(chosen.out or runs_root() / run_name(config))
+        settings = recipe(scale, chosen.data, "teacher" if is_teacher_name(chosen.model) else "student")
+        taught = dict(distillation="hard", tokens="both") if chosen.teacher else {}
+        settings = settings | taught
+    config = TrainConfig(**settings | typed)
+    folder = Path(chosen.out or runs_root() / run_name(config))
+    say = print if os.environ.get("RANK", "0") == "0" else lambda line: None  # torchrun: one process speaks
+    if chosen.resume and (folder / "result.json").exists():
+        say(f"{folder} has finished: nothing is left to train")
+    if is_teacher_name(chosen.teacher):
+        shared = {name: typed[name] for name in ("seed", "device", "precision", "compile") if name in typed}
+        teacher = TrainConfig(**recipe(scale, config.data, "teacher") | shared | {"model": chosen.teacher})
+        if (runs_root() / run_name(teacher) / "result.json").exists():
+            say(f"the teacher is there: {runs_root() / run_name(teacher)}")
+        train_pair(teacher, config, folder, chosen.resume, not chosen.quiet)
+    else:
         train(config, folder, chosen.resume, progress=not chosen.quiet)
-    record = json.loads((folder / "result.json").read_text())
-    scores = ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in record["test"].items())
-    print(f"{folder}: {scores} on test")
+    scores = read_json(folder / "result.json")["test"]
+    say(f"{folder}: " + ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in scores.items()) + " on test")
 
 
 def is_teacher_name(name):
@@ -170,16 +217,21 @@ def is_teacher_name(name):
 
 
 def open_run(name):
-    """The network of a run folder or of packaged:NAME, its metadata, and its teacher's name or None."""
-    from deit_edu.runs import find_run
-    from deit_edu.teachers import load_teacher
+    """The network of a run folder or of packaged:NAME, and its metadata with the names of its data and teacher."""
+    from deit_edu.runs import find_run, read_json, runs_root
+    from deit_edu.teachers import load_network, packaged_path
 
     if name.startswith("packaged:"):
-        model, metadata = load_teacher(name, 0, 0)
-        return model, metadata, metadata.get("teacher")
-    model, metadata = load_teacher(str(find_run(name)), 0, 0)
-    config = json.loads((find_run(name) / "config.json").read_text())
-    return model, metadata | {"data": config["data"]}, config["teacher"]
+        return load_network(packaged_path(name.removeprefix("packaged:")))
+    folder = find_run(name)
+    if not (folder / "config.json").exists():
+        known = ", ".join(sorted(path.parent.name for path in runs_root().glob("*/result.json")))
+        raise DeiTEduError(f"no run {name}: give a run folder" + (f", or one of {known}" if known else ""))
+    if not (folder / "model.safetensors").exists():
+        raise DeiTEduError(f"{name} has not finished: deit-edu train --out {folder} --resume goes on with it")
+    config = read_json(folder / "config.json")
+    model, metadata = load_network(folder / "model.safetensors")
+    return model, metadata | {"data": config["data"], "teacher": config["teacher"]}
 
 
 def run_evaluate(chosen):
@@ -189,7 +241,7 @@ def run_evaluate(chosen):
     from deit_edu.runs import open_teacher
     from deit_edu.teachers import FrozenTeacher
 
-    model, metadata, teacher = open_run(chosen.run_folder)
+    model, metadata = open_run(chosen.run_folder)
     dataset = load_dataset(chosen.data or metadata["data"])
     if list(dataset.image_shape) != metadata["image_shape"] or dataset.num_classes != metadata["num_classes"]:
         raise DeiTEduError(
@@ -202,9 +254,12 @@ def run_evaluate(chosen):
     for head, accuracy in accuracies(said, split.labels).items():
         print(f"  {head:13} {accuracy}")
     deciders = {"truth": split.labels}
-    if teacher:
-        teacher = FrozenTeacher(open_teacher(teacher, dataset))
-        deciders["teacher"] = decisions(predict(teacher, split, dataset))["class"]
+    if metadata.get("teacher"):
+        try:
+            teacher = FrozenTeacher(open_teacher(metadata["teacher"], dataset))  # answers as it taught: fused
+            deciders["teacher"] = decisions(predict(teacher, split, dataset))["class"]
+        except DeiTEduError as error:
+            print(f"  its teacher is left out: {error}")
     deciders |= decisions(said)
     print("\nshare of images on which two disagree")
     print(" " * 13 + "".join(f"{name:>14}" for name in deciders))
@@ -267,11 +322,18 @@ def run_export(chosen):
     from deit_edu.checkpoints import save, to_timm_state_dict
     from deit_edu.model import DeiT
 
-    model, _, _ = open_run(chosen.run_folder)
+    model, _ = open_run(chosen.run_folder)
     if not isinstance(model, DeiT):
         raise DeiTEduError(f"{chosen.run_folder} is not a DeiT: only those have names in timm")
     save(chosen.file, to_timm_state_dict(model))
-    print(f"{chosen.file}: timm's names; load it with safetensors and timm's VisionTransformerDistilled")
+    c = model.config
+    name = "deit_tiny_distilled_patch16_224" if c.distilled else "deit_tiny_patch16_224"
+    print(
+        f"{chosen.file} has timm's names. To open it:\n"
+        f'timm.create_model("{name}", checkpoint_path="{chosen.file}", img_size={c.image_size}, '
+        f"patch_size={c.patch_size}, in_chans={c.in_channels}, num_classes={c.num_classes}, "
+        f"embed_dim={c.embed_dim}, depth={c.depth}, num_heads={c.num_heads}, mlp_ratio={c.mlp_ratio})"
+    )
 
 
 def run_bench(chosen):

@@ -1,14 +1,26 @@
 """How good is it: predictions over a split, accuracy of each head and of both fusions, with intervals."""
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
-from scipy.stats import binomtest
 
 from deit_edu.checkpoints import load, save
 from deit_edu.data import normalise
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.teachers import as_head_logits
+
+
+def wilson_interval(correct, total, confidence=0.95):
+    """Where a share lies, as far as `total` images can tell: Wilson's (low, high), both in [0, 1].
+
+    It is meaningful near 0 and 1 too, where the mean plus or minus two standard errors leaves [0, 1].
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)  # 1.96 standard errors for 95 %
+    share, shrink = correct / total, 1 / (1 + z**2 / total)
+    centre = shrink * (share + z**2 / (2 * total))
+    half = shrink * z * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True)
@@ -25,8 +37,7 @@ class Accuracy:
     @property
     def interval(self):
         """(low, high). It speaks of the choice of test images; the choice of seed is another spread."""
-        bounds = binomtest(self.correct, self.total).proportion_ci(method="wilson")
-        return bounds.low, bounds.high
+        return wilson_interval(self.correct, self.total)
 
     def to_dict(self):
         return {"correct": self.correct, "total": self.total, "accuracy": self.value}
@@ -50,15 +61,15 @@ def predict(model, split, dataset, batch_size=500):
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    heads = []
-    for indices in torch.arange(len(split)).split(batch_size):
-        images = normalise(split.batch(indices).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
-        heads.append(as_head_logits(model(images)))
-    model.train(was_training)
-    class_logits, distillation_logits = zip(*heads, strict=True)
-    if distillation_logits[0] is None:
-        return HeadLogits(torch.cat(class_logits).float().cpu(), None)
-    return HeadLogits(torch.cat(class_logits).float().cpu(), torch.cat(distillation_logits).float().cpu())
+    try:
+        answers = []
+        for indices in torch.arange(len(split)).split(batch_size):
+            images = normalise(split.batch(indices).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
+            answers.append(as_head_logits(model(images)))
+    finally:
+        model.train(was_training)
+    heads = zip(*answers, strict=True)  # first all that the class head said, then the distillation head
+    return HeadLogits(*(None if logits[0] is None else torch.cat(logits).cpu() for logits in heads))
 
 
 def decisions(head_logits):

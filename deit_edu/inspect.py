@@ -108,13 +108,15 @@ def token_similarity(model, images):
         raise DeiTEduError("token similarity compares two tokens: this model has no distillation token")
     was_training = model.training
     model.eval()
-    similarities = [F.cosine_similarity(model.class_token, model.distillation_token, dim=-1).mean()]
-    tokens = model.embed(images)  # (B, T, D)
-    for index, block in enumerate(model.blocks):
-        tokens = block(tokens)
-        seen = model.norm(tokens) if index == len(model.blocks) - 1 else tokens
-        similarities.append(F.cosine_similarity(seen[:, 0], seen[:, 1], dim=-1).mean())
-    model.train(was_training)
+    try:
+        similarities = [F.cosine_similarity(model.class_token, model.distillation_token, dim=-1).mean()]
+        tokens = model.embed(images)  # (B, T, D)
+        for index, block in enumerate(model.blocks):
+            tokens = block(tokens)
+            seen = model.norm(tokens) if index == len(model.blocks) - 1 else tokens
+            similarities.append(F.cosine_similarity(seen[:, 0], seen[:, 1], dim=-1).mean())
+    finally:
+        model.train(was_training)
     return torch.stack(similarities)  # (L + 1,)
 
 

@@ -67,7 +67,7 @@ def recipe(scale, data=None, role="student"):
         a dictionary of TrainConfig fields, `data` among them.
     """
     if scale not in SCALES:
-        raise DeiTEduError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
+        raise DeiTEduError(f"unknown scale {scale!r} (--scale or DEIT_EDU_SCALE): choose one of {', '.join(SCALES)}")
     data = data or SCALES[scale]
     if data == "imagenet":
         raise DeiTEduError("scale paper needs ImageNet of your own: say --data imagenet:PATH")

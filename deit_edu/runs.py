@@ -8,12 +8,13 @@ import shutil
 import sys
 import sysconfig
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 import torch
+import torch.distributed as dist
 from tqdm import tqdm
 
 import deit_edu
@@ -64,10 +65,15 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
         The two folders.
     """
     teacher_folder = runs_root() / run_name(teacher)
-    train(teacher, teacher_folder, resume=True, progress=progress)
     student = dataclasses.replace(student, teacher=teacher_folder.name)
     folder = Path(folder or runs_root() / run_name(student))
-    train(student, folder, resume=resume, progress=progress)
+    dataset = load_dataset(student.data)
+    check_folder(folder, student, resume)  # what the student cannot be is said before the teacher trains for minutes
+    build_model(student, dataset)
+    build_objective(student)
+    same = dataset if teacher.data == student.data else None
+    train(teacher, teacher_folder, resume=True, dataset=same, progress=progress)
+    train(student, folder, resume=resume, dataset=dataset, progress=progress)
     return teacher_folder, folder
 
 
@@ -100,7 +106,19 @@ def build_model(config, dataset):
         raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME")
     if config.tokens == "both" or config.model_settings:
         raise DeiTEduError(f"{config.model} has no distillation token and no settings: those belong to a DeiT")
-    return create_teacher(config.model, C, dataset.num_classes)
+    model = create_teacher(config.model, C, dataset.num_classes)
+    check_sees(model, config.model, dataset)
+    return model.train()
+
+
+def check_sees(model, name, dataset):
+    """Refuse a network that cannot take this data's images; timm's models may want a size of their own."""
+    try:
+        model.eval()(torch.zeros(1, *dataset.image_shape))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        C, H, W = dataset.image_shape
+        reason = str(error).split("\n")[0]
+        raise DeiTEduError(f"{name} cannot see images of {C}x{H}x{W} ({reason}): choose another model") from None
 
 
 def build_teacher(config, dataset):
@@ -127,7 +145,40 @@ def open_teacher(name, dataset):
                 f"teacher {name} was trained with {what} {trained_on[what]}, but {dataset.name} has {here}: "
                 f"train a teacher on this data"
             )
+    check_sees(model, name, dataset)
     return model
+
+
+def build_objective(config):
+    """The loss a config names. Raises DeiTEduError for settings that cannot be."""
+    return DistillationObjective(
+        config.distillation, config.tokens, config.temperature, config.distillation_weight, config.soft_reduction
+    )
+
+
+def check_folder(folder, config, resume):
+    """Refuse a folder that holds another run, or this one without `resume`. One without a whole epoch is free."""
+    if not any((folder / name).exists() for name in ("resume.safetensors", "result.json")):
+        return
+    if not resume:
+        raise DeiTEduError(f"{folder} holds a run already: go on with --resume, choose another --out, or delete it")
+    stored, given = read_json(folder / "config.json"), json.loads(json_bytes(dataclasses.asdict(config)))
+    where = ("device", "compile")  # it may go on elsewhere
+    differs = [name for name in given if name not in where and stored.get(name, given[name]) != given[name]]
+    if differs:
+        was = ", ".join(f"{name}={stored[name]}" for name in differs)
+        now = ", ".join(f"{name}={given[name]}" for name in differs)
+        raise DeiTEduError(f"{folder} was begun with {was}, not {now}: choose another --out, or delete the folder")
+
+
+def read_json(path):
+    """What a json file of a run folder holds. Raises DeiTEduError when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DeiTEduError(f"{path.parent} has no {path.name}: name the folder of a run that has finished") from None
+    except (OSError, ValueError):
+        raise DeiTEduError(f"{path} is damaged: delete the folder and train again") from None
 
 
 def train(config, folder, resume=False, dataset=None, progress=True, on_images=None):
@@ -151,28 +202,28 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         DeiTEduError: for a config that cannot be, a loss that diverges, a folder in use.
     """
     folder = Path(folder)
-    if (folder / "result.json").exists() and resume:
-        return json.loads((folder / "result.json").read_text())
-    if (folder / "config.json").exists() and not resume:
-        raise DeiTEduError(f"{folder} holds a run already: continue it with --resume, or choose another folder")
+    check_folder(folder, config, resume)
+    if (folder / "result.json").exists():
+        return read_json(folder / "result.json")
     world = join_world(config)
     dataset = dataset or load_dataset(config.data)
     torch.manual_seed(config.seed)
     student = build_model(config, dataset).to(world.device)
     teacher = build_teacher(config, dataset)
     teacher = None if teacher is None else teacher.to(world.device)
-    objective = DistillationObjective(
-        config.distillation, config.tokens, config.temperature, config.distillation_weight, config.soft_reduction
-    )
+    objective = build_objective(config)
     optimizer = make_optimizer(student, config)
     average = MovingAverage(student, config.ema_decay) if config.ema_decay else None
     run = Run(folder, config, world, student, optimizer, average)
-    run.open(resume)
     total = steps_per_epoch(config, dataset, world) * config.batch_size * world.size
+    run.open(resume)
     fast_student, fast_teacher = wrap(student, config, world), wrap(teacher, config, world)
+    shown = {}  # beside the progress bar
 
-    with tqdm(total=config.epochs * total, initial=run.epoch * total, unit="img", unit_scale=True,
-              disable=not progress or world.rank > 0, desc=folder.name, mininterval=0.5) as bar:  # fmt: skip
+    with run.undone_before_the_first_epoch(), tqdm(
+        total=config.epochs * total, initial=run.epoch * total, unit="img", unit_scale=True, desc=folder.name,
+        disable=not progress or world.rank > 0, mininterval=0.5,
+    ) as bar:  # fmt: skip
 
         done = run.epoch * total
 
@@ -180,10 +231,11 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
             nonlocal done
             if average:
                 average.update(student)
-            bar.update(count * world.size)
             done += count * world.size
             if on_images:
                 on_images(done)
+            if bar.update(count * world.size):  # only when the bar is drawn: reading a loss makes a GPU wait
+                bar.set_postfix({"loss": f"{loss:.3f}"} | shown, refresh=False)
 
         while run.epoch < config.epochs:
             started = time.perf_counter()
@@ -196,7 +248,8 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
             validation = {head: score.value for head, score in scores.items()}
             run.finish_epoch({"loss": loss, "seconds": seconds, "images_per_second": total / seconds,
                               "validation": validation})  # fmt: skip
-            bar.set_postfix(loss=f"{loss:.3f}", validation=f"{max(validation.values()):.1%}")
+            shown["validation"] = f"{max(validation.values()):.1%}"
+            bar.set_postfix({"loss": f"{loss:.3f}"} | shown)
     return run.close(dataset)
 
 
@@ -257,6 +310,7 @@ class Run:
     def __init__(self, folder, config, world, student, optimizer, average):
         self.folder, self.config, self.world = folder, config, world
         self.student, self.optimizer, self.average = student, optimizer, average
+        self.source = source_digest()  # now: who edits the library while a run is under way changes the next run
         self.epoch = 0  # whole epochs done
         self.metrics = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -275,6 +329,7 @@ class Run:
             self.metrics = metadata["metrics"]
             self.epoch = len(self.metrics)
             self.started, self.seconds_before = metadata["started"], metadata["seconds"]
+            self.write_metrics()
         elif self.world.rank == 0:
             write_atomically(self.folder / "config.json", json_bytes(dataclasses.asdict(self.config)))
 
@@ -293,7 +348,12 @@ class Run:
         def part(prefix):
             return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-        self.student.load_state_dict(part("model."))
+        try:
+            self.student.load_state_dict(part("model."))
+        except RuntimeError:
+            raise DeiTEduError(
+                f"{self.folder} was begun with another version of {self.config.model}: delete it and begin again"
+            ) from None
         if self.average:
             self.average.state = {name: t.to(self.world.device) for name, t in part("average.").items()}
         slots = {}
@@ -309,8 +369,24 @@ class Run:
         if self.world.rank == 0:
             metadata = {"metrics": self.metrics, "started": self.started, "seconds": self.seconds()}
             save(self.folder / "resume.safetensors", self.state(), metadata)
+            self.write_metrics()
+
+    def write_metrics(self):
+        if self.world.rank == 0:
             lines = b"".join(json_bytes(line, indent=None) for line in self.metrics)
             write_atomically(self.folder / "metrics.jsonl", lines)
+
+    @contextmanager
+    def undone_before_the_first_epoch(self):
+        """A run that stops inside, by an error or Ctrl-C, leaves no folder behind unless an epoch is whole."""
+        try:
+            yield
+        except BaseException:
+            if self.world.rank == 0 and self.epoch == 0:
+                (self.folder / "config.json").unlink(missing_ok=True)
+                with suppress(OSError):  # it was there before, with files of the reader's
+                    self.folder.rmdir()
+            raise
 
     @contextmanager
     def evaluated_weights(self):
@@ -331,7 +407,7 @@ class Run:
             record = {
                 "config": dataclasses.asdict(self.config),
                 "data": {"name": dataset.name, "checksum": dataset.checksum},
-                "library": {"version": deit_edu.__version__, "source": source_digest()},
+                "library": {"version": deit_edu.__version__, "source": self.source},
                 "machine": machine(self.world),
                 "parameters": sum(p.numel() for p in self.student.parameters()),
                 "started": self.started,
@@ -356,4 +432,6 @@ class Run:
                 save_predictions(self.folder / "predictions.safetensors", said)
                 write_atomically(self.folder / "result.json", json_bytes(record))
                 (self.folder / "resume.safetensors").unlink(missing_ok=True)
+        if self.world.size > 1:
+            dist.barrier()  # who goes on, to teach a student, finds the files
         return record

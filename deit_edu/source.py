@@ -47,6 +47,7 @@ def show_source(*objects, test):
         raise DeiTEduError("show_source got nothing to show: name at least one function or class of deit_edu")
     blocks, links = [], []
     for shown in objects:
+        shown = inspect.unwrap(shown)  # a decorator such as torch.no_grad stands around some methods
         try:
             lines, first = inspect.getsourcelines(shown)
             file = Path(PACKAGE.name, Path(inspect.getsourcefile(shown)).resolve().relative_to(PACKAGE)).as_posix()

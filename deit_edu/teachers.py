@@ -110,13 +110,19 @@ def create_timm_model(name, in_channels, num_classes, pretrained):
     """Any timm model by its name, for these channels and classes."""
     import timm  # takes seconds: only those who ask for it wait
 
-    try:
-        return timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=num_classes)
-    except RuntimeError as error:
-        if "Unknown model" not in str(error):
-            raise
+    if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:3])
-        raise DeiTEduError(f"timm has no model {name!r}" + (f": did you mean {near}?" if near else "")) from None
+        raise DeiTEduError(f"timm has no model {name!r}" + (f": did you mean {near}?" if near else ""))
+    try:
+        known = timm.get_pretrained_cfg_value(name, "num_classes") if pretrained else num_classes
+        if known != num_classes:  # timm would draw a new head, which knows nothing
+            raise DeiTEduError(
+                f"timm's weights for {name!r} know {known} classes, the data has {num_classes}: train it on them first "
+                f"with deit-edu train --model timm:{name}"
+            )
+        return timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=num_classes)
+    except RuntimeError as error:  # a tag after the dot that does not exist, or no weights
+        raise DeiTEduError(f"timm cannot make {name!r}: {error}") from None
     except OSError as error:  # no network, or the hub refuses
         raise DeiTEduError(
             f"timm could not fetch weights for {name!r} ({type(error).__name__}): go online once, or train it here "
@@ -229,5 +235,6 @@ class Ensemble(nn.Module):
 
 
 def as_head_logits(output):
-    """HeadLogits as they are; the logits (B, K) of any other model as those of a class head."""
-    return output if isinstance(output, HeadLogits) else HeadLogits(output, None)
+    """HeadLogits in float32, for the losses; the logits (B, K) of any other model as those of a class head."""
+    heads = output if isinstance(output, HeadLogits) else HeadLogits(output, None)
+    return HeadLogits(*(None if logits is None else logits.float() for logits in heads))

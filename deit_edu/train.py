@@ -65,7 +65,7 @@ class TrainConfig:
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             if not low <= value <= high or math.isinf(value):
-                expected = f"{low} or more" if math.isinf(high) else f"between {low} and {high}"
+                expected = f"a finite number, {low} or more" if math.isinf(high) else f"between {low} and {high}"
                 raise DeiTEduError(f"{name} is {value}: it must be {expected}")
 
 
@@ -287,7 +287,7 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         with torch.autocast(world.device.type, world.precision, enabled=world.precision != torch.float32):
             teacher_logits = None if teacher is None else teacher(images)  # the same images as the student
             head_logits = as_head_logits(student(images))
-            loss = objective(head_logits, targets, teacher_logits)  # autocast takes the loss in float32
+            loss = objective(head_logits, targets, teacher_logits)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

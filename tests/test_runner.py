@@ -197,4 +197,6 @@ def test_control_c_stops_the_grid_with_one_line(tmp_path):
     parent.send_signal(signal.SIGINT)
     _, said = parent.communicate(timeout=60)
     assert parent.returncode == 130
-    assert said == "\nstopped; nothing before the last whole epoch is lost: the same command goes on\n"
+    assert said == (
+        "\nstopped; a training keeps its whole epochs: the same command goes on (deit-edu train: with --resume)\n"
+    )

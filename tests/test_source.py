@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from deit_edu.attention import MultiHeadSelfAttention
 from deit_edu.errors import DeiTEduError
+from deit_edu.model import DeiT
 from deit_edu.patches import patchify, unpatchify
 from deit_edu.source import repository_url, show_source
 
@@ -24,6 +25,12 @@ def test_the_source_shown_is_the_source_that_runs():
 def test_a_method_is_shown_without_its_indentation():
     shown = show_source(MultiHeadSelfAttention.forward, test=TEST)._repr_markdown_()
     assert shown.startswith("```python\ndef forward(self")
+
+
+def test_a_decorated_method_is_shown_with_its_decorator():
+    shown = show_source(DeiT.attention_maps, test=TEST)._repr_markdown_()
+    assert shown.startswith("```python\n@torch.no_grad()\ndef attention_maps(")
+    assert "deit_edu/model.py" in shown
 
 
 def test_the_links_lead_to_the_lines_and_to_the_test(monkeypatch):

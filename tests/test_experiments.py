@@ -1,0 +1,363 @@
+"""The grids, the claims, the statistics, the ledger's file and the report."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from deit_edu import experiments
+from deit_edu.claims import CLAIMS
+from deit_edu.cli import main
+from deit_edu.data import nested_subset
+from deit_edu.errors import DeiTEduError
+from deit_edu.evaluate import decisions, load_decisions, save_predictions
+from deit_edu.experiments import BASE, EXPERIMENTS, Grid, run_key, unique_runs
+from deit_edu.ledger import Ledger, ledger_for_writing
+from deit_edu.model import HeadLogits
+from deit_edu.report import DECIDERS, HEADS, Results, report
+from deit_edu.teachers import Ensemble
+from deit_edu.train import TrainConfig
+from deit_edu.verdicts import Difference, paired_difference, verdict
+
+GRID = Grid("tiny", checksum=lambda name: f"checksum of {name}")
+
+
+def cells_of(name, seeds=None):
+    return {(cell.configuration, cell.seed): cell for cell in GRID.cells(name, seeds)}
+
+
+# ---- cells and keys ----
+
+
+@pytest.mark.parametrize("scale", BASE)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_cell_is_a_run_that_can_be(name, scale):
+    grid = Grid(scale, checksum=str)
+    cells = grid.cells(name)
+    assert len(cells) == len(EXPERIMENTS[name].configurations) * EXPERIMENTS[name].seeds
+    assert len({(cell.configuration, cell.seed) for cell in cells}) == len(cells)
+    for cell in unique_runs(cells):
+        assert (cell.config.teacher is None) == (cell.config.distillation == "none")
+        assert cell.config.teacher == ("+".join(teacher.key for teacher in cell.teachers) or None)
+        assert all(teacher.config.data == cell.config.data for teacher in cell.teachers)
+
+
+def test_a_key_stays_what_it_is():
+    config = TrainConfig(data="fashion_clutter", epochs=7, learning_rate=1e-3, seed=3)
+    assert run_key(config, "checksum") == "run-b89dd3aa1d42abfb"
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
+def test_every_setting_changes_the_key(field):
+    default = getattr(TrainConfig(), field.name)
+    other = {bool: not default, int: 7, float: 0.7, float | None: 0.7, dict: {"depth": 2}}.get(field.type, "other")
+    config = dataclasses.replace(TrainConfig(), **{field.name: other})
+    assert run_key(config, "checksum") != run_key(TrainConfig(), "checksum")
+
+
+def test_other_data_under_the_same_name_are_another_run():
+    assert run_key(TrainConfig(), "one") != run_key(TrainConfig(), "other")
+
+
+def test_the_folder_in_which_data_lie_changes_no_key():
+    here, there = TrainConfig(data="folder:/here/cifar10"), TrainConfig(data="folder:/over/there/cifar10")
+    assert run_key(here, "c") == run_key(there, "c") != run_key(TrainConfig(data="folder:/here/other"), "c")
+
+
+def test_experiments_share_their_cells():
+    distillation, teachers = cells_of("distillation"), cells_of("teachers")
+    agreement, tokens, schedule = cells_of("agreement"), cells_of("tokens"), cells_of("schedule")
+    for seed in range(5):
+        none, token_hard = distillation["none", seed].key, distillation["token_hard", seed].key
+        assert none == teachers["none", seed].key == schedule["none_x1", seed].key == agreement["none", seed].key
+        assert token_hard == teachers["by_convnet", seed].key == tokens["token_hard", seed].key
+        assert distillation["convnet", seed].key == distillation["token_hard", seed].teachers[0].key
+        assert teachers["by_transformer", seed].teachers[0].key == none  # the plain student teaches itself
+    keys = {cell.key for cell in GRID.cells("distillation")}
+    assert {cell.key for name in ("agreement", "tokens") for cell in unique_runs(GRID.cells(name))} <= keys
+
+
+def test_teachers_come_before_their_students_and_once():
+    runs = unique_runs(GRID.cells("teachers"))
+    position = {cell.key: index for index, cell in enumerate(runs)}
+    assert len(position) == len(runs)
+    assert all(position[teacher.key] < position[cell.key] for cell in runs for teacher in cell.teachers)
+
+
+def test_a_teacher_sees_the_students_images():
+    student = cells_of("data_efficiency")["token_hard_500", 0]
+    assert student.teachers[0].key == cells_of("data_efficiency")["convnet_500", 0].key
+    assert student.teachers[0].config.train_images == 500
+
+
+def test_an_unknown_experiment_or_scale_is_named(capsys):
+    assert main(["ablate", "distilation"]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown experiment 'distilation': choose one of tuning, dist")
+    with pytest.raises(DeiTEduError, match="no experiments at scale 'paper': choose one of tiny, small"):
+        Grid("paper")
+
+
+# ---- claims ----
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_the_sign_of_a_claim_is_that_of_the_papers_numbers(claim):
+    for model in list(claim.paper)[-1:]:  # the largest, where the paper gives several
+        assert claim.paper_difference(model) * claim.sign > 0
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_a_claim_names_what_its_experiment_measures(claim):
+    assert sum(weight for weight, _, _ in claim.terms) == 0 and EXPERIMENTS[claim.experiment].seeds >= 5
+    for _, configuration, measure in claim.terms:
+        settings = EXPERIMENTS[claim.experiment].configurations[configuration]
+        kind, *names = measure.split(":")
+        assert kind in (*HEADS, "similarity", "disagreement") and set(names) <= {"input", "last", *DECIDERS}
+        assert kind in ("class", "disagreement") or settings["tokens"] == "both"
+
+
+def test_claims_have_names_of_their_own():
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
+
+
+# ---- statistics ----
+
+
+def test_the_interval_of_many_normal_differences_is_students():
+    values = np.random.default_rng(0).normal(1.0, 2.0, 400)
+    found = paired_difference(((1, values), (-1, np.zeros(400))))
+    half = 1.966 * values.std(ddof=1) / 20  # Student's t with 399 degrees of freedom
+    assert found.mean == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+
+
+def test_what_a_seed_does_to_both_sides_cancels():
+    luck = np.array([0.0, 10.0, -20.0, 5.0, 7.0])
+    found = paired_difference(((1, luck + 1), (-1, luck)))
+    assert (found.mean, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_five_seeds_give_the_quantiles_of_all_their_resamples():
+    values = np.array([0.0, 1.0, 2.0, 4.0, 8.0])
+    resamples = values[np.stack(np.meshgrid(*[range(5)] * 5)).reshape(5, -1)].mean(axis=0)  # all 3125
+    found = paired_difference(((1, values),))
+    assert (found.low, found.high) == pytest.approx(np.quantile(resamples, (0.025, 0.975)), abs=0.21)  # steps are 0.2
+
+
+def test_a_difference_of_differences_has_four_terms():
+    found = paired_difference(((1, [5, 5]), (-1, [3, 3]), (1, [1, 1]), (-1, [2, 2])))
+    assert found.mean == 1.0
+
+
+def test_one_seed_says_nothing_and_unequal_seeds_are_refused():
+    assert paired_difference(((1, [3.0]),)) == Difference(3.0, -np.inf, np.inf, 1)
+    with pytest.raises(DeiTEduError, match=r"the same seeds: got \[2, 3\]"):
+        paired_difference(((1, [1, 2]), (-1, [1, 2, 3])))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seeds", "sign", "expected"),
+    [
+        (0.1, 0.5, 5, +1, "reproduced"),
+        (0.1, 0.5, 5, -1, "reversed"),
+        (-0.5, -0.1, 5, -1, "reproduced"),
+        (-0.5, -0.1, 5, +1, "reversed"),
+        (-0.1, 0.5, 5, +1, "not resolved"),
+        (-0.1, 0.5, 5, -1, "not resolved"),
+        (0.0, 0.5, 5, +1, "not resolved"),  # zero itself is not excluded
+        (-0.5, 0.0, 5, -1, "not resolved"),
+        (0.1, 0.5, 4, +1, "not resolved"),  # too few seeds
+        (-np.inf, np.inf, 1, +1, "not resolved"),
+    ],
+)
+def test_the_verdict_follows_its_rule(low, high, seeds, sign, expected):
+    assert verdict(Difference((low + high) / 2, low, high, seeds), sign) == expected
+
+
+# ---- the ledger's file ----
+
+
+def record_of(cell, test=None):
+    return {
+        "key": cell.key,
+        "experiment": cell.experiment,
+        "configuration": cell.configuration,
+        "seed": cell.seed,
+        "config": dataclasses.asdict(cell.config),
+        "data": {"name": cell.config.data, "checksum": GRID.checksum(cell.config.data)},
+        "seconds": 36.0,
+        "test": {head: {"accuracy": value} for head, value in (test or {"class": 0.5}).items()},
+        "validation": {head: {"accuracy": value} for head, value in (test or {"class": 0.5}).items()},
+    }
+
+
+def write(folder, records):
+    with ledger_for_writing(folder) as ledger:
+        for record in records:
+            ledger.append(record)
+    return Ledger(folder)
+
+
+def test_records_come_back_as_they_were_written(tmp_path):
+    records = [record_of(cell) for cell in GRID.cells("tokens")]
+    assert list(write(tmp_path, records).records.values()) == records
+
+
+def test_a_torn_last_line_is_moved_aside_and_nothing_else_changes(tmp_path, capsys):
+    one, other = (record_of(cell) for cell in GRID.cells("tokens", seeds=1))
+    write(tmp_path, [one])
+    whole = (tmp_path / "runs.jsonl").read_bytes()
+    torn = json.dumps(other).encode()[:50]
+    (tmp_path / "runs.jsonl").write_bytes(whole + torn)
+    assert list(Ledger(tmp_path).records) == [one["key"]]  # reading leaves it out, and leaves it alone
+    assert "torn" in capsys.readouterr().err
+    assert list(write(tmp_path, [other]).records) == [one["key"], other["key"]]
+    assert (tmp_path / "runs.jsonl").read_bytes().startswith(whole + b'{"key"')
+    assert (tmp_path / "runs.jsonl.torn").read_bytes() == torn + b"\n"
+
+
+def test_a_damaged_line_before_the_last_is_named(tmp_path):
+    (tmp_path / "runs.jsonl").write_bytes(b'{"key": "a"}\n{"key"\n{"key": "b"}\n')
+    with pytest.raises(DeiTEduError, match="runs.jsonl, line 2 is no record: restore the file with git"):
+        Ledger(tmp_path)
+
+
+def test_a_run_is_not_recorded_twice(tmp_path):
+    record = record_of(GRID.cells("tokens")[0])
+    with pytest.raises(DeiTEduError, match="already"):
+        write(tmp_path, [record, record])
+
+
+def test_a_default_that_changed_under_a_record_is_noticed(tmp_path):
+    cell = GRID.cells("tokens")[0]
+    record = record_of(cell)
+    record["config"]["weight_decay"] = 0.3
+    with pytest.raises(DeiTEduError, match="recorded with weight_decay 0.3, which is 0.05 now"):
+        write(tmp_path, [record]).find(cell)
+
+
+def test_a_setting_added_later_leaves_old_records_valid(tmp_path):
+    cell = GRID.cells("tokens")[0]
+    record = record_of(cell)
+    del record["config"]["redraw"]
+    assert write(tmp_path, [record]).find(cell) == record
+
+
+# ---- the report ----
+
+
+def made_up_records():
+    """Table 3's rows, all five seeds: hard distillation is 2 points better, and the fusion 1 point more."""
+    heads = {"none": dict(class_=0.50), "hard_class": dict(class_=0.52), "soft_class": dict(class_=0.50)}
+    records = []
+    for cell in unique_runs(GRID.cells("distillation")):
+        accuracy = heads.get(cell.configuration, dict(class_=0.52))["class_"] + cell.seed / 1000
+        test = {"class": accuracy}
+        if cell.config.tokens == "both":
+            test |= {"distillation": accuracy - 0.01 * (-1) ** cell.seed, "fused": accuracy + 0.01, "fused_logits": 0.5}
+        record = record_of(cell, test)
+        if cell.config.tokens == "both":
+            record["tokens"] = record["tokens_untrained"] = {"similarity": [0.1, 0.9]}
+        records.append(record)
+    return records
+
+
+def verdicts_in(text):
+    lines = [line.split("|") for line in text.splitlines() if line.startswith("|")]
+    return {cells[1].strip(): cells[-2].strip() for cells in lines}
+
+
+def test_the_report_judges_what_is_recorded_and_names_what_is_not(tmp_path):
+    said = report(write(tmp_path, made_up_records()), form="markdown")
+    found = verdicts_in(said)
+    assert found["hard-beats-none"] == "reproduced"
+    assert found["token-beats-second-class-token"] == "not resolved"  # equal, by construction
+    assert found["distillation-head-beats-class-head"] == "not resolved"
+    assert found["tokens-converge"] == "reproduced"
+    assert found["convnet-beats-transformer"] == found["longer-helps-distilled"] == ""  # not run
+    assert "| +2.10 (Ti), +1.10 (S), +1.20 (B) | +2.00 [+2.00, +2.00] | 5 | reproduced |" in said
+    assert "schedule: missing none_x2 seed 0, 1, 2, 3, 4; token_hard_x2" in said
+    assert "soft_loss: missing official seed 0, 1, 2;" in said
+    assert "recipe: missing sgd" in said and "distillation_fashion_mnist: all 21 cells are missing" in said
+    assert "35 runs are recorded, 0.3 hours" in said
+
+
+def test_a_missing_seed_is_left_out_of_both_sides_of_a_difference(tmp_path):
+    gone = GRID.cells("distillation")[1]
+    assert (gone.configuration, gone.seed) == ("none", 0)
+    records = [record for record in made_up_records() if record["key"] != gone.key]
+    ledger = write(tmp_path, records)
+    terms = next(claim for claim in CLAIMS if claim.id == "hard-beats-none").terms
+    assert [list(values) for _, values in Results(ledger).paired("distillation", terms)] == [
+        pytest.approx([52.1, 52.2, 52.3, 52.4]), pytest.approx([50.1, 50.2, 50.3, 50.4])]  # fmt: skip
+    assert "distillation: missing none seed 0\n" in report(ledger)
+    assert verdicts_in(report(ledger, form="markdown"))["hard-beats-none"] == "not resolved"  # four seeds
+
+
+def test_disagreement_comes_from_the_predictions_kept(tmp_path):
+    ledger = write(tmp_path, made_up_records())
+    decided = {"convnet": [0, 0, 0, 0], "none": [0, 1, 1, 1]}
+    for name, chosen in decided.items():
+        logits = torch.eye(2)[torch.tensor(chosen)]
+        save_predictions(ledger.predictions(cells_of("agreement")[name, 0].key), HeadLogits(logits, None))
+    assert Results(ledger).measure("agreement", "none", 0, "disagreement:none:convnet") == 75.0
+    assert Results(ledger).measure("agreement", "none", 1, "disagreement:none:convnet") is None
+    assert "agreement: predictions of some runs are not kept" in report(ledger)
+
+
+def test_csv_names_its_table_in_every_line(tmp_path):
+    blocks = report(write(tmp_path, made_up_records()), form="csv").split("\n\n")
+    for block in blocks:
+        header, *rows = block.splitlines()
+        assert header.startswith("table,") and rows
+    assert any(row.startswith("distillation,none,class,50.20,\"[50.") for row in "\n".join(blocks).splitlines())
+
+
+def test_an_empty_ledger_is_reported_in_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
+    assert main(["report"]) == 0
+    said = capsys.readouterr().out
+    path = tmp_path / "runs.jsonl"
+    assert said == f"{path} holds no records yet: deit-edu ablate --list names the experiments to run\n"
+
+
+def test_the_list_says_what_is_recorded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(experiments, "data_checksum", GRID.checksum)
+    monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
+    write(tmp_path, made_up_records())
+    assert main(["ablate", "tokens", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("tokens                        10 of  10 cells recorded")
+    assert len(lines) == 11 and all(line.endswith("recorded") for line in lines[1:])
+
+
+# ---- what the experiments asked of the library ----
+
+
+def test_a_smaller_subset_is_balanced_and_lies_within_a_larger_one():
+    labels = torch.randint(0, 10, (2000,), generator=torch.Generator().manual_seed(0))
+    small, large = nested_subset(labels, 100), nested_subset(labels, 1000)
+    assert labels[small].bincount().tolist() == [10] * 10
+    assert set(small.tolist()) <= set(large.tolist()) and len(set(large.tolist())) == 1000
+    with pytest.raises(DeiTEduError, match="cannot take 2001 of 2000 training images"):
+        nested_subset(labels, 2001)
+
+
+def test_an_ensemble_answers_with_the_mean_of_the_probabilities():
+    one, other = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    ensemble = Ensemble([torch.nn.Identity(), torch.nn.Identity()])
+    ensemble.models[0].forward, ensemble.models[1].forward = lambda _: one, lambda _: other
+    torch.testing.assert_close(ensemble(None).softmax(-1), (one.softmax(-1) + other.softmax(-1)) / 2)
+
+
+def test_predictions_keep_the_decisions_that_float16_would_change(tmp_path):
+    logits = torch.tensor([[1.0, 1.0001], [0.0, 2.0]])
+    assert logits.half()[0, 0] == logits.half()[0, 1]
+    head_logits = HeadLogits(logits, -logits)
+    save_predictions(tmp_path / "p.safetensors", head_logits)
+    kept = load_decisions(tmp_path / "p.safetensors")
+    assert {name: chosen.tolist() for name, chosen in kept.items()} == {
+        name: chosen.tolist() for name, chosen in decisions(head_logits).items()
+    }
