@@ -161,22 +161,20 @@ def interval(difference, number):
 
 def missing(results, name):
     """A line that names the cells of an experiment that are not recorded, or None."""
-    wanted, lines = EXPERIMENTS[name], []
-    for configuration in wanted.configurations:
-        seeds = [seed for seed in range(wanted.seeds) if not results.record(name, configuration, seed)]
-        if seeds:
-            lines.append(f"{configuration} seed {', '.join(map(str, seeds))}")
-    total = len(wanted.configurations) * wanted.seeds
-    if not lines:
-        unkept = wanted.keep_predictions and any(
-            not results.ledger.predictions(results.cell(name, configuration, seed).key).exists()
-            for configuration in wanted.configurations
-            for seed in range(wanted.seeds)
-        )
-        return f"{name}: predictions of some runs are not kept; deit-edu ablate {name} keeps them" if unkept else None
-    if len(lines) == len(wanted.configurations) and all(line.count(",") == wanted.seeds - 1 for line in lines):
-        return f"{name}: all {total} cells are missing"
-    return f"{name}: missing {'; '.join(lines)}"
+    wanted = EXPERIMENTS[name]
+    cells = [(configuration, seed) for configuration in wanted.configurations for seed in range(wanted.seeds)]
+    gone = [(configuration, seed) for configuration, seed in cells if not results.record(name, configuration, seed)]
+    if gone == cells:
+        return f"{name}: all {len(cells)} cells are missing"
+    if gone:
+        seeds = {}
+        for configuration, seed in gone:
+            seeds.setdefault(configuration, []).append(str(seed))
+        return f"{name}: missing " + ", ".join(f"{which} (seed {' '.join(found)})" for which, found in seeds.items())
+    keys = [results.cell(name, configuration, seed).key for configuration, seed in cells]
+    if wanted.keep_predictions and not all(results.ledger.predictions(key).exists() for key in keys):
+        return f"{name}: predictions of some runs are not kept; deit-edu ablate {name} keeps them"
+    return None
 
 
 TABLES = {"agreement": disagreement_table, "tokens": tokens_table}

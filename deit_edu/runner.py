@@ -163,7 +163,7 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
             keep_predictions(cell, ledger, root)
 
     with tqdm(total=sum(total.values()), initial=sum(before.values()), unit="img", unit_scale=True, smoothing=0,
-              disable=not progress) as bar:  # fmt: skip
+              disable=not (progress and waiting)) as bar:  # fmt: skip
 
         def advance(job, images):
             bar.update(images - job.images)

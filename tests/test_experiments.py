@@ -278,8 +278,8 @@ def test_the_report_judges_what_is_recorded_and_names_what_is_not(tmp_path):
     assert found["tokens-converge"] == "reproduced"
     assert found["convnet-beats-transformer"] == found["longer-helps-distilled"] == ""  # not run
     assert "| +2.10 (Ti), +1.10 (S), +1.20 (B) | +2.00 [+2.00, +2.00] | 5 | reproduced |" in said
-    assert "schedule: missing none_x2 seed 0, 1, 2, 3, 4; token_hard_x2" in said
-    assert "soft_loss: missing official seed 0, 1, 2;" in said
+    assert "schedule: missing none_x2 (seed 0 1 2 3 4), token_hard_x2" in said
+    assert "soft_loss: missing official (seed 0 1 2)," in said
     assert "recipe: missing sgd" in said and "distillation_fashion_mnist: all 21 cells are missing" in said
     assert "35 runs are recorded, 0.3 hours" in said
 
@@ -292,7 +292,7 @@ def test_a_missing_seed_is_left_out_of_both_sides_of_a_difference(tmp_path):
     terms = next(claim for claim in CLAIMS if claim.id == "hard-beats-none").terms
     assert [list(values) for _, values in Results(ledger).paired("distillation", terms)] == [
         pytest.approx([52.1, 52.2, 52.3, 52.4]), pytest.approx([50.1, 50.2, 50.3, 50.4])]  # fmt: skip
-    assert "distillation: missing none seed 0\n" in report(ledger)
+    assert "distillation: missing none (seed 0)\n" in report(ledger)
     assert verdicts_in(report(ledger, form="markdown"))["hard-beats-none"] == "not resolved"  # four seeds
 
 
