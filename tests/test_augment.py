@@ -250,7 +250,7 @@ def timm_operation(name, level, monkeypatch, interpolation=Image.Resampling.BILI
 @pytest.mark.parametrize("C", [1, 3])
 def test_operations_on_colours_are_timms(name, C, monkeypatch):
     theirs, signed = COLOUR_OPERATIONS[name]
-    images = torch.cat([picture(C, seed=seed) for seed in range(3)])
+    images = torch.cat([picture(C, 40, 40, seed) for seed in range(3)])
     changed = 0
     for level in sorted(set(LEVELS) | ({-level for level in LEVELS} if signed else set())):
         ours = apply(name, images, level)
