@@ -258,7 +258,8 @@ def test_operations_on_colours_are_timms(name, C, monkeypatch):
         last = 0.99 if name == "posterise" else 1.0  # at 1 timm asks for no bit at all, which Pillow refuses
         operation = timm_operation(theirs, min(level, last), monkeypatch)
         expected = torch.stack([from_pillow(operation(to_pillow(image))) for image in images])
-        assert (ours.int() - expected.int()).abs().max() <= 1, level  # Pillow and torch round differently
+        whole = ("equalise", "invert", "posterise", "solarise", "solarise_add")  # the others Pillow rounds its own way
+        assert (ours.int() - expected.int()).abs().max() <= (0 if name in whole else 1), level
         changed += (expected != images).any().item()
     assert changed or (name == "colour" and C == 1)  # what is grey has no colour to lose
 
