@@ -111,7 +111,7 @@ OPERATIONS = {
     "equalise": lambda images, level, fill: equalise(images),
     "invert": lambda images, level, fill: 255 - images,
     "rotate": lambda images, level, fill: rotate(images, level * math.radians(30), fill),
-    "posterise": lambda images, level, fill: posterise(images, 4 - (4 * level.abs()).int()),
+    "posterise": lambda images, level, fill: posterise(images, (4 - (4 * level.abs()).int()).clamp(min=1)),
     "solarise": lambda images, level, fill: torch.where(images < 256 - (256 * level.abs()).int(), images, 255 - images),
     "solarise_add": lambda images, level, fill: torch.where(
         images < 128, images + (110 * level.abs()).to(torch.uint8), images

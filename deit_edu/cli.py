@@ -195,8 +195,7 @@ def run_train(chosen):
     config = TrainConfig(**settings | typed)
     folder = Path(chosen.out or runs_root() / run_name(config))
     say = print if os.environ.get("RANK", "0") == "0" else lambda line: None  # torchrun: one process speaks
-    if chosen.resume and (folder / "result.json").exists():
-        say(f"{folder} has finished: nothing is left to train")
+    finished = (folder / "result.json").exists()
     if is_teacher_name(chosen.teacher):
         shared = {name: typed[name] for name in ("seed", "device", "precision", "compile") if name in typed}
         teacher = TrainConfig(**recipe(scale, config.data, "teacher") | shared | {"model": chosen.teacher})
@@ -205,6 +204,8 @@ def run_train(chosen):
         train_pair(teacher, config, folder, chosen.resume, not chosen.quiet)
     else:
         train(config, folder, chosen.resume, progress=not chosen.quiet)
+    if finished:
+        say(f"{folder} has finished: nothing is left to train")
     scores = read_json(folder / "result.json")["test"]
     say(f"{folder}: " + ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in scores.items()) + " on test")
 

@@ -61,7 +61,7 @@ def add_chapter_line(app, doctree):
     """Under the title: how long the chapter runs, and where to get it as a notebook."""
     docname = app.env.docname
     seconds = run_seconds(app, docname)
-    if seconds is None:
+    if seconds is None or docname == app.config.root_doc:  # the front page only draws its picture
         return
     notebook = f"notebooks/{docname}.ipynb"
     colab = repository_url().replace("https://github.com/", "https://colab.research.google.com/github/")
@@ -116,7 +116,8 @@ def finish(app, exception):
     out = Path(app.outdir)
     (out / "_static" / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(str(files("mathjax") / "static/mathjax/es5/tex-svg.js"), out / "_static" / "mathjax")
-    chapters = {name: run_seconds(app, name) for name in app.env.found_docs if run_seconds(app, name) is not None}
+    pages = app.env.found_docs - {app.config.root_doc}
+    chapters = {name: run_seconds(app, name) for name in pages if run_seconds(app, name) is not None}
     (out.parent / "run_times.json").write_text(json.dumps(dict(sorted(chapters.items())), indent=1))
     shutil.rmtree(out / "notebooks", ignore_errors=True)
     (out / "notebooks").mkdir()
