@@ -1,5 +1,6 @@
 """The loop: what it shows to whom, how fast it learns, what it refuses."""
 
+import dataclasses
 import math
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 from toy import CPU, changed, toy_config, toy_dataset, weights
 
 from deit_edu import augment
-from deit_edu.data import normalise
+from deit_edu.data import Split, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.model import HeadLogits
@@ -40,8 +41,9 @@ DATASET = toy_dataset()
 
 def one_epoch(config, student=None, teacher=None, dataset=DATASET, epoch=0, world=CPU, on_step=None):
     """Train for one epoch: the student and the mean loss."""
-    torch.manual_seed(config.seed)
-    student = student or build_model(config, dataset)
+    if student is None:
+        torch.manual_seed(config.seed)
+        student = build_model(config, dataset)
     loss = train_epoch(
         student,
         teacher,
@@ -197,14 +199,15 @@ def test_moving_average_is_timms(make):
 
 def test_teacher_and_student_see_the_same_augmented_and_mixed_images():
     config = toy_config(distillation="hard", tokens="both", mixup_alpha=0.8, cutmix_alpha=1.0, erasing=0.25)
-    student, teacher = Spy(build_model(config, DATASET)), Spy(toy_teacher())
+    student, teacher = Spy(build_model(config, DATASET).eval()), Spy(toy_teacher())
     one_epoch(config, student, teacher)
     assert len(student.seen) == len(teacher.seen) == 6
     for ours, theirs in zip(student.seen, teacher.seen, strict=True):
         assert torch.equal(ours, theirs)
     clean = normalise(DATASET.train.images, DATASET.mean, DATASET.std)
-    for image in torch.cat(student.seen):
-        assert not (clean == image).flatten(1).all(1).any(), "an image was shown as it is, not mixed"
+    as_it_is = sum((clean == image).flatten(1).all(1).any().item() for image in torch.cat(student.seen))
+    assert as_it_is <= 5  # CutMix may draw a rectangle of no pixel
+    assert all(student.modes)
 
 
 def test_teacher_learns_nothing_and_stays_in_eval_mode():
@@ -219,12 +222,14 @@ def test_teacher_learns_nothing_and_stays_in_eval_mode():
 
 
 def test_without_augmentation_the_batch_is_normalised_and_its_labels_smoothed():
-    config = toy_config(crop_padding=0, flip=False, label_smoothing=0.2)
+    config = toy_config(crop_padding=0, flip=False, label_smoothing=0.2, smoothing_over="all")
     images, labels = DATASET.train.images[:7], DATASET.train.labels[:7]
     seen, targets = augmented_batch(images, labels, config, DATASET, seeded_generator(0))
     assert torch.equal(seen, normalise(images, DATASET.mean, DATASET.std))
-    assert torch.equal(targets, smooth_labels(labels, 3, 0.2))
+    assert torch.equal(targets, smooth_labels(labels, 3, 0.2, "all"))
     assert seen.mean().abs() < 0.3 and 0.8 < seen.std() < 1.2
+    mixed_never = dataclasses.replace(config, mixup_alpha=0.8, cutmix_alpha=1.0, mix_probability=0.0)
+    assert torch.equal(augmented_batch(images, labels, mixed_never, DATASET, seeded_generator(0))[0], seen)
 
 
 @pytest.mark.parametrize(
@@ -264,15 +269,14 @@ def test_each_augmentation_is_turned_on_by_its_setting(setting, function, monkey
 
 
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_own():
-    config = toy_config(crop_padding=0, flip=False)
     orders = []
-    for epoch in (0, 1):
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        config = toy_config(crop_padding=0, flip=False, seed=seed)
         student = Spy(build_model(config, DATASET))
         one_epoch(config, student, epoch=epoch)
         orders.append(torch.cat(student.seen))
-    assert not torch.equal(orders[0], orders[1])
-    for shown in orders:
-        assert len(shown.flatten(1).unique(dim=0)) == len(DATASET.train)
+        assert len(orders[-1].flatten(1).unique(dim=0)) == len(DATASET.train)
+        assert not any(torch.equal(orders[-1], other) for other in orders[:-1])
 
 
 def test_two_processes_share_the_images_between_them():
@@ -291,10 +295,15 @@ def test_redrawn_data_follow_seed_and_epoch():
 
     def redraw(seed, epoch):
         calls.append((seed, epoch))
-        return DATASET.validation
+        return Split(255 - DATASET.train.images, DATASET.train.labels)
 
-    one_epoch(toy_config(seed=7, batch_size=10), dataset=toy_dataset(train=30, redraw=redraw), epoch=3)
+    config = toy_config(seed=7, batch_size=10, crop_padding=0, flip=False)
+    student = Spy(build_model(config, DATASET))
+    dataset = toy_dataset(redraw=redraw)
+    one_epoch(config, student, dataset=dataset, epoch=3)
     assert calls == [(7, 3)]
+    redrawn = {image.numpy().tobytes() for image in normalise(redraw(7, 3).images, dataset.mean, dataset.std)}
+    assert {image.numpy().tobytes() for image in torch.cat(student.seen)} <= redrawn
 
 
 # ---- the rows of table 3 ----
@@ -363,13 +372,17 @@ def test_an_epoch_repeats_bit_for_bit_and_follows_the_seed():
     settings = dict(
         drop_rate=0.1, drop_path_rate=0.2, mixup_alpha=0.8, cutmix_alpha=1.0, erasing=0.25, rand_augment=True
     )
-    first, first_loss = one_epoch(toy_config(**settings))
-    torch.rand(3)  # nothing depends on what was drawn before
-    second, second_loss = one_epoch(toy_config(**settings))
+
+    def from_the_same_beginning(drawn_before, seed=0):
+        torch.manual_seed(0)
+        student = build_model(toy_config(**settings), DATASET)
+        torch.manual_seed(drawn_before)
+        return one_epoch(toy_config(**settings, seed=seed), student)
+
+    first, first_loss = from_the_same_beginning(5)
+    second, second_loss = from_the_same_beginning(6)
     assert changed(weights(first), second.state_dict()) == set() and first_loss == second_loss
-    torch.manual_seed(0)
-    same_beginning = build_model(toy_config(**settings), DATASET)
-    third, _ = one_epoch(toy_config(**settings, seed=1), student=same_beginning)
+    third, _ = from_the_same_beginning(5, seed=1)
     assert changed(weights(first), third.state_dict()) == set(weights(first))
 
 
