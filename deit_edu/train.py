@@ -90,7 +90,8 @@ LIMITS = {  # the smallest and the largest value that can be; the rooms that use
 def learning_rate_at(step, total_steps, warmup_steps, peak, start=1e-6, end=1e-5):
     """Linear warm-up, then half a cosine (paper, table 9; start and end are the authors' code's).
 
-    The authors' code changes the rate once an epoch; this one, at every step.
+    The authors' code changes the rate once an epoch, and its cosine begins under the warm-up; this one changes it at
+    every step, and begins after.
     """
     if step < warmup_steps:
         return start + (peak - start) * step / warmup_steps
