@@ -1,26 +1,14 @@
 """How good is it: predictions over a split, accuracy of each head and of both fusions, with intervals."""
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import torch
+from scipy.stats import binomtest
 
 from deit_edu.checkpoints import load, save
 from deit_edu.data import normalise
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.teachers import as_head_logits
-
-
-def wilson_interval(correct, total, confidence=0.95):
-    """Where a share lies, as far as `total` images can tell: Wilson's (low, high), both in [0, 1].
-
-    It is meaningful near 0 and 1 too, where the mean plus or minus two standard errors leaves [0, 1].
-    """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)  # 1.96 standard errors for 95 %
-    share, shrink = correct / total, 1 / (1 + z**2 / total)
-    centre = shrink * (share + z**2 / (2 * total))
-    half = shrink * z * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True)
@@ -37,7 +25,8 @@ class Accuracy:
     @property
     def interval(self):
         """(low, high). It speaks of the choice of test images; the choice of seed is another spread."""
-        return wilson_interval(self.correct, self.total)
+        bounds = binomtest(self.correct, self.total).proportion_ci(method="wilson")
+        return bounds.low, bounds.high
 
     def to_dict(self):
         return {"correct": self.correct, "total": self.total, "accuracy": self.value}
