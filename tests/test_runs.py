@@ -1,0 +1,507 @@
+"""A run: what it leaves in its folder, and that stopping it loses nothing."""
+
+import dataclasses
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from toy import SMALL_DEIT, changed, toy_config, toy_dataset, weights
+
+from deit_edu import checkpoints, runs
+from deit_edu.checkpoints import digest, load_model
+from deit_edu.errors import DeiTEduError
+from deit_edu.evaluate import accuracies, predict
+from deit_edu.runs import build_model, build_teacher, find_run, run_name, runs_root, train, train_pair
+from deit_edu.teachers import load_network
+from deit_edu.train import TrainConfig
+
+DATASET = toy_dataset()
+EVERYTHING = dict(  # all that is random, and all that has a state
+    drop_rate=0.1, drop_path_rate=0.2, ema_decay=0.9, mixup_alpha=0.8, cutmix_alpha=1.0, erasing=0.25, rand_augment=True
+)  # fmt: skip
+
+
+def toy_train(config, folder, **settings):
+    return train(config, folder, dataset=DATASET, progress=False, **settings)
+
+
+def files(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def teacher_folder(tmp_path):
+    toy_train(toy_config(model="convnet_weak", epochs=1), tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+def stop_at_step(monkeypatch, number, error=KeyboardInterrupt):
+    """The loop is stopped as it makes its `number`-th batch."""
+    original, calls = runs.train_epoch, []
+
+    def train_epoch(*arguments):
+        def on_step(loss, count):
+            calls.append(1)
+            if len(calls) == number:
+                raise error
+            arguments[-1](loss, count)
+
+        return original(*arguments[:-1], on_step)
+
+    monkeypatch.setattr(runs, "train_epoch", train_epoch)
+
+
+# ---- what a run leaves ----
+
+
+def test_a_run_leaves_its_config_its_curve_its_network_and_its_record(tmp_path):
+    config = toy_config(epochs=3, tokens="both", mixup_alpha=0.8)
+    record = toy_train(config, tmp_path / "run")
+    assert files(tmp_path / "run") == {
+        "config.json", "metrics.jsonl", "model.safetensors", "predictions.safetensors", "result.json"
+    }  # fmt: skip
+    assert json.loads((tmp_path / "run/config.json").read_text()) == dataclasses.asdict(config)
+    assert json.loads((tmp_path / "run/result.json").read_text()) == record
+
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert all(line["loss"] > 0 and line["seconds"] > 0 and line["images_per_second"] > 0 for line in lines)
+    assert [dict(epoch=m["epoch"], loss=m["loss"], **m["validation"]) for m in lines] == record["curve"]
+
+    network, metadata = load_network(tmp_path / "run/model.safetensors")
+    assert metadata["image_shape"] == [1, 8, 8] and metadata["num_classes"] == 3
+    assert digest(network.state_dict()) == record["checkpoint"]
+    assert sum(parameter.numel() for parameter in network.parameters()) == record["parameters"]
+    for name in ("validation", "test"):
+        split = getattr(DATASET, name)
+        scores = accuracies(predict(network, split, DATASET), split.labels)
+        assert {head: score.to_dict() for head, score in scores.items()} == record[name]
+        assert set(scores) == {"class", "distillation", "fused", "fused_logits"}
+    assert record["data"] == {"name": "toy", "checksum": DATASET.checksum}
+    assert record["machine"]["device"] == "cpu" and record["machine"]["threads"] == torch.get_num_threads()
+    assert record["machine"]["precision"] == "float32" and record["machine"]["torch"] == torch.__version__
+
+
+def test_a_run_repeats_bit_for_bit_with_its_seed_and_only_with_it(tmp_path):
+    digests = [
+        toy_train(toy_config(seed=seed, **EVERYTHING), tmp_path / str(turn))["checkpoint"]
+        for turn, seed in enumerate((0, 0, 1))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_network_that_is_evaluated_and_saved_is_the_moving_average(tmp_path):
+    plain = toy_train(toy_config(), tmp_path / "plain")
+    at_once = toy_train(toy_config(ema_decay=1e-12), tmp_path / "at once")
+    slow = toy_train(toy_config(ema_decay=1.0), tmp_path / "slow")
+    torch.manual_seed(0)
+    start = build_model(toy_config(), DATASET)
+    assert slow["checkpoint"] == digest(start.state_dict())  # an average that never moves
+    assert slow["checkpoint"] != plain["checkpoint"]
+    one, other = (load_model(tmp_path / name / "model.safetensors") for name in ("plain", "at once"))
+    for ours, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)  # an average that follows at once
+    assert [line["loss"] for line in plain["curve"]] == [line["loss"] for line in slow["curve"]]  # it only watches
+    assert at_once["validation"] == plain["validation"]
+
+
+def test_a_run_in_bfloat16_saves_float32(tmp_path):
+    record = toy_train(toy_config(precision="bfloat16"), tmp_path / "run")
+    assert record["machine"]["precision"] == "bfloat16"
+    assert {p.dtype for p in load_model(tmp_path / "run/model.safetensors").parameters()} == {torch.float32}
+    assert record["checkpoint"] != toy_train(toy_config(), tmp_path / "float32")["checkpoint"]
+
+
+def test_compile_is_asked_for_where_it_can_be(tmp_path, monkeypatch, teacher_folder):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(type(model).__name__) or model)
+    config = toy_config(compile=True, distillation="hard", tokens="both", teacher=str(teacher_folder), epochs=1)
+    monkeypatch.setattr(runs, "can_compile", lambda: False)
+    without = toy_train(config, tmp_path / "a")
+    assert compiled == []
+    monkeypatch.setattr(runs, "can_compile", lambda: True)
+    assert toy_train(config, tmp_path / "b")["checkpoint"] == without["checkpoint"]
+    assert sorted(compiled) == ["DeiT", "FrozenTeacher"]
+
+
+def test_the_bar_shows_loss_and_validation(tmp_path, capsys):
+    train(toy_config(epochs=3), tmp_path / "run", dataset=DATASET, progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(r"100%.*288/288.*img/s, loss=\d\.\d+, validation=\d+\.\d%", shown)
+    train(toy_config(epochs=1), tmp_path / "quiet", dataset=DATASET, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+# ---- stop and go on ----
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        EVERYTHING,
+        dict(model="convnet_weak", ema_decay=0.9),
+        dict(model="convnet_weak", optimizer="sgd"),
+        dict(optimizer="sgd"),
+        dict(repeats=3, learning_rate=0.3),
+        dict(distillation="soft", tokens="both"),
+    ],
+    ids=["plain", "everything", "convnet", "convnet-sgd", "sgd", "repeats", "distilled"],
+)
+@pytest.mark.parametrize("step", [7, 18])  # in the second epoch; at the very end of the third
+def test_a_run_that_was_stopped_ends_with_the_same_weights(settings, step, tmp_path, monkeypatch, teacher_folder):
+    config = toy_config(epochs=3, **settings)
+    if "distillation" in settings:
+        config = dataclasses.replace(config, teacher=str(teacher_folder))
+    whole = toy_train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, step)
+        toy_train(config, tmp_path / "stopped")
+    assert files(tmp_path / "stopped") == {"config.json", "metrics.jsonl", "resume.safetensors"}
+    assert len((tmp_path / "stopped/metrics.jsonl").read_text().splitlines()) == (step - 1) // 6
+    stopped = toy_train(config, tmp_path / "stopped", resume=True)
+    assert stopped["checkpoint"] == whole["checkpoint"]
+    assert stopped["curve"] == whole["curve"] and stopped["test"] == whole["test"]
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_a_run_that_was_stopped_after_its_last_epoch_only_writes_its_record(tmp_path, monkeypatch):
+    whole = toy_train(toy_config(), tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runs.Run, "close", lambda self, dataset: (_ for _ in ()).throw(KeyboardInterrupt))
+        toy_train(toy_config(), tmp_path / "stopped")
+    (tmp_path / "stopped/metrics.jsonl").unlink()  # as a kill between the two files would leave it
+    monkeypatch.setattr(runs, "train_epoch", None)
+    assert toy_train(toy_config(), tmp_path / "stopped", resume=True)["checkpoint"] == whole["checkpoint"]
+    assert len((tmp_path / "stopped/metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DeiTEduError("the loss rose"), RuntimeError])
+def test_a_run_that_stops_in_its_first_epoch_leaves_nothing(error, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(error if isinstance(error, type) else type(error)):
+        stop_at_step(patch, 3, error)
+        toy_train(toy_config(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/notes.txt").write_text("mine")
+    with monkeypatch.context() as patch, pytest.raises(error if isinstance(error, type) else type(error)):
+        stop_at_step(patch, 3, error)
+        toy_train(toy_config(), tmp_path / "run")
+    assert files(tmp_path / "run") == {"notes.txt"}
+
+
+def test_resume_begins_where_nothing_is(tmp_path):
+    fresh = toy_train(toy_config(), tmp_path / "fresh")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed/config.json").write_text(json.dumps({"epochs": 9}))  # a kill in the first epoch leaves this
+    assert toy_train(toy_config(), tmp_path / "killed", resume=True)["checkpoint"] == fresh["checkpoint"]
+    assert toy_train(toy_config(), tmp_path / "new", resume=True)["checkpoint"] == fresh["checkpoint"]
+
+
+def test_resume_of_a_finished_run_trains_nothing(tmp_path, monkeypatch):
+    record = toy_train(toy_config(), tmp_path / "run")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
+    monkeypatch.setattr(runs, "train_epoch", None)
+    assert toy_train(toy_config(), tmp_path / "run", resume=True) == record
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_folder_in_use_is_not_written_over(tmp_path, monkeypatch):
+    toy_train(toy_config(), tmp_path / "finished")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 8)
+        toy_train(toy_config(), tmp_path / "stopped")
+    for name in ("finished", "stopped"):
+        before = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        with pytest.raises(
+            DeiTEduError, match=f"{name} holds a run already: go on with --resume, choose another --out"
+        ):
+            toy_train(toy_config(), tmp_path / name)
+        with pytest.raises(DeiTEduError, match="was begun with epochs=2, flip=True, not epochs=3, flip=False: choose"):
+            toy_train(toy_config(epochs=3, flip=False), tmp_path / name, resume=True)
+        assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == before
+
+
+def test_a_run_may_go_on_elsewhere_and_with_settings_that_came_later(tmp_path):
+    record = toy_train(toy_config(), tmp_path / "run")
+    stored = json.loads((tmp_path / "run/config.json").read_text())
+    del stored["rand_augment"]
+    (tmp_path / "run/config.json").write_text(json.dumps(stored))
+    assert toy_train(toy_config(device="auto", compile=True), tmp_path / "run", resume=True) == record
+
+
+@pytest.mark.parametrize(
+    "name,damage,message",
+    [
+        ("resume.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
+        ("config.json", lambda path: path.write_text("{"), "config.json is damaged: delete the folder"),
+        ("config.json", lambda path: path.unlink(), "has no config.json"),
+    ],
+)
+def test_a_damaged_folder_is_named(name, damage, message, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 8)
+        toy_train(toy_config(), tmp_path / "run")
+    damage(tmp_path / "run" / name)
+    with pytest.raises(DeiTEduError, match=message):
+        toy_train(toy_config(), tmp_path / "run", resume=True)
+
+
+def test_a_run_of_another_version_of_the_model_is_named(tmp_path, monkeypatch):
+    config = toy_config()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 8)
+        toy_train(config, tmp_path / "run")
+    monkeypatch.setattr(runs, "build_model", lambda config, dataset: build_model(toy_config(tokens="both"), dataset))
+    with pytest.raises(DeiTEduError, match="was begun with another version of deit_nano_patch7_28: delete it"):
+        toy_train(config, tmp_path / "run", resume=True)
+
+
+# ---- a disk that is full ----
+
+
+def fill_the_disk(monkeypatch, after):
+    """From the `after`-th file on, writing fails as on a full disk."""
+    original, calls = os.fsync, []
+
+    def fsync(number):
+        calls.append(1)
+        if len(calls) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(number)
+
+    monkeypatch.setattr(checkpoints.os, "fsync", fsync)
+
+
+def test_a_full_disk_is_one_line_and_the_last_epoch_is_kept(tmp_path, monkeypatch):
+    whole = toy_train(toy_config(epochs=3), tmp_path / "whole")
+    for after, kept in ((0, set()), (1, set()), (3, {"config.json", "metrics.jsonl", "resume.safetensors"})):
+        folder = tmp_path / f"after {after}"
+        with monkeypatch.context() as patch:
+            fill_the_disk(patch, after)
+            with pytest.raises(DeiTEduError, match=r"could not write .*: No space left on device; free some space"):
+                toy_train(toy_config(epochs=3), folder)
+        assert (files(folder) if folder.exists() else set()) == kept
+        assert toy_train(toy_config(epochs=3), folder, resume=True)["checkpoint"] == whole["checkpoint"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(DeiTEduError, match="could not write .*file/run/config.json .*choose another folder"):
+        toy_train(toy_config(), tmp_path / "file/run")
+
+
+# ---- pairs ----
+
+
+@pytest.fixture
+def toy_data(monkeypatch, tmp_path):
+    """load_dataset("toy"), and run folders under tmp_path."""
+    monkeypatch.setattr(runs, "load_dataset", lambda name: DATASET)
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))
+
+
+PAIR = (toy_config(model="convnet_weak", epochs=1), toy_config(distillation="hard", tokens="both"))
+
+
+def test_a_pair_is_a_teacher_and_the_student_it_taught(toy_data, tmp_path):
+    teacher, student = train_pair(*PAIR, progress=False)
+    assert (teacher, student) == (
+        tmp_path / "runs/toy-convnet_weak-seed0",
+        tmp_path / "runs/toy-deit_nano_patch7_28-hard-both-seed0",
+    )
+    assert json.loads((student / "config.json").read_text())["teacher"] == "toy-convnet_weak-seed0"
+    before = (teacher / "result.json").stat().st_mtime_ns
+    _, other = train_pair(PAIR[0], dataclasses.replace(PAIR[1], seed=1), tmp_path / "elsewhere", progress=False)
+    assert other == tmp_path / "elsewhere" and (other / "result.json").exists()
+    assert (teacher / "result.json").stat().st_mtime_ns == before  # the teacher that is there is taken
+    assert train_pair(*PAIR, resume=True, progress=False) == (teacher, student)
+
+
+@pytest.mark.parametrize(
+    "settings,message",
+    [
+        (dict(model_settings={"patch_size": 3}), "patch size 3 does not divide"),
+        (dict(model="deit_giant"), "unknown model 'deit_giant': choose one of deit_tiny_patch16_224, .* or timm:NAME"),
+        (dict(tokens="all"), "unknown tokens 'all'"),
+        (dict(temperature=0.0, distillation="hardly"), "unknown distillation 'hardly'"),
+    ],
+)
+def test_a_student_that_cannot_be_is_refused_before_its_teacher_trains(settings, message, toy_data, tmp_path):
+    with pytest.raises(DeiTEduError, match=message):
+        train_pair(PAIR[0], dataclasses.replace(PAIR[1], **settings), progress=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_runs_are_found_by_path_and_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))
+    assert runs_root() == tmp_path / "runs"
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    assert find_run("mine") == tmp_path / "runs/mine"
+    assert find_run(str(tmp_path / "runs")) == tmp_path / "runs"
+    monkeypatch.delenv("DEIT_EDU_RUNS")
+    assert runs_root() == Path(runs.__file__).resolve().parents[1] / "runs"
+
+
+def test_a_runs_name_tells_what_it_learns_from():
+    assert run_name(TrainConfig()) == "fashion_mnist_10k-deit_nano_patch7_28-seed0"
+    assert run_name(TrainConfig(distillation="soft", seed=3)) == "fashion_mnist_10k-deit_nano_patch7_28-soft-seed3"
+    assert run_name(TrainConfig(tokens="both")) == "fashion_mnist_10k-deit_nano_patch7_28-both-seed0"
+    assert run_name(TrainConfig(data="folder:/a/b", model="timm:resnet18")) == "folder--a-b-timm-resnet18-seed0"
+
+
+# ---- what does not fit ----
+
+
+def test_a_model_that_cannot_be_is_refused():
+    for settings, message in (
+        (dict(model="resnet18"), "unknown model 'resnet18': choose one of .*convnet_weak, or timm:NAME"),
+        (dict(model="convnet", tokens="both"), "convnet has no distillation token and no settings"),
+        (dict(model="convnet", model_settings={"depth": 3}), "convnet has no distillation token and no settings"),
+        (dict(model_settings={"heads": 3}), "unknown model setting 'heads': choose one of .*num_heads"),
+        (dict(model="timm:vit_tiny_patch16_224"), "cannot see images of 1x8x8 .*224.*: choose another model"),
+        (dict(model="timm:no_such_model"), "timm has no model 'no_such_model'"),
+    ):
+        with pytest.raises(DeiTEduError, match=message):
+            build_model(toy_config(**settings), DATASET)
+
+
+def test_pictures_that_are_not_square_are_refused():
+    wide = dataclasses.replace(DATASET, train=dataclasses.replace(DATASET.train, images=torch.zeros(96, 1, 8, 12)))
+    with pytest.raises(DeiTEduError, match="toy has images of 8x12: DeiT needs square ones"):
+        build_model(toy_config(), wide)
+
+
+def taught_by(teacher, distillation="hard"):
+    return toy_config(distillation=distillation, tokens="both", teacher=None if teacher is None else str(teacher))
+
+
+def test_a_teacher_is_frozen_and_answers_as_it_was_trained(teacher_folder):
+    teacher = build_teacher(taught_by(teacher_folder), DATASET)
+    network, _ = load_network(teacher_folder / "model.safetensors")
+    images = torch.randn(5, 1, 8, 8)
+    torch.testing.assert_close(teacher.train()(images), network(images))
+    assert not teacher.training and not any(module.training for module in teacher.modules())
+    assert build_teacher(toy_config(teacher=str(teacher_folder)), DATASET) is None
+
+
+def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher_folder, monkeypatch):
+    colour, large = toy_dataset(channels=3), toy_dataset(side=12)
+    for dataset, message in (
+        (colour, r"was trained with image_shape \[1, 8, 8\], but toy has \[3, 8, 8\]: train a teacher on this data"),
+        (large, r"was trained with image_shape \[1, 8, 8\], but toy has \[1, 12, 12\]"),
+        (dataclasses.replace(DATASET, classes=("a", "b")), "was trained with num_classes 3, but toy has 2"),
+    ):
+        with pytest.raises(DeiTEduError, match=message):
+            build_teacher(taught_by(teacher_folder), dataset)
+    with pytest.raises(DeiTEduError, match="soft distillation needs a teacher"):
+        build_teacher(taught_by(None, "soft"), DATASET)
+    with pytest.raises(DeiTEduError, match="no-such-run is not a run folder: train it first"):
+        build_teacher(taught_by(tmp_path / "no-such-run"), DATASET)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 8)
+        toy_train(toy_config(model="convnet_weak"), tmp_path / "half")
+    with pytest.raises(DeiTEduError, match="half has not finished training"):
+        build_teacher(taught_by(tmp_path / "half"), DATASET)
+    network = teacher_folder / "model.safetensors"
+    network.write_bytes(network.read_bytes()[:-50])
+    with pytest.raises(DeiTEduError, match="model.safetensors is damaged or no safetensors file"):
+        build_teacher(taught_by(teacher_folder), DATASET)
+
+
+def test_a_distilled_deit_may_teach(tmp_path):
+    toy_train(toy_config(tokens="both", epochs=1), tmp_path / "teacher")
+    record = toy_train(dataclasses.replace(taught_by(tmp_path / "teacher"), epochs=1), tmp_path / "student")
+    assert record["config"]["teacher"] == str(tmp_path / "teacher")
+
+
+# ---- real processes ----
+
+COMMAND = [sys.executable, "-c", "from deit_edu.cli import main; raise SystemExit(main())", "train", "--quiet"]
+LONG = [
+    *("--device", "cpu", "--no-compile", "--embed-dim", "16", "--depth", "1", "--num-heads", "2"),
+    *("--batch-size", "200", "--epochs", "10", "--drop-rate", "0.1", "--drop-path-rate", "0.1", "--ema-decay", "0.9"),
+    *("--mixup-alpha", "0.8", "--cutmix-alpha", "1.0", "--erasing", "0.25"),
+]  # fmt: skip
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The digest of the weights of a run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    subprocess.run([*COMMAND, *LONG, "--out", folder], check=True, env=ONE_THREAD, capture_output=True)
+    return json.loads((folder / "result.json").read_text())["checkpoint"]
+
+
+@pytest.mark.parametrize("how,status", [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_killed_run_goes_on_to_the_same_weights(how, status, uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen([*COMMAND, *LONG, "--out", folder], env=ONE_THREAD, stderr=subprocess.PIPE, text=True)
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 2:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(json.loads(metrics.read_text().splitlines()[-1])["seconds"] / 3)  # into the middle of an epoch
+    process.send_signal(how)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == status
+    if how == signal.SIGINT:
+        assert re.fullmatch("stopped; a training keeps its whole epochs: the same command .*--resume.*", said.strip())
+    assert {"config.json", "metrics.jsonl", "resume.safetensors"} <= files(folder)
+    assert not (folder / "result.json").exists()
+    done = len(metrics.read_text().splitlines())
+    assert 2 <= done < 10
+    subprocess.run([*COMMAND, "--out", folder, "--resume"], check=True, env=ONE_THREAD, capture_output=True)
+    assert len(metrics.read_text().splitlines()) == 10
+    assert json.loads((folder / "result.json").read_text())["checkpoint"] == uninterrupted
+
+
+TWO_PROCESSES = """
+import os, sys
+from toy import toy_config, toy_dataset
+from deit_edu import runs
+from deit_edu.checkpoints import digest
+
+runs.load_dataset = lambda name: toy_dataset()
+weights = []
+close = runs.Run.close
+runs.Run.close = lambda run, dataset: (weights.append(digest(run.student.state_dict())), close(run, dataset))[1]
+teacher = toy_config(model="convnet_weak", batch_size=8, epochs=1)
+student = toy_config(distillation="hard", tokens="both", batch_size=8, drop_rate=0.1)
+runs.train_pair(teacher, student, sys.argv[1], progress=False)
+open(f"{sys.argv[1]}/weights-{os.environ['RANK']}", "w").write(weights[-1])
+"""
+
+
+def test_two_processes_train_one_student(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    where = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, script, tmp_path / "run"],
+        env={**ONE_THREAD, "PYTHONPATH": where, "DEIT_EDU_RUNS": str(tmp_path / "runs")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    ranks = [(tmp_path / "run" / f"weights-{rank}").read_text() for rank in range(2)]
+    record = json.loads((tmp_path / "run/result.json").read_text())
+    assert ranks[0] == ranks[1] == record["checkpoint"]
+    assert record["machine"]["processes"] == 2 and len(record["curve"]) == 2
+    assert record["config"]["batch_size"] == 8
+    network, _ = load_network(tmp_path / "run/model.safetensors")
+    torch.manual_seed(0)
+    assert changed(weights(build_model(toy_config(tokens="both"), DATASET)), network.state_dict())
+    assert network.config.embed_dim == SMALL_DEIT["embed_dim"]
