@@ -15,7 +15,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, HeadLogits, create_model
 from deit_edu.recipes import recipe
-from deit_edu.runs import can_compile
+from deit_edu.runs import can_compile, compiled
 from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import TrainConfig, join_world, make_optimizer, train_epoch
 
@@ -71,9 +71,9 @@ def measure(steps, rounds):
     timm_student = TimmStudent(student.config)
     contenders = {"timm": (timm_student, teacher), "ours": (student, teacher)}
     if can_compile():
-        fast_teacher = torch.compile(teacher)
-        contenders["timm, compiled"] = (torch.compile(TimmStudent(student.config)), fast_teacher)
-        contenders["ours, compiled"] = (torch.compile(create_model(config.model, distilled=True)), fast_teacher)
+        fast_teacher = compiled(teacher)
+        contenders["timm, compiled"] = (compiled(TimmStudent(student.config)), fast_teacher)
+        contenders["ours, compiled"] = (compiled(create_model(config.model, distilled=True)), fast_teacher)
     prepared = {}
     for name, (model, its_teacher) in contenders.items():
         model = model.to(world.device)
