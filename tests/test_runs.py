@@ -122,7 +122,7 @@ def test_a_run_in_bfloat16_saves_float32(tmp_path):
 
 def test_compile_is_asked_for_where_it_can_be(tmp_path, monkeypatch, teacher_folder):
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(type(model).__name__) or model)
+    monkeypatch.setattr(torch, "compile", lambda model, **options: compiled.append(type(model).__name__) or model)
     config = toy_config(compile=True, distillation="hard", tokens="both", teacher=str(teacher_folder), epochs=1)
     monkeypatch.setattr(runs, "can_compile", lambda: False)
     without = toy_train(config, tmp_path / "a")

@@ -60,6 +60,7 @@ def test_every_stage_but_the_first_halves_the_picture_and_widens_the_channels():
         features = block(features)
         shapes.append(tuple(features.shape[1:]))
     assert shapes == [(4, 14, 14), (4, 14, 14), (8, 7, 7), (16, 4, 4), (16, 4, 4)]
+    torch.testing.assert_close(model(images()), model.head(features.mean((2, 3))), atol=1e-4, rtol=1e-3)
 
 
 def test_a_residual_block_with_silent_convolutions_is_the_way_around():
@@ -119,7 +120,8 @@ def test_without_a_network_the_weights_are_named(monkeypatch):
 
 
 def test_a_frozen_teacher_never_leaves_eval_mode():
-    teacher = FrozenTeacher(create_teacher("convnet_weak", 1, 10))
+    teacher = FrozenTeacher(create_teacher("convnet_weak", 1, 10).train())
+    assert not any(module.training for module in teacher.model.modules())
     before = weights(teacher)
     student_and_teacher = nn.ModuleList([nn.Dropout(), teacher])
     for _ in range(2):
