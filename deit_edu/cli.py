@@ -171,6 +171,7 @@ def show_data(chosen):
 
 
 def run_train(chosen):
+    from deit_edu.model import MODELS
     from deit_edu.recipes import recipe
     from deit_edu.runs import read_json, run_name, runs_root, train, train_pair
     from deit_edu.train import TrainConfig
@@ -196,9 +197,10 @@ def run_train(chosen):
     folder = Path(chosen.out or runs_root() / run_name(config))
     say = print if os.environ.get("RANK", "0") == "0" else lambda line: None  # torchrun: one process speaks
     finished = (folder / "result.json").exists()
-    if is_teacher_name(chosen.teacher):
+    if is_teacher_name(chosen.teacher) or chosen.teacher in MODELS:
+        role = "teacher" if is_teacher_name(chosen.teacher) else "student"  # a plain transformer of the student's size
         shared = {name: typed[name] for name in ("seed", "device", "precision", "compile") if name in typed}
-        teacher = TrainConfig(**recipe(scale, config.data, "teacher") | shared | {"model": chosen.teacher})
+        teacher = TrainConfig(**recipe(scale, config.data, role) | shared | {"model": chosen.teacher})
         if (runs_root() / run_name(teacher) / "result.json").exists():
             say(f"the teacher is there: {runs_root() / run_name(teacher)}")
         train_pair(teacher, config, folder, chosen.resume, not chosen.quiet)
