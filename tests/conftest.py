@@ -1,14 +1,20 @@
-"""What the browser tests share: the built book, a web server for it, and a Chromium found on this machine."""
+"""What tests share: signals heard, the built book, a web server for it, and a Chromium found on this machine."""
 
 import functools
 import http.server
 import os
 import shutil
+import signal
 import socketserver
 import threading
 from pathlib import Path
 
 import pytest
+
+# A shell's background jobs ignore Ctrl-C, and so do their children: the tests that send it need it heard.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = Path(os.environ.get("DEIT_EDU_SITE", ROOT / "_build" / "html")).resolve()
