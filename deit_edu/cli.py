@@ -193,7 +193,10 @@ def run_train(chosen):
         settings = recipe(scale, chosen.data, "teacher" if is_teacher_name(chosen.model) else "student")
         taught = dict(distillation="hard", tokens="both") if chosen.teacher else {}
         settings = settings | taught
-    config = TrainConfig(**settings | typed)
+    try:
+        config = TrainConfig(**settings | typed)
+    except TypeError as error:  # a setting that there is no more
+        raise DeiTEduError(f"{begun} is of another version of deit_edu ({error}): train again") from None
     folder = Path(chosen.out or runs_root() / run_name(config))
     say = print if os.environ.get("RANK", "0") == "0" else lambda line: None  # torchrun: one process speaks
     finished = (folder / "result.json").exists()

@@ -48,7 +48,7 @@ RECIPES = {
         student=dict(SMALL, model="deit_micro_patch4_32", epochs=200),
     ),
     ("paper", "imagenet"): dict(
-        teacher=dict(PAPER, model="timm:regnety_160"),
+        teacher=dict(PAPER, model="timm:regnety_160", drop_path_rate=0.0),
         student=dict(PAPER, model="deit_base_patch16_224"),
     ),
 }
@@ -70,7 +70,7 @@ def recipe(scale, data=None, role="student"):
         raise DeiTEduError(f"unknown scale {scale!r} (--scale or DEIT_EDU_SCALE): choose one of {', '.join(SCALES)}")
     data = data or SCALES[scale]
     if data == "imagenet":
-        raise DeiTEduError("scale paper needs ImageNet of your own: say --data imagenet:PATH")
+        raise DeiTEduError("ImageNet is yours to bring: say --data imagenet:PATH")
     kind = data.split(":")[0]
     chosen = RECIPES.get((scale, kind)) or RECIPES[scale, SCALES[scale]]
     return {**chosen[role], "data": data}

@@ -104,8 +104,8 @@ def build_model(config, dataset):
     if config.model not in CONVNETS and not config.model.startswith("timm:"):
         known = ", ".join([*MODELS, *CONVNETS])
         raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME")
-    if config.tokens == "both" or config.model_settings:
-        raise DeiTEduError(f"{config.model} has no distillation token and no settings: those belong to a DeiT")
+    if config.tokens == "both" or config.model_settings or config.drop_rate or config.drop_path_rate:
+        raise DeiTEduError(f"{config.model} has no distillation token, no size and no dropout to set: a DeiT has")
     model = create_teacher(config.model, C, dataset.num_classes)
     check_sees(model, config.model, dataset)
     return model.train()

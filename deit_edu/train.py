@@ -35,7 +35,7 @@ class TrainConfig:
     label_smoothing: float = 0.1  # epsilon, of true labels only
     smoothing_over: str = "others"  # others, or all as in the authors' code
     # how long and how fast
-    epochs: int = 30
+    epochs: int = 30  # passes over the training images
     batch_size: int = 64  # images in a step of one process
     learning_rate: float = 8e-3  # per 512 images: the optimiser's is learning_rate * total batch / 512
     warmup_epochs: float = 2.0  # epochs in which the learning rate rises

@@ -364,8 +364,12 @@ def test_a_runs_name_tells_what_it_learns_from():
 def test_a_model_that_cannot_be_is_refused():
     for settings, message in (
         (dict(model="resnet18"), "unknown model 'resnet18': choose one of .*convnet_weak, or timm:NAME"),
-        (dict(model="convnet", tokens="both"), "convnet has no distillation token and no settings"),
-        (dict(model="convnet", model_settings={"depth": 3}), "convnet has no distillation token and no settings"),
+        (dict(model="convnet", tokens="both"), "convnet has no distillation token, no size and no dropout to set"),
+        (
+            dict(model="convnet", model_settings={"depth": 3}),
+            "convnet has no distillation token, no size and no dropout to set",
+        ),
+        (dict(model="convnet", drop_path_rate=0.1), "convnet has no distillation token, no size and no dropout"),
         (dict(model_settings={"heads": 3}), "unknown model setting 'heads': choose one of .*num_heads"),
         (dict(model="timm:vit_tiny_patch16_224"), "cannot see images of 1x8x8 .*224.*: choose another model"),
         (dict(model="timm:no_such_model"), "timm has no model 'no_such_model'"),

@@ -1,0 +1,389 @@
+"""The command line, as a newcomer meets it: what works, and what each mistake is answered with."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+from importlib.metadata import entry_points
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from toy import toy_dataset
+
+from deit_edu import recipes, runs
+from deit_edu.cli import main
+from deit_edu.data import DATASETS, load_dataset
+from deit_edu.evaluate import accuracies, decisions, predict
+from deit_edu.inspect import disagreement
+from deit_edu.model import DeiT
+from deit_edu.teachers import load_network
+from deit_edu.train import TrainConfig
+
+QUICK = "--quiet --device cpu --no-compile --batch-size 9 --epochs 1 --warmup-epochs 0"
+SMALL = "--patch-size 4 --embed-dim 16 --depth 1 --num-heads 2"
+
+
+@pytest.fixture(autouse=True)
+def runs_here(tmp_path, monkeypatch):
+    """Run folders without --out lie under tmp_path; no scale from outside."""
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("DEIT_EDU_SCALE", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def deit_edu(line):
+    return main(shlex.split(line))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A data set of one's own: --data folder:PATH, 8x8 grey, three classes."""
+    root = tmp_path_factory.mktemp("pictures")
+    toy = toy_dataset()
+    for part, split in (("train", toy.train), ("validation", toy.validation), ("test", toy.test)):
+        for number, (image, label) in enumerate(zip(split.images, split.labels.tolist(), strict=True)):
+            path = root / part / toy.classes[label] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(path)
+    return f"folder:{root}"
+
+
+@pytest.fixture(scope="module")
+def folders(pictures, tmp_path_factory):
+    """A teacher and the student it taught for one epoch."""
+    root = tmp_path_factory.mktemp("trained")
+    assert deit_edu(f"train {QUICK} --data {pictures} --model convnet_weak --out {root}/teacher") == 0
+    assert deit_edu(f"train {QUICK} {SMALL} --data {pictures} --teacher {root}/teacher --out {root}/student") == 0
+    return root
+
+
+# ---- help ----
+
+
+def test_the_command_is_installed():
+    (command,) = entry_points(group="console_scripts", name="deit-edu")
+    assert command.load() is main
+
+
+def test_the_command_alone_says_what_there_is(capsys):
+    assert deit_edu("") == 0
+    said, errors = capsys.readouterr()
+    assert said.startswith("usage: deit-edu") and errors == ""
+    for command in ("data", "train", "evaluate", "export", "bench"):
+        assert re.search(rf"^ +{command}  ", said, re.MULTILINE)
+    assert "Begin with: deit-edu train" in said
+
+
+def test_help_names_every_setting_and_tells_what_it_does(capsys):
+    with pytest.raises(SystemExit) as exit:
+        deit_edu("train --help")
+    said = capsys.readouterr().out
+    assert exit.value.code == 0
+    options = {"distillation": "distill"}
+    for field in fields(TrainConfig):
+        if field.name != "model_settings":
+            option = options.get(field.name, field.name).replace("_", "-")
+            assert re.search(rf"^  --{option}\b.*(  |\n {{20,}})\w", said, re.MULTILINE), f"--{option} has no help"
+    assert "--patch-size" in said
+
+
+# ---- mistakes ----
+
+
+@pytest.mark.parametrize(
+    "line,message",
+    [
+        ("trian", "argument COMMAND: invalid choice: 'trian' .*train.*; see deit-edu --help"),
+        ("train --epoks 3", "unrecognized arguments: --epoks 3; see deit-edu --help"),
+        ("train --epochs many", "argument --epochs: invalid int value: 'many'; see deit-edu train --help"),
+        ("train --epochs 0", "epochs is 0: it must be a finite number, 1 or more"),
+        ("train --batch-size 0", "batch_size is 0: it must be a finite number, 1 or more"),
+        ("train --learning-rate inf", "learning_rate is inf: it must be a finite number, 0 or more"),
+        ("train --learning-rate nan", "learning_rate is nan: it must be a finite number, 0 or more"),
+        ("train --batch-size 10001", "batch size 10001 x 1 does not fit the 10000 training images: .* 1 and 10000"),
+        ("train --label-smoothing 1", r"label smoothing 1.0 must lie in \[0, 1\)"),
+        ("train --smoothing-over some", "unknown smoothing 'some': choose 'others' .* or 'all'"),
+        ("train --drop-rate 1.5", r"drop_rate is 1.5: it must lie in \[0, 1\)"),
+        ("train --distill medium", "argument --distill: invalid choice: 'medium' .*none.*soft.*hard"),
+        ("train --distill soft", "soft distillation needs a teacher: name a run folder or a model"),
+        ("train --distill none --teacher convnet", "--distill none learns nothing from --teacher: leave one"),
+        ("train --tokens patches", "argument --tokens: invalid choice: 'patches'"),
+        ("train --teacher nobody", "teacher .*nobody is not a run folder: train it first with deit-edu train"),
+        ("train --teacher packaged:nobody", "no packaged network 'nobody': choose one of fashion_clutter_student, "),
+        ("train --teacher convnet --temperature 0 --distill soft --patch-size 3", "patch size 3 does not divide image"),
+        ("train --model deit_huge", "unknown model 'deit_huge': choose one of deit_tiny_patch16_224, .*timm:NAME"),
+        ("train --model timm:resnet18000", "timm has no model 'resnet18000': did you mean .*resnet"),
+        ("train --model timm:vit_tiny_patch16_224", r"cannot see images of 1x28x28 .*: choose another model"),
+        ("train --model convnet --tokens both", "convnet has no distillation token"),
+        ("train --model convnet --depth 3", "convnet has no distillation token, no size"),
+        ("train --patch-size 5", r"patch size 5 does not divide image height 28: try one of \[1, 2, 4, 7, 14, 28\]"),
+        ("train --patch-size 0", "patch_size is 0: it must be 1 or more"),
+        ("train --num-heads 5", "5 heads do not divide width 64: try embed_dim="),
+        ("train --data fashion", "unknown data set 'fashion': did you mean fashion_mnist"),
+        ("train --data folder:/nowhere", "/nowhere has no folder train/"),
+        ("train --scale huge", r"unknown scale 'huge' \(--scale or DEIT_EDU_SCALE\): choose one of tiny, small, paper"),
+        ("train --scale paper", "ImageNet is yours to bring: say --data imagenet:PATH"),
+        ("train --scale paper --data imagenet:/nowhere", "/nowhere has no folder train/"),
+        ("train --device tpu", "device 'tpu' is not here: choose auto or one of .*cpu"),
+        ("train --precision float8", "unknown precision 'float8': choose auto, float32 or bfloat16"),
+        ("train --optimizer lion", "unknown optimiser 'lion': choose"),
+        ("train --seed -1", "seed is -1: it must be a finite number, 0 or more"),
+        ("data cifar", "unknown data set 'cifar': did you mean cifar10"),
+        ("evaluate", "the following arguments are required: RUN; see deit-edu evaluate --help"),
+        ("evaluate nobody", "no run nobody: give a run folder"),
+        ("evaluate packaged:nobody", "no packaged network 'nobody': choose one of"),
+        ("export nobody file.safetensors", "no run nobody: give a run folder"),
+        ("bench --steps 0", "bench needs at least 1 step"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(line, message, capsys, tmp_path):
+    assert deit_edu(line + (" --quiet" if line.startswith("train ") else "")) == 2
+    said, errors = capsys.readouterr()
+    assert said == "" or line.startswith("bench")
+    assert re.fullmatch(rf"error: .*{message}.*\n", errors), errors
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "something half-written is left"
+
+
+def test_a_scale_from_the_environment_is_checked_too(capsys, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_SCALE", "huge")
+    assert deit_edu("train") == 2
+    assert capsys.readouterr().err.startswith("error: unknown scale 'huge' (--scale or DEIT_EDU_SCALE)")
+    monkeypatch.setenv("DEIT_EDU_SCALE", "paper")
+    assert deit_edu("train") == 2
+    assert "ImageNet is yours to bring" in capsys.readouterr().err
+
+
+def test_a_loss_that_diverges_stops_with_advice_and_leaves_nothing(pictures, capsys, tmp_path):
+    assert deit_edu(f"train {QUICK} {SMALL} --data {pictures} --learning-rate 1e6 --optimizer sgd --out run") == 2
+    advice = r"error: the loss .* by step \d+ at learning rate .*: try a tenth of the learning rate, .*\n"
+    assert re.fullmatch(advice, capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error,message",
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "the memory is full: try half the --batch"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is full: try half the --batch"),
+        (MemoryError(), "the memory is full: try half the --batch"),
+        (PermissionError(13, "Permission denied", "/secret"), "/secret: Permission denied"),
+    ],
+)  # fmt: skip
+def test_what_the_machine_refuses_is_one_line(error, message, capsys, monkeypatch):
+    def refuse(*arguments, **named):
+        raise error
+
+    monkeypatch.setattr(runs, "train", refuse)
+    assert deit_edu("train") == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch):
+    def broken(*arguments, **named):
+        raise RuntimeError("size mismatch")
+
+    monkeypatch.setattr(runs, "train", broken)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        deit_edu("train")
+
+
+def test_ctrl_c_is_one_line_and_status_130(capsys, monkeypatch):
+    def interrupted(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train", interrupted)
+    assert deit_edu("train") == 130
+    assert re.fullmatch(r"\nstopped; .* --resume.*\n", capsys.readouterr().err)
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    script = "import sys; from deit_edu.cli import main; sys.exit(main(['data']))"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(60) == 0
+
+
+# ---- data ----
+
+
+def test_data_lists_what_there_is(capsys):
+    assert deit_edu("data") == 0
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()] == list(DATASETS)
+
+
+def test_data_says_what_is_in_one(capsys):
+    assert deit_edu("data fashion_mnist_10k") == 0
+    said = capsys.readouterr().out
+    assert "1x28x28, 10 classes: T-shirt/top" in said
+    assert re.findall(r"([\d,]+) images", said) == ["10,000", "2,000", "10,000"]
+    assert load_dataset("fashion_mnist_10k").checksum in said
+
+
+# ---- train ----
+
+
+def test_train_says_where_the_run_lies_and_how_good_it_is(pictures, folders, capsys):
+    assert deit_edu(f"train {QUICK} {SMALL} --data {pictures} --teacher {folders}/teacher --out again --seed 3") == 0
+    said, errors = capsys.readouterr()
+    record = json.loads(open("again/result.json").read())
+    scores = ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in record["test"].items())
+    assert said == f"again: {scores} on test\n" and errors == ""
+    assert list(record["test"]) == ["class", "distillation", "fused", "fused_logits"]
+    assert record["config"]["distillation"] == "hard" and record["config"]["tokens"] == "both"
+    assert record["config"]["seed"] == 3 and record["config"]["epochs"] == 1
+    assert record["config"]["model_settings"] == {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
+
+
+def test_resume_takes_the_settings_from_the_folder_and_refuses_others(pictures, folders, capsys):
+    before = (folders / "student/result.json").read_bytes()
+    for line in (
+        f"train --resume --out {folders}/student",
+        f"train --resume {QUICK} {SMALL} --data {pictures} --teacher {folders}/teacher --out {folders}/student",
+        f"train --resume --out {folders}/student --depth 1",
+    ):
+        assert deit_edu(line) == 0
+        said = capsys.readouterr().out
+        assert f"{folders}/student has finished: nothing is left to train\n" in said
+        assert "on test" in said
+    for line, differs in (
+        ("--epochs 7 --flip", "epochs=1, not epochs=7"),
+        ("--depth 2", "model_settings=.*'depth': 1.*, not model_settings=.*'depth': 2"),
+        ("--seed 5", "seed=0, not seed=5"),
+        ("--distill soft", "distillation=hard, not distillation=soft"),
+        ("--scale tiny --quiet", "epochs=1, .*, not .*epochs=40"),
+    ):
+        assert deit_edu(f"train --resume --out {folders}/student {line}") == 2
+        said = capsys.readouterr().err
+        assert re.fullmatch(rf"error: .*student was begun with .*{differs}.*: choose another --out.*\n", said), said
+    assert deit_edu(f"train {QUICK} --out {folders}/student") == 2
+    assert "holds a run already: go on with --resume" in capsys.readouterr().err
+    assert (folders / "student/result.json").read_bytes() == before
+
+
+def test_settings_of_another_version_are_named(folders, capsys, tmp_path):
+    stored = json.loads((folders / "student/config.json").read_text())
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/config.json").write_text(json.dumps(stored | {"colour": "red"}))
+    assert deit_edu("train --resume --out old") == 2
+    assert re.fullmatch("error: old/config.json is of another version .*colour.*\n", capsys.readouterr().err)
+
+
+def test_a_teachers_name_trains_the_teacher_first(pictures, capsys, monkeypatch, tmp_path):
+    quick = dict(epochs=1, batch_size=9)
+    pair = recipes.RECIPES["tiny", "fashion_mnist_10k"]
+    monkeypatch.setitem(pair, "teacher", pair["teacher"] | quick)
+    line = f"train {QUICK} {SMALL} --data {pictures} --teacher convnet_weak --distill soft --tokens class"
+    assert deit_edu(line) == 0
+    name = pictures.replace(":", "-").replace("/", "-")
+    teacher, student = (
+        tmp_path / "runs" / f"{name}-{model}-seed0" for model in ("convnet_weak", "deit_nano_patch7_28-soft")
+    )
+    assert capsys.readouterr().out.startswith(f"{student}: class ")
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [teacher.name, student.name]
+    assert json.loads((teacher / "config.json").read_text())["device"] == "cpu"
+    config = json.loads((student / "config.json").read_text())
+    assert (config["teacher"], config["distillation"], config["tokens"]) == (teacher.name, "soft", "class")
+    assert deit_edu(f"{line} --temperature 2 --out other") == 0
+    assert f"the teacher is there: {teacher}" in capsys.readouterr().out
+    assert deit_edu(line) == 2 and "holds a run already" in capsys.readouterr().err
+
+
+# ---- evaluate ----
+
+
+def numbers(line):
+    return [float(number) for number in re.findall(r"\d+\.\d+", line)]
+
+
+def test_evaluate_prints_accuracies_with_intervals_and_who_disagrees(pictures, folders, capsys):
+    assert deit_edu(f"evaluate {folders}/student --split validation") == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"{folders}/student on 30 validation images of {pictures}, 95 % Wilson intervals"
+    data = load_dataset(pictures)
+    student, _ = load_network(folders / "student/model.safetensors")
+    teacher, _ = load_network(folders / "teacher/model.safetensors")
+    said = predict(student, data.validation, data)
+    for line, (head, score) in zip(lines, accuracies(said, data.validation.labels).items(), strict=False):
+        assert line.split()[0] == head
+        assert numbers(line) == pytest.approx([100 * share for share in (score.value, *score.interval)], abs=0.006)
+    taught = decisions(predict(teacher, data.validation, data))["class"]
+    deciders = {"truth": data.validation.labels, "teacher": taught} | decisions(said)
+    at = lines.index("share of images on which two disagree")
+    assert lines[at + 1].split() == list(deciders)
+    for line, name, row in zip(lines[at + 2 :], deciders, disagreement(deciders), strict=True):
+        assert line.split()[0] == name and numbers(line) == pytest.approx(list(row), abs=6e-5)
+
+
+def test_evaluate_without_its_teacher_says_so(folders, capsys, tmp_path):
+    (tmp_path / "alone").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "alone" / name).write_bytes((folders / "student" / name).read_bytes())
+    config = json.loads((tmp_path / "alone/config.json").read_text())
+    (tmp_path / "alone/config.json").write_text(json.dumps(config | {"teacher": "gone"}))
+    assert deit_edu("evaluate alone --split validation") == 0
+    said = capsys.readouterr().out
+    assert re.search("its teacher is left out: teacher .*gone is not a run folder", said)
+    assert "truth" in said and " teacher " not in said.split("disagree")[1]
+
+
+def test_the_packaged_pair_can_be_evaluated(capsys):
+    assert deit_edu("evaluate packaged:fashion_clutter_student --split validation") == 0
+    said = capsys.readouterr().out
+    assert "2,000 validation images of fashion_clutter" in said and " teacher " in said
+
+
+def test_a_run_that_cannot_be_evaluated_is_named(folders, capsys, tmp_path):
+    (tmp_path / "runs/half").mkdir(parents=True)
+    (tmp_path / "runs/half/config.json").write_text("{}")
+    (tmp_path / "runs/done").mkdir()
+    (tmp_path / "runs/done/result.json").write_text("{}")
+    (tmp_path / "cut").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "cut" / name).write_bytes((folders / "student" / name).read_bytes()[:-20])
+    for line, message in (
+        ("nobody", "no run nobody: give a run folder, or one of done"),
+        ("half", "half has not finished: deit-edu train --out .*half --resume goes on with it"),
+        ("cut", "cut/config.json is damaged"),
+        (f"{folders}/teacher --data fashion_mnist_10", "unknown data set 'fashion_mnist_10'"),
+        (f"{folders}/teacher --split train", "argument --split: invalid choice: 'train'"),
+    ):
+        assert deit_edu(f"evaluate {line}") == 2
+        said, errors = capsys.readouterr()
+        assert said == "" and re.fullmatch(f"error: {message}.*\n", errors), errors
+    (tmp_path / "cut/config.json").write_bytes((folders / "student/config.json").read_bytes())
+    assert deit_edu("evaluate cut") == 2
+    assert "model.safetensors is damaged or no safetensors file" in capsys.readouterr().err
+
+
+def test_data_of_another_shape_are_refused(folders, capsys):
+    assert deit_edu(f"evaluate {folders}/student --data fashion_mnist_10k") == 2
+    trained, given = r"3 classes of \[1, 8, 8\] images", r"fashion_mnist_10k has 10 of \[1, 28, 28\]"
+    assert re.fullmatch(f"error: .*student was trained on {trained}; {given}\n", capsys.readouterr().err)
+
+
+# ---- export ----
+
+
+def test_an_exported_file_opens_in_timm_as_the_line_says(folders, capsys):
+    assert deit_edu(f"export {folders}/student exported.safetensors") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "exported.safetensors has timm's names. To open it:"
+    theirs = eval(said[1], {"timm": timm}).eval()
+    ours, _ = load_network(folders / "student/model.safetensors")
+    assert isinstance(ours, DeiT) and set(theirs.state_dict()) == set(load_file("exported.safetensors"))
+    images = torch.randn(4, 1, 8, 8)
+    with torch.no_grad():
+        expected = sum(ours(images)) / 2  # timm answers with the mean of the two heads
+        torch.testing.assert_close(theirs(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_only_a_deit_can_be_exported(folders, capsys, tmp_path):
+    assert deit_edu(f"export {folders}/teacher teacher.safetensors") == 2
+    assert "is not a DeiT: only those have names in timm" in capsys.readouterr().err
+    assert not (tmp_path / "teacher.safetensors").exists()
