@@ -19,7 +19,7 @@ from deit_edu import checkpoints, runs
 from deit_edu.checkpoints import digest, load_model
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
-from deit_edu.runs import build_model, build_teacher, find_run, run_name, runs_root, train, train_pair
+from deit_edu.runs import build_model, build_objective, build_teacher, find_run, run_name, runs_root, train, train_pair
 from deit_edu.teachers import load_network
 from deit_edu.train import TrainConfig
 
@@ -378,6 +378,17 @@ def test_a_model_that_cannot_be_is_refused():
             build_model(toy_config(**settings), DATASET)
 
 
+def test_a_config_reaches_the_model_and_the_loss():
+    model = build_model(toy_config(drop_rate=0.1, drop_path_rate=0.2, tokens="both"), DATASET).config
+    assert (model.drop_rate, model.drop_path_rate, model.distilled) == (0.1, 0.2, True)
+    assert (model.image_size, model.in_channels, model.num_classes) == (8, 1, 3)
+    assert {name: getattr(model, name) for name in SMALL_DEIT} == SMALL_DEIT
+    loss = build_objective(toy_config(distillation="soft", tokens="both", temperature=2.0, distillation_weight=0.7,
+                                      soft_reduction="official"))  # fmt: skip
+    assert (loss.distillation, loss.tokens, loss.temperature, loss.weight) == ("soft", "both", 2.0, 0.7)
+    assert loss.reduction == "official"
+
+
 def test_pictures_that_are_not_square_are_refused():
     wide = dataclasses.replace(DATASET, train=dataclasses.replace(DATASET.train, images=torch.zeros(96, 1, 8, 12)))
     with pytest.raises(DeiTEduError, match="toy has images of 8x12: DeiT needs square ones"):
@@ -432,43 +443,39 @@ def test_a_distilled_deit_may_teach(tmp_path):
 COMMAND = [sys.executable, "-c", "from deit_edu.cli import main; raise SystemExit(main())", "train", "--quiet"]
 LONG = [
     *("--device", "cpu", "--no-compile", "--embed-dim", "16", "--depth", "1", "--num-heads", "2"),
-    *("--batch-size", "200", "--epochs", "10", "--drop-rate", "0.1", "--drop-path-rate", "0.1", "--ema-decay", "0.9"),
+    *("--batch-size", "250", "--epochs", "12", "--drop-rate", "0.1", "--drop-path-rate", "0.1", "--ema-decay", "0.9"),
     *("--mixup-alpha", "0.8", "--cutmix-alpha", "1.0", "--erasing", "0.25"),
 ]  # fmt: skip
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """The digest of the weights of a run that nobody stopped."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    subprocess.run([*COMMAND, *LONG, "--out", folder], check=True, env=ONE_THREAD, capture_output=True)
-    return json.loads((folder / "result.json").read_text())["checkpoint"]
-
-
-@pytest.mark.parametrize("how,status", [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_a_killed_run_goes_on_to_the_same_weights(how, status, uninterrupted, tmp_path):
-    folder = tmp_path / "run"
-    process = subprocess.Popen([*COMMAND, *LONG, "--out", folder], env=ONE_THREAD, stderr=subprocess.PIPE, text=True)
-    metrics = folder / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not metrics.exists() or len(metrics.read_text().splitlines()) < 2:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
+def stop_after(epochs, how, folder, *arguments):
+    """Begin or resume a run in a process of its own, stop it in the middle of an epoch: (status, what it said)."""
+    command = [*COMMAND, *arguments, "--out", folder]
+    process = subprocess.Popen(command, env=ONE_THREAD, stderr=subprocess.PIPE, text=True)
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 120
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < epochs:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
         time.sleep(0.01)
-    time.sleep(json.loads(metrics.read_text().splitlines()[-1])["seconds"] / 3)  # into the middle of an epoch
+    time.sleep(json.loads(metrics.read_text().splitlines()[-1])["seconds"] / 3)
     process.send_signal(how)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == status
-    if how == signal.SIGINT:
-        assert re.fullmatch("stopped; a training keeps its whole epochs: the same command .*--resume.*", said.strip())
     assert {"config.json", "metrics.jsonl", "resume.safetensors"} <= files(folder)
     assert not (folder / "result.json").exists()
-    done = len(metrics.read_text().splitlines())
-    assert 2 <= done < 10
-    subprocess.run([*COMMAND, "--out", folder, "--resume"], check=True, env=ONE_THREAD, capture_output=True)
-    assert len(metrics.read_text().splitlines()) == 10
-    assert json.loads((folder / "result.json").read_text())["checkpoint"] == uninterrupted
+    return process.returncode, said
+
+
+def test_ctrl_c_and_a_kill_lose_nothing(tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    subprocess.run([*COMMAND, *LONG, "--out", whole], check=True, env=ONE_THREAD, capture_output=True)
+    status, said = stop_after(2, signal.SIGINT, stopped, *LONG)
+    assert status == 130
+    assert re.fullmatch("stopped; a training keeps its whole epochs: the same command .*--resume.*", said.strip())
+    assert stop_after(6, signal.SIGKILL, stopped, "--resume")[0] == -signal.SIGKILL
+    subprocess.run([*COMMAND, "--out", stopped, "--resume"], check=True, env=ONE_THREAD, capture_output=True)
+    records = [json.loads((folder / "result.json").read_text()) for folder in (whole, stopped)]
+    assert records[0]["checkpoint"] == records[1]["checkpoint"]
+    assert records[0]["curve"] == records[1]["curve"] and len(records[0]["curve"]) == 12
 
 
 TWO_PROCESSES = """
