@@ -13,9 +13,9 @@ from torch import nn
 from deit_edu.data import ImageDataset, Split, load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
+from deit_edu.machine import can_compile, compiled
 from deit_edu.model import MODELS, HeadLogits, create_model
 from deit_edu.recipes import recipe
-from deit_edu.runs import can_compile, compiled
 from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import TrainConfig, join_world, make_optimizer, train_epoch
 

@@ -23,7 +23,8 @@ from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.experiments import EXPERIMENTS, data_label, unique_runs
 from deit_edu.losses import DistillationObjective
-from deit_edu.runs import build_model, machine, runs_root, train, wrap
+from deit_edu.machine import machine
+from deit_edu.runs import build_model, runs_root, train, wrap
 from deit_edu.teachers import Ensemble, FrozenTeacher
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 

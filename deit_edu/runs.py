@@ -3,10 +3,6 @@
 import dataclasses
 import json
 import os
-import platform
-import shutil
-import sys
-import sysconfig
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -24,6 +20,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict, save_predictions
 from deit_edu.inspect import describe_tokens
 from deit_edu.losses import DistillationObjective
+from deit_edu.machine import can_compile, compiled, machine
 from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.recipes import recipe
 from deit_edu.source import source_digest
@@ -254,45 +251,6 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
 
 def json_bytes(value, indent=1):
     return (json.dumps(value, indent=indent) + "\n").encode()
-
-
-def machine(world):
-    """What a measured time depends on."""
-    if world.device.type == "cuda":
-        processor = torch.cuda.get_device_name(world.device)
-    else:
-        processor = processor_name()
-    return {
-        "device": world.device.type,
-        "processor": processor,
-        "threads": torch.get_num_threads(),
-        "processes": world.size,
-        "precision": str(world.precision).removeprefix("torch."),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def processor_name():
-    """The CPU's name as the system tells it; Linux keeps it where platform does not look."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def can_compile():
-    """torch.compile needs a C++ compiler and Python's headers on a CPU; without them the loop runs uncompiled."""
-    headers = Path(sysconfig.get_path("include")) / "Python.h"
-    return any(map(shutil.which, ("g++", "c++", "clang++"))) and headers.exists() and sys.platform != "win32"
-
-
-def compiled(model):
-    """A network that torch.compile makes at its first batch: some ten seconds each time, then a quarter faster."""
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    # A small network's kernels are so short that calling them from Python shows: call them from C++.
-    return torch.compile(model, options={"cpp_wrapper": True} if on_cpu else None)
 
 
 def wrap(model, config, world):
