@@ -5,7 +5,7 @@ import inspect
 import os
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from deit_edu.errors import DeiTEduError
@@ -206,6 +206,8 @@ def run_train(chosen):
         teacher = TrainConfig(**recipe(scale, config.data, role) | shared | {"model": chosen.teacher})
         if (runs_root() / run_name(teacher) / "result.json").exists():
             say(f"the teacher is there: {runs_root() / run_name(teacher)}")
+        elif "batch_size" in typed:  # data of the reader's may be too few for the recipe's
+            teacher = replace(teacher, batch_size=config.batch_size)
         train_pair(teacher, config, folder, chosen.resume, not chosen.quiet)
     else:
         train(config, folder, chosen.resume, progress=not chosen.quiet)

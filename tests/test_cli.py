@@ -387,3 +387,33 @@ def test_only_a_deit_can_be_exported(folders, capsys, tmp_path):
     assert deit_edu(f"export {folders}/teacher teacher.safetensors") == 2
     assert "is not a DeiT: only those have names in timm" in capsys.readouterr().err
     assert not (tmp_path / "teacher.safetensors").exists()
+
+
+@pytest.mark.parametrize(("there", "batch_size"), [(False, 9), (True, 64)])
+def test_a_typed_batch_size_is_the_teachers_too_unless_it_is_trained_already(there, batch_size, tmp_path, monkeypatch):
+    if there:
+        folder = tmp_path / "runs" / "fashion_mnist_10k-convnet-seed0"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text("{}")
+    asked = []
+
+    def train_pair(teacher, student, *others):
+        asked.extend([teacher.batch_size, student.batch_size])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train_pair", train_pair)
+    assert deit_edu("train --teacher convnet --batch-size 9") == 130
+    assert asked == [batch_size, 9]
+
+
+def test_a_transformer_named_as_the_teacher_is_trained_first_without_a_teacher(monkeypatch):
+    asked = []
+
+    def train_pair(teacher, student, *others):
+        asked.append(teacher)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train_pair", train_pair)
+    deit_edu("train --teacher deit_nano_patch7_28")
+    assert asked[0].model == "deit_nano_patch7_28" and asked[0].distillation == "none" and asked[0].tokens == "class"
+    assert asked[0].epochs == TrainConfig(**recipes.recipe("tiny", role="student")).epochs
