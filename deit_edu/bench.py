@@ -9,6 +9,7 @@ from statistics import median
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from deit_edu.data import ImageDataset, Split, load_dataset
 from deit_edu.errors import DeiTEduError
@@ -79,7 +80,7 @@ def measure(steps, rounds):
         model = model.to(world.device)
         prepared[name] = (model, its_teacher, DistillationObjective(), make_optimizer(model, config), config, dataset)
     seconds = {name: [] for name in contenders}
-    for turn in range(rounds + 1):
+    for turn in tqdm(range(rounds + 1), desc="rounds, the first of which compiles", leave=False):
         for name, parts in prepared.items():
             started = time.perf_counter()
             train_epoch(*parts, 0, world, lambda loss, count: None)
@@ -90,9 +91,9 @@ def measure(steps, rounds):
 
 def report(steps, rounds):
     """Print milliseconds per step of each contender, and timm's over ours, round by round."""
+    seconds = measure(steps, rounds)
     shape = MODELS["deit_nano_patch7_28"]
     print(f"one distillation step, batch 64, {shape}, {torch.get_num_threads()} threads, float32")
-    seconds = measure(steps, rounds)
     for name, times in seconds.items():
         ratios = [reference / time for reference, time in zip(seconds["timm"], times, strict=True)]
         print(

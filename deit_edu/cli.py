@@ -204,8 +204,10 @@ def run_train(chosen):
         role = "teacher" if is_teacher_name(chosen.teacher) else "student"  # a plain transformer of the student's size
         shared = {name: typed[name] for name in ("seed", "device", "precision", "compile") if name in typed}
         teacher = TrainConfig(**recipe(scale, config.data, role) | shared | {"model": chosen.teacher})
-        if (runs_root() / run_name(teacher) / "result.json").exists():
-            say(f"the teacher is there: {runs_root() / run_name(teacher)}")
+        there = runs_root() / run_name(teacher)
+        if (there / "result.json").exists():
+            say(f"the teacher is there: {there}")
+            teacher = replace(teacher, batch_size=read_json(there / "config.json")["batch_size"])
         elif "batch_size" in typed:  # data of the reader's may be too few for the recipe's
             teacher = replace(teacher, batch_size=config.batch_size)
         train_pair(teacher, config, folder, chosen.resume, not chosen.quiet)

@@ -389,12 +389,13 @@ def test_only_a_deit_can_be_exported(folders, capsys, tmp_path):
     assert not (tmp_path / "teacher.safetensors").exists()
 
 
-@pytest.mark.parametrize(("there", "batch_size"), [(False, 9), (True, 64)])
+@pytest.mark.parametrize(("there", "batch_size"), [(False, 9), (True, 32)])
 def test_a_typed_batch_size_is_the_teachers_too_unless_it_is_trained_already(there, batch_size, tmp_path, monkeypatch):
     if there:
         folder = tmp_path / "runs" / "fashion_mnist_10k-convnet-seed0"
         folder.mkdir(parents=True)
         (folder / "result.json").write_text("{}")
+        (folder / "config.json").write_text('{"batch_size": 32}')
     asked = []
 
     def train_pair(teacher, student, *others):
