@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, norm, t
 
 from deit_edu.errors import DeiTEduError
 
@@ -21,13 +21,26 @@ class Difference:
     seeds: int
 
 
+def expanded_level(seeds, confidence=CONFIDENCE):
+    """The level to ask of a percentile bootstrap so that its interval is as wide as Student's t would have it.
+
+    Few values, drawn again with replacement, vary too little: of normal differences, a nominal 95 % covers 81 % with
+    five seeds. The expanded interval covers 91 %, and 94 % with ten. With five, nearly all of them must agree in sign
+    before it leaves out zero. Source: Hesterberg, What Teachers Should Know About the Bootstrap (2015).
+
+    Args:
+        seeds: n, 2 or more. confidence: the level that is meant.
+    """
+    quantile = t.ppf((1 + confidence) / 2, seeds - 1) * (seeds / (seeds - 1)) ** 0.5
+    return 1 - 2 * norm.sf(quantile)
+
+
 def paired_difference(terms):
-    """The weighted sum of measures that share their seeds, with a percentile bootstrap interval of 95 %.
+    """The weighted sum of measures that share their seeds, with an expanded percentile bootstrap interval of 95 %.
 
     Seeds are drawn again with replacement, the same draw for every term, so that what a seed does to both sides
     cancels. The percentile method is taken rather than SciPy's default, BCa, whose correction is estimated from the
-    values left one out: five of them are too few, and none when all are equal. With few seeds the interval is too
-    narrow: of normal differences, a nominal 95 % covers about 83 % with five seeds and 90 % with ten.
+    values left one out: five of them are too few, and none when all are equal.
 
     Args:
         terms: ((weight, values), ...); values are (seeds,), in the same order of seeds in every term.
@@ -53,7 +66,7 @@ def paired_difference(terms):
     if seeds == 1:
         return Difference(mean, -np.inf, np.inf, 1)
     interval = bootstrap(
-        values, weighted_mean, paired=True, vectorized=True, n_resamples=9999, confidence_level=CONFIDENCE,
+        values, weighted_mean, paired=True, vectorized=True, n_resamples=9999, confidence_level=expanded_level(seeds),
         method="percentile", random_state=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     return Difference(mean, float(interval.low), float(interval.high), seeds)

@@ -69,9 +69,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     checkpoints.save(path, TENSORS, METADATA)
     tensors, metadata = checkpoints.load(path)
     assert_same_weights(tensors, TENSORS)
-    assert {name: tensor.dtype for name, tensor in tensors.items()} == {
-        n: t.dtype for n, t in TENSORS.items()
-    }
+    assert {name: tensor.dtype for name, tensor in tensors.items()} == {n: t.dtype for n, t in TENSORS.items()}
     assert metadata == METADATA
     assert os.listdir(path.parent) == ["a.safetensors"], "nothing else is left in the folder"
     assert_same_weights(safetensors.torch.load_file(path), TENSORS)
@@ -161,9 +159,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
 def test_a_missing_checkpoint_is_one_line(tmp_path):
     with pytest.raises(DeiTEduError) as error:
         checkpoints.load(tmp_path / "none")
-    assert one_line(error) == (
-        f"no checkpoint {tmp_path / 'none'}: check the path, or train one with deit-edu train"
-    )
+    assert one_line(error) == (f"no checkpoint {tmp_path / 'none'}: check the path, or train one with deit-edu train")
     with pytest.raises(DeiTEduError) as error:
         checkpoints.load(tmp_path)
     assert one_line(error) == f"cannot read checkpoint {tmp_path}: Is a directory"
@@ -276,9 +272,7 @@ def test_a_config_of_another_version_is_one_line(tmp_path):
 def test_a_resized_model_is_timms_after_it_resized(distilled, antialias, image_size):
     model = small_model(distilled)
     resized = checkpoints.resize_model(model, image_size, antialias=antialias)
-    twin = references.timm_twin(
-        references.random_deit(distilled=distilled, **{**SMALL, "image_size": image_size})
-    )
+    twin = references.timm_twin(references.random_deit(distilled=distilled, **{**SMALL, "image_size": image_size}))
     weights = checkpoint_filter_fn(checkpoints.to_timm_state_dict(model), twin, antialias=antialias)
     twin.load_state_dict(weights)
     images = references.random_images(resized)
@@ -419,9 +413,7 @@ def test_a_distilled_model_of_hugging_face_gives_the_same_answers_here(tmp_path,
     assert references.relative_error(heads.class_logits, answer.cls_logits) < 1e-5
     assert references.relative_error(heads.distillation_logits, answer.distillation_logits) < 1e-5
     assert references.relative_error(fuse(heads, "logits"), answer.logits) < 1e-5
-    assert (
-        references.relative_error(ours.forward_features(images), theirs.deit(images).last_hidden_state) < 1e-5
-    )
+    assert references.relative_error(ours.forward_features(images), theirs.deit(images).last_hidden_state) < 1e-5
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from deit_edu import experiments
 from deit_edu.claims import CLAIMS
@@ -143,7 +144,14 @@ def test_five_seeds_give_the_quantiles_of_all_their_resamples():
     values = np.array([0.0, 1.0, 2.0, 4.0, 8.0])
     resamples = values[np.stack(np.meshgrid(*[range(5)] * 5)).reshape(5, -1)].mean(axis=0)  # all 3125
     found = paired_difference(((1, values),))
-    assert (found.low, found.high) == pytest.approx(np.quantile(resamples, (0.025, 0.975)), abs=0.21)  # steps are 0.2
+    tail = norm.sf(2.7764 * (5 / 4) ** 0.5)  # Student's t with 4 degrees of freedom, expanded
+    assert (found.low, found.high) == pytest.approx(np.quantile(resamples, (tail, 1 - tail)), abs=0.21)  # steps are 0.2
+
+
+def test_the_interval_of_five_seeds_covers_nine_times_in_ten():
+    draws = np.random.default_rng(0).normal(1.0, 1.0, (400, 5))
+    found = [paired_difference(((1, values),)) for values in draws]
+    assert 0.88 < np.mean([f.low <= 1.0 <= f.high for f in found]) < 0.95  # 0.81 without the expansion
 
 
 def test_a_difference_of_differences_has_four_terms():
@@ -312,7 +320,7 @@ def test_csv_names_its_table_in_every_line(tmp_path):
     for block in blocks:
         header, *rows = block.splitlines()
         assert header.startswith("table,") and rows
-    assert any(row.startswith("distillation,none,class,50.20,\"[50.") for row in "\n".join(blocks).splitlines())
+    assert any(row.startswith('distillation,none,class,50.20,"[50.') for row in "\n".join(blocks).splitlines())
 
 
 def test_an_empty_ledger_is_reported_in_a_sentence(tmp_path, monkeypatch, capsys):

@@ -57,8 +57,11 @@ def test_a_figure_carries_its_alt_text_and_is_closed():
     figures.use_style()
     fig, ax = plt.subplots()
     ax.plot([1, 2])
-    shown = figures.show(fig, alt="""A line that rises from 1 to 2,
-        and "quotes" & <signs> in its alt text.""")
+    shown = figures.show(
+        fig,
+        alt="""A line that rises from 1 to 2,
+        and "quotes" & <signs> in its alt text.""",
+    )
     assert 'alt="A line that rises from 1 to 2, and &quot;quotes&quot; &amp; &lt;signs&gt; in' in shown._repr_html_()
     assert not plt.fignum_exists(fig.number)
 

@@ -47,9 +47,7 @@ def test_smoothing_over_the_others_gives_the_truth_1_minus_epsilon():
     expected = np.array([[0.9 if c == y else 0.1 / (K - 1) for c in range(K)] for y in LABELS])
     assert np.allclose(smoothed, expected)
     assert torch.allclose(smoothed.sum(-1), torch.ones(B))
-    assert torch.equal(smooth_labels(LABELS, K, 0.1, over="others"), smoothed), (
-        "the paper's way is the default"
-    )
+    assert torch.equal(smooth_labels(LABELS, K, 0.1, over="others"), smoothed), "the paper's way is the default"
 
 
 def test_smoothing_over_all_leaves_the_truth_a_little_more():
@@ -83,9 +81,7 @@ def test_cross_entropy_is_its_definition_and_timms(targets):
 
 
 def test_cross_entropy_of_labels_is_that_of_their_one_hot_form():
-    assert soft_cross_entropy(STUDENT, LABELS).item() == pytest.approx(
-        references.cross_entropy(Z_s, ONE_HOT), rel=1e-5
-    )
+    assert soft_cross_entropy(STUDENT, LABELS).item() == pytest.approx(references.cross_entropy(Z_s, ONE_HOT), rel=1e-5)
 
 
 # ---- the teacher ----
@@ -105,9 +101,7 @@ def test_the_authors_normalisation_divides_by_the_batch_and_the_classes(tau):
     in_their_code = F.kl_div(student, teacher, reduction="sum", log_target=True) * tau**2 / STUDENT.numel()
     assert official.item() == pytest.approx(by_hand, rel=1e-5)
     assert torch.allclose(official, in_their_code)
-    assert torch.allclose(K * official, soft_distillation(STUDENT, TEACHER, tau)), (
-        "K times smaller than batchmean"
-    )
+    assert torch.allclose(K * official, soft_distillation(STUDENT, TEACHER, tau)), "K times smaller than batchmean"
 
 
 def test_the_divergence_is_from_the_teacher_to_the_student_and_not_the_other_way():
@@ -139,9 +133,7 @@ def test_hard_distillation_is_cross_entropy_on_the_teachers_decision():
 
 
 def objective_on_teacher(**settings):
-    return lambda student, teacher: DistillationObjective(**settings)(
-        HeadLogits(student, student), LABELS, teacher
-    )
+    return lambda student, teacher: DistillationObjective(**settings)(HeadLogits(student, student), LABELS, teacher)
 
 
 EVERY_LOSS = {
@@ -187,9 +179,7 @@ def test_the_soft_objective_is_equation_2(targets, tau, lam):
 
 @pytest.mark.parametrize("targets", [ONE_HOT, MIXED], ids=["labels", "mixed"])
 def test_the_hard_objective_is_equation_3(targets):
-    loss = DistillationObjective("hard", "class")(
-        HeadLogits(STUDENT, None), torch.tensor(targets).float(), TEACHER
-    )
+    loss = DistillationObjective("hard", "class")(HeadLogits(STUDENT, None), torch.tensor(targets).float(), TEACHER)
     assert loss.item() == pytest.approx(references.hard_loss(Z_s, Z_t, targets), rel=1e-5)
 
 

@@ -62,9 +62,7 @@ def test_the_heads_read_the_first_tokens_of_the_features():
     images = references.random_images(model)
     features, logits = model.forward_features(images), model(images)
     assert references.relative_error(logits.class_logits, model.class_head(features[:, 0])) < 1e-5
-    assert (
-        references.relative_error(logits.distillation_logits, model.distillation_head(features[:, 1])) < 1e-5
-    )
+    assert references.relative_error(logits.distillation_logits, model.distillation_head(features[:, 1])) < 1e-5
 
 
 @every_shape
@@ -136,9 +134,7 @@ def count_parameters(name, distilled, **overrides):
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameter_counts_are_those_of_table_1_exactly(name):
-    counts = [
-        count_parameters(name, distilled, num_classes=K) for K in (1000, 10) for distilled in (False, True)
-    ]
+    counts = [count_parameters(name, distilled, num_classes=K) for K in (1000, 10) for distilled in (False, True)]
     assert counts == COUNTS[name]
 
 
@@ -153,9 +149,7 @@ def test_the_parameter_formula_holds_for_any_shape(shape, distilled):
     config = DeiTConfig(**{**shape, "mlp_ratio": 4.0}, distilled=distilled)  # the formula is for a ratio of 4
     channels, D, K, L = config.in_channels, config.embed_dim, config.num_classes, config.depth
     p, N, k = config.patch_size, (config.image_size // config.patch_size) ** 2, 2 if distilled else 1
-    formula = (
-        (channels * p**2 * D + D) + k * D + (N + k) * D + L * (12 * D**2 + 13 * D) + 2 * D + k * (D * K + K)
-    )
+    formula = (channels * p**2 * D + D) + k * D + (N + k) * D + L * (12 * D**2 + 13 * D) + 2 * D + k * (D * K + K)
     with torch.device("meta"):
         assert sum(parameter.numel() for parameter in DeiT(config).parameters()) == formula
 
@@ -296,9 +290,7 @@ def test_fusing_a_plain_model_gives_its_class_head():
 
 
 def test_the_distilled_model_has_the_plain_models_parameters_and_three_more():
-    plain, distilled = (
-        set(references.random_deit(distilled=kind, **SMALL).state_dict()) for kind in (False, True)
-    )
+    plain, distilled = (set(references.random_deit(distilled=kind, **SMALL).state_dict()) for kind in (False, True))
     assert distilled - plain == {"distillation_token", "distillation_head.weight", "distillation_head.bias"}
     assert plain < distilled
 
@@ -333,9 +325,7 @@ def test_images_of_another_shape_are_refused_with_what_to_do():
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
-    with pytest.raises(
-        DeiTEduError, match="unknown model 'deit_huge': choose one of deit_tiny_patch16_224, "
-    ):
+    with pytest.raises(DeiTEduError, match="unknown model 'deit_huge': choose one of deit_tiny_patch16_224, "):
         create_model("deit_huge")
     with pytest.raises(DeiTEduError, match="unknown model setting 'classes': choose one of .*num_classes"):
         create_model("deit_tiny_patch16_224", classes=10)

@@ -112,9 +112,7 @@ def test_bicubic_keeps_more_of_the_norm_than_bilinear(mode, antialias, ratio):
 def test_a_patch_size_that_does_not_divide_is_named_with_those_that_do():
     with pytest.raises(DeiTEduError) as error:
         patchify(torch.zeros(1, 1, 28, 28), 5)
-    assert str(error.value) == (
-        "patch size 5 does not divide image height 28: try one of [1, 2, 4, 7, 14, 28]"
-    )
+    assert str(error.value) == ("patch size 5 does not divide image height 28: try one of [1, 2, 4, 7, 14, 28]")
     with pytest.raises(DeiTEduError, match="patch size 4 does not divide image width 6: try one of"):
         patch_grid(8, 6, 4)
     with pytest.raises(DeiTEduError, match="patch size 0 does not divide"):

@@ -1,6 +1,6 @@
 """Write README.md's table of chapters: titles from the chapters, run times from the last build of the book.
 
-    python book/_ext/readme_chapters.py
+python book/_ext/readme_chapters.py
 """
 
 import json
