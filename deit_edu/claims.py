@@ -23,6 +23,11 @@ class Claim:
     terms: tuple  # ((weight, configuration, measure), ...)
     paper: dict  # {which model: (the paper's number for each term)}; empty where the paper gives none
 
+    @property
+    def is_cosine(self):
+        """Whether its difference is one of cosines; else it is in points of test images."""
+        return self.terms[0][2].startswith("similarity")
+
     def paper_difference(self, model):
         return sum(weight * value for (weight, _, _), value in zip(self.terms, self.paper[model], strict=True))
 
@@ -85,7 +90,7 @@ CLAIMS = (
     ),
     Claim(
         "better-convnet-teaches-better", "teachers", "Among convnets, the most accurate teaches better than the least.",
-        "table 2", +1, minus(("by_convnet_large", "fused"), ("by_convnet_weak", "fused")), {"B": (83.1, 82.7)},
+        "table 2", +1, minus(("by_convnet_wide", "fused"), ("by_convnet_weak", "fused")), {"B": (83.1, 82.7)},
     ),
     Claim(
         "student-beats-teacher", "teachers", "The student beats the convnet that taught it.",

@@ -7,10 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from deit_edu.claims import CLAIMS
+from deit_edu.claims import CLAIMS, Claim
 from deit_edu.evaluate import load_decisions
 from deit_edu.experiments import EXPERIMENTS, Grid, data_label
-from deit_edu.verdicts import paired_difference, verdict
+from deit_edu.verdicts import Difference, paired_difference, verdict
 
 HEADS = ("class", "distillation", "fused", "fused_logits")
 # Who decides in the table of disagreement: (configuration, which of its decisions).
@@ -136,18 +136,47 @@ def tokens_table(results, name):
     return Table(f"{name}: {EXPERIMENTS[name].title} ({EXPERIMENTS[name].where})", columns, rows)
 
 
-def verdict_table(results):
-    """Every claim beside the paper's difference and ours."""
-    rows = []
-    for claim in CLAIMS:
+@dataclass(frozen=True)
+class Judged:
+    """A claim, what it came to in the ledger, and the verdict: "not run" where no seed has all of its runs."""
+
+    claim: Claim
+    found: Difference
+    verdict: str
+
+    @property
+    def number(self):
+        """How its differences are written: points, or cosine."""
+        return "{:+.3f}" if self.claim.is_cosine else "{:+.2f}"
+
+    @property
+    def ours(self):
+        if not self.found.seeds:
+            return "not run"
+        return f"{self.number.format(self.found.mean)} {interval(self.found, self.number)}".rstrip()
+
+    @property
+    def paper(self):
+        """The paper's difference for each of its models, or its direction where it gives no numbers."""
+        models = (f"{self.number.format(self.claim.paper_difference(m))} ({m})" for m in self.claim.paper)
+        return ", ".join(models) or ("positive" if self.claim.sign > 0 else "negative")
+
+
+def judge(results, claims=CLAIMS):
+    """Every claim with its verdict: {id: Judged}."""
+    judged = {}
+    for claim in claims:
         found = paired_difference(results.paired(claim.experiment, claim.terms))
-        cosine = "similarity" in claim.terms[0][2]
-        number = "{:+.3f}" if cosine else "{:+.2f}"
-        paper = ", ".join(f"{number.format(claim.paper_difference(model))} ({model})" for model in claim.paper)
-        ours = f"{number.format(found.mean)} {interval(found, number)}" if found.seeds else "not run"
-        said = verdict(found, claim.sign) if found.seeds else ""
-        expected = paper or ("positive" if claim.sign > 0 else "negative")
-        rows.append((claim.id, claim.sentence, claim.where, expected, ours, str(found.seeds), said))
+        judged[claim.id] = Judged(claim, found, verdict(found, claim.sign) if found.seeds else "not run")
+    return judged
+
+
+def verdict_table(judged):
+    """Every claim beside the paper's difference and ours."""
+    rows = [
+        (one.claim.id, one.claim.sentence, one.claim.where, one.paper, one.ours, str(one.found.seeds), one.verdict)
+        for one in judged.values()
+    ]
     columns = ("claim", "what the paper says", "where", "paper's difference", "ours, 95 % interval", "seeds", "verdict")
     return Table("verdicts: differences in points of accuracy or disagreement, or in cosine", columns, rows)
 
@@ -190,7 +219,7 @@ def report(ledger, scale="tiny", data=None, form="text"):
         return f"{ledger.path} holds no records yet: deit-edu ablate --list names the experiments to run"
     results = Results(ledger, scale, data)
     tables = [TABLES.get(name, accuracy_table)(results, name) for name in EXPERIMENTS]
-    tables = [table for table in tables if table.rows] + [verdict_table(results)]
+    tables = [table for table in tables if table.rows] + [verdict_table(judge(results))]
     if form == "csv":
         return "\n\n".join(map(as_csv, tables))
     notes = list(filter(None, (missing(results, name) for name in EXPERIMENTS)))

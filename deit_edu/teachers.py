@@ -77,6 +77,7 @@ class ConvNet(nn.Module):
 
 CONVNETS = {
     "convnet": dict(widths=(32, 64, 96), depths=(1, 1, 2), stem_stride=2),
+    "convnet_wide": dict(widths=(48, 96, 128), depths=(1, 1, 2), stem_stride=2),
     "convnet_large": dict(widths=(32, 64, 128), depths=(2, 2, 2), stem_stride=1),
     "convnet_weak": dict(widths=(8, 16, 32), depths=(1, 1, 1), stem_stride=2),
 }
@@ -88,7 +89,7 @@ def create_teacher(name, in_channels, num_classes, pretrained=False):
     A transformer as a teacher is a plain DeiT: `deit_edu.model.create_model`.
 
     Args:
-        name: "convnet", "convnet_large", "convnet_weak" or "timm:NAME".
+        name: a key of CONVNETS, or "timm:NAME".
         in_channels: C. num_classes: K.
         pretrained: fetch timm's weights, which needs a network; for timm models only.
 

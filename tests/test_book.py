@@ -1,5 +1,6 @@
 """The built book, as readers meet it: in a browser, over http and from the disk, on a phone, in the dark."""
 
+import re
 from importlib.resources import files
 
 import pytest
@@ -78,6 +79,12 @@ def test_a_page_asks_nobody_else_and_nothing_fails(browser, http_base, site, nam
     settle(page)
     page.close()
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("name", ["index.html", *PAGES])
+def test_a_page_names_an_icon_or_a_browser_would_ask_for_one_that_is_not_there(site, name):
+    (icon,) = re.findall(r'<link[^>]*rel="icon"[^>]*>', (site / name).read_text("utf8"))
+    assert (site / re.search(r'href="([^"]+)"', icon)[1]).is_file()
 
 
 def test_the_request_watch_can_fail(browser, http_base):

@@ -95,7 +95,7 @@ def test_a_teacher_sees_the_students_images():
 
 def test_an_unknown_experiment_or_scale_is_named(capsys):
     assert main(["ablate", "distilation"]) == 2
-    assert capsys.readouterr().err.startswith("error: unknown experiment 'distilation': choose one of tuning, dist")
+    assert capsys.readouterr().err.startswith("error: unknown experiment 'distilation': choose one of regime, ")
     with pytest.raises(DeiTEduError, match="no experiments at scale 'paper': choose one of tiny, small"):
         Grid("paper")
 
@@ -284,7 +284,7 @@ def test_the_report_judges_what_is_recorded_and_names_what_is_not(tmp_path):
     assert found["token-beats-second-class-token"] == "not resolved"  # equal, by construction
     assert found["distillation-head-beats-class-head"] == "not resolved"
     assert found["tokens-converge"] == "reproduced"
-    assert found["convnet-beats-transformer"] == found["longer-helps-distilled"] == ""  # not run
+    assert found["convnet-beats-transformer"] == found["longer-helps-distilled"] == "not run"
     assert "| +2.10 (Ti), +1.10 (S), +1.20 (B) | +2.00 [+2.00, +2.00] | 5 | reproduced |" in said
     assert "schedule: missing none_x2 (seed 0 1 2 3 4), token_hard_x2" in said
     assert "soft_loss: missing official (seed 0 1 2)," in said

@@ -90,7 +90,7 @@ def test_any_timm_model_can_teach():
 @pytest.mark.parametrize(
     "name,message",
     [
-        ("resnet", "unknown teacher 'resnet': choose one of convnet, convnet_large, convnet_weak, or timm:NAME"),
+        ("resnet", "unknown teacher 'resnet': choose one of convnet, convnet_wide, convnet_large,"),
         ("timm:", "unknown teacher 'timm:': choose one of"),
         ("timm:resnt18", "timm has no model 'resnt18'"),
         ("timm:resnet18000", "timm has no model 'resnet18000': did you mean .*resnet"),

@@ -26,6 +26,17 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 NOTEBOOKS = HERE.parent / "notebooks"
 
+# index.html. Without an icon of its own a browser asks the server for /favicon.ico, which is not there.
+FRONT_DOOR = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="icon" href="_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url={first}">
+<p><a href="{first}">{title}</a></p>
+</html>
+"""
+
 
 def digest_of(paths, root=ROOT):
     """One hash over the names and bytes of all files under paths, and over the Python that runs them."""
@@ -116,6 +127,8 @@ def finish(app, exception):
     out = Path(app.outdir)
     (out / "_static" / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(str(files("mathjax") / "static/mathjax/es5/tex-svg.js"), out / "_static" / "mathjax")
+    first = f"{app.config.root_doc}.html"
+    (out / "index.html").write_text(FRONT_DOOR.format(title=html.escape(app.config.html_title), first=first), "utf8")
     pages = app.env.found_docs - {app.config.root_doc}
     chapters = {name: run_seconds(app, name) for name in pages if run_seconds(app, name) is not None}
     (out.parent / "run_times.json").write_text(json.dumps(dict(sorted(chapters.items())), indent=1))
