@@ -37,12 +37,13 @@ class Accuracy:
 
 
 @torch.no_grad()
-def predict(model, split, dataset, batch_size=500):
-    """What a network says of every image of a split, in eval mode.
+def predict(model, split, dataset, batch_size=500, indices=None):
+    """What a network says of the images of a split, in eval mode.
 
     Args:
         model: a DeiT or any network to logits (B, K). split: a Split of n images.
-        dataset: the ImageDataset whose mean and std normalise.
+        dataset: the ImageDataset whose mean and std normalise. indices: (n,) of the images that are asked for; all
+            by default.
 
     Returns:
         HeadLogits of (n, K) float32 on the CPU.
@@ -52,8 +53,8 @@ def predict(model, split, dataset, batch_size=500):
     model.eval()
     try:
         answers = []
-        for indices in torch.arange(len(split)).split(batch_size):
-            images = normalise(split.batch(indices).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
+        for batch in (torch.arange(len(split)) if indices is None else indices).split(batch_size):
+            images = normalise(split.batch(batch).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
             answers.append(as_head_logits(model(images)))
     finally:
         model.train(was_training)

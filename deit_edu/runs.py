@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import deit_edu
 from deit_edu.checkpoints import digest, load, save, write_atomically
-from deit_edu.data import load_dataset
+from deit_edu.data import load_dataset, nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict, save_predictions
 from deit_edu.inspect import describe_tokens
@@ -25,7 +25,17 @@ from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.recipes import recipe
 from deit_edu.source import source_digest
 from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, create_teacher, load_teacher, save_network
-from deit_edu.train import MovingAverage, TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
+from deit_edu.train import (
+    MovingAverage,
+    TrainConfig,
+    join_world,
+    make_optimizer,
+    steps_per_epoch,
+    train_epoch,
+    training_split,
+)
+
+ASKED_OF_TEACHER = 10_000  # training images at most, of which the record says how often the teacher is right
 
 
 def runs_root():
@@ -246,7 +256,7 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
                               "validation": validation})  # fmt: skip
             shown["validation"] = f"{max(validation.values()):.1%}"
             bar.set_postfix({"loss": f"{loss:.3f}"} | shown)
-    return run.close(dataset)
+    return run.close(dataset, teacher)
 
 
 def json_bytes(value, indent=1):
@@ -370,7 +380,7 @@ class Run:
         finally:
             self.student.load_state_dict(own)
 
-    def close(self, dataset):
+    def close(self, dataset, teacher):
         """Save the network, look at the test images once, and write the record."""
         with self.evaluated_weights():
             record = {
@@ -390,6 +400,11 @@ class Run:
                 said = predict(self.student, split, dataset)
                 scores = accuracies(said, split.labels)
                 record[name] = {head: score.to_dict() for head, score in scores.items()}
+            if teacher:  # who knows these images by heart says little more of them than their labels do
+                taught = training_split(self.config, dataset, self.config.epochs - 1)
+                asked = nested_subset(taught.labels, min(self.config.train_images or len(taught), ASKED_OF_TEACHER))
+                said_by_teacher = predict(teacher, taught, dataset, indices=asked)
+                record["teacher_on_train"] = accuracies(said_by_teacher, taught.labels[asked])["class"].to_dict()
             if isinstance(self.student, DeiT) and self.student.config.distilled:
                 torch.manual_seed(self.config.seed)
                 untrained = build_model(self.config, dataset).to(self.world.device)

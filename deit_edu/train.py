@@ -254,6 +254,11 @@ class Divergence:
             )
 
 
+def training_split(config, dataset, epoch):
+    """The training images of an epoch: drawn anew where the data can and the config says so."""
+    return dataset.redraw(config.seed, epoch) if dataset.redraw and config.redraw else dataset.train
+
+
 def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, world, on_step):
     """One pass over the training images: the loop itself.
 
@@ -267,7 +272,7 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
     # Everything random in an epoch follows from (seed, epoch), so that a run can stop after any epoch and go on.
     generator = seeded_generator(config.seed, epoch, 1 + world.rank)  # each process augments differently
     torch.manual_seed(generator.initial_seed())  # dropout and stochastic depth
-    split = dataset.redraw(config.seed, epoch) if dataset.redraw and config.redraw else dataset.train
+    split = training_split(config, dataset, epoch)
     order = augment.epoch_order(len(split), seeded_generator(config.seed, epoch, 0), config.repeats)
     if config.train_images:  # an epoch keeps its length, so that runs on few and on many images take equal steps
         order = nested_subset(split.labels, config.train_images)[order % config.train_images]

@@ -17,6 +17,7 @@ from toy import SMALL_DEIT, changed, toy_config, toy_dataset, weights
 
 from deit_edu import checkpoints, runs
 from deit_edu.checkpoints import digest, load_model
+from deit_edu.data import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
 from deit_edu.runs import build_model, build_objective, build_teacher, find_run, run_name, runs_root, train, train_pair
@@ -176,7 +177,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(settings, step, tmp_p
 def test_a_run_that_was_stopped_after_its_last_epoch_only_writes_its_record(tmp_path, monkeypatch):
     whole = toy_train(toy_config(), tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(runs.Run, "close", lambda self, dataset: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(runs.Run, "close", lambda self, *_: (_ for _ in ()).throw(KeyboardInterrupt))
         toy_train(toy_config(), tmp_path / "stopped")
     (tmp_path / "stopped/metrics.jsonl").unlink()  # as a kill between the two files would leave it
     monkeypatch.setattr(runs, "train_epoch", None)
@@ -324,6 +325,19 @@ def test_a_pair_is_a_teacher_and_the_student_it_taught(toy_data, tmp_path):
     assert other == tmp_path / "elsewhere" and (other / "result.json").exists()
     assert (teacher / "result.json").stat().st_mtime_ns == before  # the teacher that is there is taken
     assert train_pair(*PAIR, resume=True, progress=False) == (teacher, student)
+
+
+@pytest.mark.parametrize("train_images", [0, 30])
+def test_a_record_says_how_often_the_teacher_was_right_on_what_it_taught(toy_data, train_images):
+    teacher, student = (dataclasses.replace(config, train_images=train_images) for config in PAIR)
+    folders = train_pair(teacher, student, progress=False)
+    network, _ = load_network(folders[0] / "model.safetensors")
+    seen = nested_subset(DATASET.train.labels, train_images or len(DATASET.train))
+    said = predict(network, DATASET.train, DATASET).class_logits[seen].argmax(dim=1)
+    record = json.loads((folders[1] / "result.json").read_text())["teacher_on_train"]
+    assert record["total"] == len(seen)
+    assert record["correct"] == (said == DATASET.train.labels[seen]).sum()
+    assert "teacher_on_train" not in json.loads((folders[0] / "result.json").read_text())  # it had none
 
 
 @pytest.mark.parametrize(
@@ -487,7 +501,7 @@ from deit_edu.checkpoints import digest
 runs.load_dataset = lambda name: toy_dataset()
 weights = []
 close = runs.Run.close
-runs.Run.close = lambda run, dataset: (weights.append(digest(run.student.state_dict())), close(run, dataset))[1]
+runs.Run.close = lambda run, *given: (weights.append(digest(run.student.state_dict())), close(run, *given))[1]
 teacher = toy_config(model="convnet_weak", batch_size=8, epochs=1)
 student = toy_config(distillation="hard", tokens="both", batch_size=8, drop_rate=0.1)
 runs.train_pair(teacher, student, sys.argv[1], progress=False)
