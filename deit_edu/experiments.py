@@ -24,7 +24,7 @@ SMALL = dict(batch_size=128, learning_rate=4e-3, warmup_epochs=5, crop_padding=4
 BASE = {
     "tiny": dict(
         data="fashion_clutter",
-        student=dict(TINY, model="deit_nano_patch7_28", epochs=10, learning_rate=1.6e-2),
+        student=dict(TINY, model="deit_nano_patch7_28", epochs=40, learning_rate=1.6e-2),
         teacher=dict(TINY, model="convnet", epochs=15),
     ),
     "small": dict(
@@ -49,6 +49,7 @@ SEEN_BY_BOTH = ("data", "train_images", "redraw")  # a teacher is trained on the
 # ---- the grids ----
 
 NONE = dict()
+QUARTER, HALF = dict(epochs=10), dict(epochs=20)  # of a student's epochs, where many cells are compared or tuned
 TOKEN_HARD = dict(teacher=("convnet",), distillation="hard", tokens="both")
 TOKEN_SOFT = dict(TOKEN_HARD, distillation="soft")
 SIX_ROWS = {  # of table 3; a run with both tokens gives three of them, one for each head and one for the fusion
@@ -80,7 +81,7 @@ def convnet(name="convnet", **settings):
 
 def training_sizes(sizes):
     """Convnet, plain and distilled student on fewer images, in equally many steps."""
-    kinds = {"convnet": convnet(), "none": NONE, "token_hard": TOKEN_HARD}
+    kinds = {"convnet": convnet(), "none": HALF, "token_hard": TOKEN_HARD | HALF}
     fewer = {f"{kind}_{n}": dict(settings, train_images=n) for n in sizes for kind, settings in kinds.items()}
     return fewer | {f"{kind}_all": settings for kind, settings in kinds.items()}
 
@@ -113,9 +114,12 @@ EXPERIMENTS = {
         "The recipe of the model without distillation, chosen on validation",
         "table 9",
         {
-            **{f"learning_rate_{rate:g}": dict(learning_rate=rate) for rate in (4e-3, 8e-3, 1.6e-2, 3.2e-2)},
-            **{f"weight_decay_{decay:g}": dict(weight_decay=decay, **BEFORE_TUNING) for decay in (0.0, 0.05, 0.3)},
-            **{f"sgd_{rate:g}": dict(optimizer="sgd", learning_rate=rate) for rate in (0.03, 0.1, 0.3, 1.0)},
+            **{f"learning_rate_{rate:g}": dict(QUARTER, learning_rate=rate) for rate in (4e-3, 8e-3, 1.6e-2, 3.2e-2)},
+            **{
+                f"weight_decay_{decay:g}": dict(QUARTER, **BEFORE_TUNING, weight_decay=decay)
+                for decay in (0.0, 0.05, 0.3)
+            },
+            **{f"sgd_{rate:g}": dict(QUARTER, optimizer="sgd", learning_rate=rate) for rate in (0.03, 0.1, 0.3, 1.0)},
         },
         seeds=3,
         split="validation",
@@ -126,12 +130,18 @@ EXPERIMENTS = {
         {"convnet": convnet(), **SIX_ROWS},
         keep_predictions=True,
     ),
+    "distillation_short": Experiment(
+        "The same rows after a quarter of the epochs",
+        "table 3",
+        {"convnet": convnet(), **{name: settings | QUARTER for name, settings in SIX_ROWS.items()}},
+        seeds=3,
+    ),
     "distillation_fashion_mnist": Experiment(
         "The same rows on plain Fashion-MNIST, where a small teacher is little better than the student",
         "table 3",
         {
-            name: dict(settings, data="fashion_mnist_10k")
-            for name, settings in {"convnet": convnet(), **SIX_ROWS}.items()
+            "convnet": convnet(data="fashion_mnist_10k"),
+            **{name: settings | HALF | dict(data="fashion_mnist_10k") for name, settings in SIX_ROWS.items()},
         },
         seeds=3,
     ),
@@ -163,8 +173,8 @@ EXPERIMENTS = {
         "Longer training, with and without distillation",
         "figure 3",
         {
-            f"{kind}_x{times}": dict(settings, epochs_times=times)
-            for times in (1, 2, 4)
+            f"{kind}_x{times}": dict(settings, epochs=10 * times)
+            for times in (1, 2, 4)  # x4 is the others' length
             for kind, settings in {"none": NONE, "token_hard": TOKEN_HARD}.items()
         },
     ),
@@ -172,18 +182,18 @@ EXPERIMENTS = {
         "Each ingredient of the recipe put in or taken out, without distillation",
         "table 8",
         {
-            "base": NONE,
-            "sgd": dict(optimizer="sgd", learning_rate=0.1),
-            "rand_augment": dict(rand_augment=True),
-            "mixup": dict(mixup_alpha=0.8),
-            "cutmix": dict(cutmix_alpha=1.0),
-            "mixup_and_cutmix": dict(mixup_alpha=0.8, cutmix_alpha=1.0),
-            "erasing": dict(erasing=0.25),
-            "stochastic_depth": dict(drop_path_rate=0.1),
-            "repeated_augmentation": dict(repeats=3),
-            "dropout": dict(drop_rate=0.1),
-            "moving_average": dict(ema_decay=0.999),  # the authors' 0.99996 remembers more steps than a run has
-            "no_label_smoothing": dict(label_smoothing=0.0),
+            "base": HALF,
+            "sgd": dict(HALF, optimizer="sgd", learning_rate=0.1),
+            "rand_augment": dict(HALF, rand_augment=True),
+            "mixup": dict(HALF, mixup_alpha=0.8),
+            "cutmix": dict(HALF, cutmix_alpha=1.0),
+            "mixup_and_cutmix": dict(HALF, mixup_alpha=0.8, cutmix_alpha=1.0),
+            "erasing": dict(HALF, erasing=0.25),
+            "stochastic_depth": dict(HALF, drop_path_rate=0.1),
+            "repeated_augmentation": dict(HALF, repeats=3),
+            "dropout": dict(HALF, drop_rate=0.1),
+            "moving_average": dict(HALF, ema_decay=0.999),  # the authors' 0.99996 remembers more steps than a run has
+            "no_label_smoothing": dict(HALF, label_smoothing=0.0),
         },
     ),
     "data_efficiency": Experiment(
@@ -193,11 +203,11 @@ EXPERIMENTS = {
         "Forms of the soft loss and of label smoothing",
         "equation 2 and the authors' code",
         {
-            "token_soft": TOKEN_SOFT,  # temperature 3, weight 0.1, batchmean
-            "official": dict(TOKEN_SOFT, soft_reduction="official"),
-            **{f"temperature_{tau:g}": dict(TOKEN_SOFT, temperature=tau) for tau in (1.0, 5.0)},
-            **{f"weight_{lam:g}": dict(TOKEN_SOFT, distillation_weight=lam) for lam in (0.5, 0.9)},
-            "smoothing_over_all": dict(TOKEN_SOFT, smoothing_over="all"),
+            "token_soft": TOKEN_SOFT | HALF,  # temperature 3, weight 0.1, batchmean
+            "official": dict(TOKEN_SOFT, **HALF, soft_reduction="official"),
+            **{f"temperature_{tau:g}": dict(TOKEN_SOFT, **HALF, temperature=tau) for tau in (1.0, 5.0)},
+            **{f"weight_{lam:g}": dict(TOKEN_SOFT, **HALF, distillation_weight=lam) for lam in (0.5, 0.9)},
+            "smoothing_over_all": dict(TOKEN_SOFT, **HALF, smoothing_over="all"),
         },
         seeds=3,
     ),
@@ -262,8 +272,7 @@ class Grid:
             self.cell(experiment, f"teacher {name}", TEACHERS[name] | shared, seed + position)
             for position, name in enumerate(names)
         )
-        epochs = self.base[role]["epochs"] * settings.pop("epochs_times", 1)
-        settings = self.base[role] | {"epochs": epochs} | settings | {"seed": seed}
+        settings = self.base[role] | settings | {"seed": seed}
         config = TrainConfig(**settings, teacher="+".join(teacher.key for teacher in teachers) or None)
         return Cell(experiment, configuration, seed, config, run_key(config, self.checksum(config.data)), teachers)
 

@@ -18,6 +18,14 @@ COLOURS = {
     "teacher": "#117733",
     "truth": "#111111",  # the true label
 }
+COLOURS_IN_THE_DARK = {  # the same hues on a dark page, for the interactive figures
+    "class": "#5AB1E8",
+    "distillation": "#F58A3C",
+    "fused": "#D982B5",
+    "plain": "#A9A9A9",
+    "teacher": "#5CC77B",
+    "truth": "#F2F2F2",
+}
 ATTENTION_MAP = "viridis"  # for weights and attention: dark is 0, light is much
 DIFFERENCE_MAP = "PuOr"  # for signed numbers: centre it on 0
 
@@ -75,6 +83,59 @@ def token_attention(images, boxes, attention, titles):
             ax.set(xticks=[], yticks=[])
     for ax, token in zip(axes[1:, 0], attention, strict=True):
         ax.set_ylabel(f"{token} token", fontsize=9, color=COLOURS[token])
+    return fig
+
+
+NARROW = 4.6  # inches: a figure whose words can still be read on a phone
+VERDICT_MARKS = {"reproduced": "o", "reversed": "X", "not resolved": "D", "not run": ""}
+
+
+def seed_dots(rows, xlabel):
+    """One line a row: every seed a dot, the mean a bar, the interval a line under it.
+
+    Args:
+        rows: [(label, key of COLOURS, values (seeds,), (low, high))]; a label given again, for another head, is not
+            written twice. xlabel: what the values are.
+
+    Returns:
+        the matplotlib figure, for `show`.
+    """
+    fig, ax = plt.subplots(figsize=(NARROW, 0.7 + 0.24 * len(rows)))
+    for y, (_, colour, values, (low, high)) in enumerate(rows):
+        ax.plot([low, high], [y, y], color=COLOURS[colour], linewidth=1.5, linestyle="-")
+        ax.plot(values, [y] * len(values), "o", color=COLOURS[colour], markersize=4.5, alpha=0.5, markeredgewidth=0)
+        ax.plot([sum(values) / len(values)], [y], "|", color=COLOURS[colour], markersize=12, markeredgewidth=2)
+    labels = [label if y == 0 or rows[y - 1][0] != label else "" for y, (label, *_) in enumerate(rows)]
+    ax.set(yticks=range(len(rows)), yticklabels=labels, xlabel=xlabel)
+    ax.invert_yaxis()
+    ax.grid(axis="x", alpha=0.3)
+    return fig
+
+
+def forest(judged, xlabel):
+    """Claims as differences: ours with its interval, filled, and the paper's, hollow, one mark for each of its models.
+
+    Args:
+        judged: [deit_edu.report.Judged], of one unit. xlabel: what the differences are.
+
+    Returns:
+        the matplotlib figure, for `show`.
+    """
+    fig, ax = plt.subplots(figsize=(NARROW, 0.9 + 0.3 * len(judged)))
+    ax.axvline(0, color="black", linewidth=1, linestyle="-")
+    for y, one in enumerate(judged):
+        for model in one.claim.paper:
+            ax.plot(one.claim.paper_difference(model), y, "s", color=COLOURS["truth"], fillstyle="none", markersize=5)
+        if one.found.seeds > 1:
+            ax.plot([one.found.low, one.found.high], [y, y], color=COLOURS["fused"], linestyle="-")
+        if one.found.seeds:
+            ax.plot(one.found.mean, y, VERDICT_MARKS[one.verdict], color=COLOURS["fused"], markersize=7)
+    ax.set_xscale("symlog", linthresh=2)
+    ax.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))
+    ax.set(yticks=range(len(judged)), yticklabels=[one.claim.id for one in judged], xlabel=xlabel)
+    ax.tick_params(axis="y", labelsize=8)
+    ax.invert_yaxis()
+    ax.grid(axis="x", alpha=0.3)
     return fig
 
 

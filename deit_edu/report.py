@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from deit_edu.claims import CLAIMS, Claim
+from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import load_decisions
 from deit_edu.experiments import EXPERIMENTS, Grid, data_label
 from deit_edu.verdicts import Difference, paired_difference, verdict
@@ -101,6 +102,23 @@ def accuracy_table(results, name):
     return Table(f"{name}: {experiment.title} ({experiment.where})", columns, rows)
 
 
+def seed_rows(results, name, configurations=None):
+    """Every seed's accuracy of every head, for `deit_edu.figures.seed_dots`: what `accuracy_table` averages."""
+    rows = []
+    for configuration in configurations or EXPERIMENTS[name].configurations:
+        for head in ("class", "distillation", "fused"):
+            terms = results.paired(name, ((1, configuration, head),))
+            found = paired_difference(terms)
+            if found.seeds:
+                record = next(filter(None, (results.record(name, configuration, s) for s in results.seeds(name))))
+                is_teacher = not record["config"]["model"].startswith("deit")
+                is_plain = not record["teachers"] and record["config"]["tokens"] == "class"
+                colour = "teacher" if is_teacher else "plain" if is_plain else head
+                low, high = (found.low, found.high) if found.seeds > 1 else (found.mean, found.mean)
+                rows.append((configuration, colour, terms[0][1], (low, high)))
+    return rows
+
+
 def disagreement_table(results, name):
     """Share of test images on which two disagree, the mean over seeds."""
     rows = []
@@ -179,6 +197,37 @@ def verdict_table(judged):
     ]
     columns = ("claim", "what the paper says", "where", "paper's difference", "ours, 95 % interval", "seeds", "verdict")
     return Table("verdicts: differences in points of accuracy or disagreement, or in cosine", columns, rows)
+
+
+def claims_list(judged, experiment):
+    """The claims of an experiment as Markdown: what the paper says and measured, what came out here, the verdict."""
+    lines = []
+    for one in judged.values():
+        if one.claim.experiment == experiment:
+            unit = "in cosine" if one.claim.is_cosine else "in points"
+            lines += [
+                f"- **{one.claim.sentence}** *{one.verdict.capitalize()}.*\\",
+                f"  Paper, {one.claim.where}: {one.paper}. Here: {one.ours}, {unit}, {one.found.seeds} seeds.",
+            ]
+    return "\n".join(lines)
+
+
+def check_said(judged, said):
+    """Hold prose to the ledger: raise where a paragraph speaks of another verdict than the ledger now gives.
+
+    Args:
+        judged: from `judge`. said: {claim's id: the verdict that the paragraph explains}.
+
+    Raises:
+        DeiTEduError: names the claims whose paragraph is out of date.
+    """
+    changed = [
+        f"{claim} is {judged[claim].verdict}, the text says {verdict}"
+        for claim, verdict in said.items()
+        if judged[claim].verdict != verdict
+    ]
+    if changed:
+        raise DeiTEduError("the ledger has moved on, rewrite the paragraph: " + "; ".join(changed))
 
 
 def interval(difference, number):

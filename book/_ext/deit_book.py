@@ -3,6 +3,7 @@
 * The execution cache is keyed on everything a chapter reads, so that an edit of the library never shows old output.
 * Every chapter says how long it ran, and offers itself as a notebook.
 * No page asks another host for anything: MathJax is copied out of a Python package.
+* Interactive figures work without a kernel (static_widgets.py).
 * After the build each page is read once more: a figure without alt text or a request to another host fails the build.
 """
 
@@ -21,6 +22,8 @@ from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.errors import ExtensionError
 
 from deit_edu.source import repository_url
+from deit_edu.widgets import figure
+from static_widgets import Files, make_static
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -57,8 +60,9 @@ def configure(app, config):
         if old != current:
             shutil.rmtree(old)
     config.nb_execution_cache_path = str(current)
-    config.nb_ipywidgets_js = {}  # the default is RequireJS and a widget manager from a CDN
-    config.html_static_path.append(str(HERE / "assets"))
+    config.nb_ipywidgets_js = {"static_host.js": {}}  # the default is RequireJS and a widget manager from a CDN
+    config.html_static_path += [str(HERE / "assets"), str(Path(figure.__file__).with_name("static_host.js"))]
+    os.environ[figure.STATIC] = "1"  # for the kernels: figures bring a picture for readers without JavaScript
     config.mathjax_path = "mathjax/tex-svg.js"
 
 
@@ -110,8 +114,6 @@ class PageCheck(HTMLParser):
         loads = tag in ("img", "link", "script", "iframe", "source", "video", "audio")
         if loads and source.startswith(("http:", "https:", "//")):
             self.wrong.append(f"<{tag}> asks another host: {source[:100]}")
-        if tag == "script" and attributes.get("type") == "application/vnd.jupyter.widget-view+json":
-            self.wrong.append("a widget needs a kernel and would be invisible here")
 
 
 def check_page(text):
@@ -140,8 +142,16 @@ def finish(app, exception):
             shutil.copy(NOTEBOOKS / f"{name}.ipynb", out / "notebooks")
         except FileNotFoundError:
             wrong.append(f"{name}: there is no book/notebooks/{name}.ipynb: run `make notebooks`")
+    moved, used = Files(out / "_static" / "widgets"), set()
     for name in sorted(app.env.found_docs):
-        wrong += [f"{name}: {line}" for line in check_page((out / f"{name}.html").read_text("utf8"))]
+        path = out / f"{name}.html"
+        before = path.read_text("utf8")
+        page, needed, faults = make_static(before, moved)
+        if page != before:
+            path.write_text(page, "utf8")
+        used |= needed
+        wrong += [f"{name}: {line}" for line in faults + check_page(page)]
+    moved.remove_others(used)
     if wrong:
         raise ExtensionError("the built pages have faults:\n" + "\n".join(wrong))
 

@@ -1,0 +1,100 @@
+"""Interactive figures in the built pages: their state made small, their data moved to files that a page loads late.
+
+myst-nb writes the state of every widget into its page. After the build, `make_static` keeps the figures of
+deit_edu.widgets alone, and moves their JavaScript, styles and arrays to _static/widgets/<sha>.js, one file for all
+pages that share it. `deit_edu/widgets/static_host.js` puts them together again in the reader's browser.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from pathlib import Path
+
+MIME = r"application/vnd\.jupyter\.widget-"
+STATE = re.compile(rf'(<script type="{MIME}state\+json">)(.*?)(</script>)', re.S)
+VIEW = re.compile(rf'<script type="{MIME}view\+json">(.*?)</script>', re.S)
+FILE = re.compile(r'"(?:esm|css|name)":"([0-9a-f]{32})"|widgets/([0-9a-f]{32})\.png')
+PRIVATE = ("_esm", "_css", "_picture", "_anywidget_id", "_dom_classes", "layout", "tabbable", "tooltip")
+
+
+class Files:
+    """The folder of what was moved out of the pages; a file's name is the digest of what it holds."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def write(self, content):
+        """Text, or bytes in base64, as a script that hands itself to the host. Returns its name."""
+        return self.put(content, lambda name: f"deitEduFile({json.dumps(name)},{json.dumps(content)})\n".encode(), "js")
+
+    def write_picture(self, data):
+        return self.put(data, lambda name: data, "png")
+
+    def put(self, content, wrap, suffix):
+        name = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).hexdigest()[:32]
+        path = self.folder / f"{name}.{suffix}"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(wrap(name))
+        return name
+
+    def remove_others(self, used):
+        """Delete what no page names any more."""
+        for path in self.folder.glob("*.*"):
+            if path.stem not in used:
+                path.unlink()
+
+
+def make_static(page, files):
+    """A built page with its figures ready for the static host.
+
+    Args:
+        page: the text of an HTML page. files: a Files.
+
+    Returns:
+        (the new text, the names of the files that it uses, what is wrong with it, a line each).
+    """
+    wrong, kept, pictures = [], {}, {}
+    found = STATE.search(page)
+    if not found:
+        return page, set(), ["a widget has no state: build its page again"] if VIEW.search(page) else []
+    for model_id, record in json.loads(found[2])["state"].items():
+        if "esm" in record:  # this page was made static by an earlier build
+            kept[model_id] = record
+        elif record["state"].get("_figure"):
+            kept[model_id], pictures[model_id] = small_record(record, files)
+    for view in VIEW.finditer(page):
+        if json.loads(view[1])["model_id"] not in kept:
+            wrong.append("a widget needs a kernel and would be invisible here: only figures of deit_edu.widgets")
+
+    def with_picture(view):
+        return view[0] + pictures.get(json.loads(view[1])["model_id"], "")
+
+    def new_state(_):
+        text = json.dumps({"state": kept}, separators=(",", ":")).replace("</", "<\\/")
+        return found[1] + text + found[3]
+
+    page = VIEW.sub(with_picture, STATE.sub(new_state, page, count=1))
+    return page, {one or other for one, other in FILE.findall(page)}, wrong
+
+
+def small_record(record, files):
+    """A figure's record without what its page does not need, and its <noscript> picture."""
+    state = record["state"]
+    moved = {buffer["path"][0]: buffer["data"] for buffer in record.get("buffers", [])}
+    picture = moved.pop("_picture", "")
+    small = {name: value for name, value in state.items() if name not in PRIVATE and not name.startswith(("_model", "_view"))}
+    small.pop("_caption")
+    record = {
+        "state": small,
+        "files": [{"trait": trait, "name": files.write(data)} for trait, data in sorted(moved.items())],
+        "esm": files.write(state["_esm"]),
+        "css": files.write(state["_css"]),
+    }
+    name = files.write_picture(base64.b64decode(picture))
+    alt = html.escape(state["_caption"])
+    shown = f'<img src="_static/widgets/{name}.png" alt="{alt}" style="max-width: 100%; height: auto">'
+    note = f"{alt} With JavaScript, this figure is interactive."
+    return record, f'<noscript><figure class="deit-figure">{shown}<figcaption>{note}</figcaption></figure></noscript>'

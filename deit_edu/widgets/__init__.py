@@ -1,0 +1,5 @@
+"""The interactive figures: in Jupyter, and in a page without a kernel."""
+
+from deit_edu.widgets.loss_lab import LossLab
+
+__all__ = ["LossLab"]
