@@ -14,12 +14,19 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
 def settle(page):
-    """Wait until the page and its formulas are there."""
+    """Wait until the page, its formulas and its interactive figures are there."""
     page.wait_for_load_state("load")
     page.evaluate("""async () => {
         if (!document.querySelector('.math')) return;
         while (!window.MathJax?.startup?.promise) await new Promise(later => setTimeout(later, 20));
         await MathJax.startup.promise;
+    }""")
+    page.evaluate("""async () => {  // the interactive figures, which start when they come near the screen
+        for (const host of document.querySelectorAll('.deit-edu-host')) {
+            host.scrollIntoView();
+            while (!host.dataset.ready) await new Promise(later => setTimeout(later, 20));
+        }
+        scrollTo(0, 0);
     }""")
     page.wait_for_timeout(200)
 

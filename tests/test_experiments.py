@@ -72,7 +72,7 @@ def test_experiments_share_their_cells():
     agreement, tokens, schedule = cells_of("agreement"), cells_of("tokens"), cells_of("schedule")
     for seed in range(5):
         none, token_hard = distillation["none", seed].key, distillation["token_hard", seed].key
-        assert none == teachers["none", seed].key == schedule["none_x1", seed].key == agreement["none", seed].key
+        assert none == teachers["none", seed].key == schedule["none_x4", seed].key == agreement["none", seed].key
         assert token_hard == teachers["by_convnet", seed].key == tokens["token_hard", seed].key
         assert distillation["convnet", seed].key == distillation["token_hard", seed].teachers[0].key
         assert teachers["by_transformer", seed].teachers[0].key == none  # the plain student teaches itself
@@ -286,8 +286,8 @@ def test_the_report_judges_what_is_recorded_and_names_what_is_not(tmp_path):
     assert found["tokens-converge"] == "reproduced"
     assert found["convnet-beats-transformer"] == found["longer-helps-distilled"] == "not run"
     assert "| +2.10 (Ti), +1.10 (S), +1.20 (B) | +2.00 [+2.00, +2.00] | 5 | reproduced |" in said
-    assert "schedule: missing none_x2 (seed 0 1 2 3 4), token_hard_x2" in said
-    assert "soft_loss: missing official (seed 0 1 2)," in said
+    assert "schedule: missing none_x1 (seed 0 1 2 3 4), token_hard_x1" in said
+    assert "soft_loss: all 21 cells are missing" in said
     assert "recipe: missing sgd" in said and "distillation_fashion_mnist: all 21 cells are missing" in said
     assert "35 runs are recorded, 0.3 hours" in said
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from docutils import nodes
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.errors import ExtensionError
+from static_widgets import Files, make_static
 
 from deit_edu.source import repository_url
 from deit_edu.widgets import figure
-from static_widgets import Files, make_static
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -85,7 +85,9 @@ def small_record(record, files):
     state = record["state"]
     moved = {buffer["path"][0]: buffer["data"] for buffer in record.get("buffers", [])}
     picture = moved.pop("_picture", "")
-    small = {name: value for name, value in state.items() if name not in PRIVATE and not name.startswith(("_model", "_view"))}
+    small = {
+        name: value for name, value in state.items() if name not in PRIVATE and not name.startswith(("_model", "_view"))
+    }
     small.pop("_caption")
     record = {
         "state": small,

@@ -28,8 +28,8 @@ let made = 0;
 export const newId = (name) => `deit-edu-${name}-${++made}`;
 
 // A figure's outermost element, with its title and a line that screen readers hear when it changes.
-export function frame(el, title) {
-  const root = make("section", { className: "deit-edu", "aria-label": title });
+export function frame(model, el, title) {
+  const root = make("section", { className: "deit-edu", "aria-label": title, dataset: { figure: model.get("_figure") } });
   const spoken = make("p", { className: "said", role: "status" });
   const words = make("p", { className: "words" });
   let later;

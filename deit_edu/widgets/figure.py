@@ -34,7 +34,7 @@ def read(name):
 @functools.cache
 def script(path):
     """One ES module of a figure's own module and what it imports of common.js: a browser gets one text, from no URL."""
-    return EXPORT.sub("", read("common.js")) + IMPORT.sub("", Path(path).read_text("utf8"))
+    return EXPORT.sub("", read("common.js") + IMPORT.sub("", Path(path).read_text("utf8")))
 
 
 @functools.cache

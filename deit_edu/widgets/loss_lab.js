@@ -29,7 +29,7 @@ export function losses({ student, teacher, label, temperature, weight, smoothing
 
 function render({ model, el }) {
   const names = model.get("class_names"), K = names.length;
-  const { root, say, end } = frame(el, "Loss lab: one image, what the student and its teacher say of it, and what the losses make of it");
+  const { root, say, end } = frame(model, el, "Loss lab: one image, what the student and its teacher say of it, and what the losses make of it");
   if (model.get("student").length !== K || model.get("teacher").length !== K) {
     return complain(root, `Give student and teacher ${K} logits each, one for every class name.`);
   }

@@ -67,7 +67,7 @@ class LossLab(Figure):
             fig, (left, right) = plt.subplots(1, 2, figsize=(NARROW * 1.4, 2.6), sharey=True)
             rows = np.arange(len(self.class_names))
             for offset, (who, logits) in enumerate({"class": self.student, "teacher": self.teacher}.items()):
-                shares = torch.softmax(torch.tensor(logits), 0)
+                shares = torch.softmax(torch.tensor(logits), 0).numpy()
                 left.barh(rows + 0.38 * offset, shares, 0.36, color=COLOURS[who])
             for offset, kind in enumerate(("none", "soft", "hard")):
                 right.barh(

@@ -1,0 +1,309 @@
+"""The interactive figures: in Python, in the built pages, in JupyterLab and in Firefox."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import firefox
+import numpy as np
+import pytest
+from conftest import ROOT, SITE
+from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fixture
+
+from deit_edu import widgets
+from deit_edu.errors import DeiTEduError
+from deit_edu.widgets import LossLab
+from deit_edu.widgets.figure import packed, png, script
+
+PAGES = {"LossLab": "05-distillation-losses.html"}  # where each figure stands
+FIGURES = list(PAGES)
+SHOTS = SITE.parent / "screenshots"
+HOST = ".deit-edu-host:has(.deit-edu)"
+
+
+def test_every_figure_stands_on_a_page():
+    assert sorted(widgets.__all__) == sorted(FIGURES)
+
+
+# ---- Python ----
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_made_in_one_line_has_a_picture_and_words(name):
+    made = getattr(widgets, name)
+    figure = getattr(made, "packaged", made)()
+    assert png(figure.picture()).startswith(b"\x89PNG")
+    assert len(figure.caption()) > 60
+    assert figure._figure == name
+
+
+def test_a_picture_is_drawn_only_for_the_book(monkeypatch):
+    assert LossLab()._picture == b""
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    assert LossLab()._picture.startswith(b"\x89PNG")
+
+
+def test_a_figures_script_is_one_module_without_imports():
+    for name in FIGURES:
+        text = getattr(widgets, name)._esm
+        assert "\nimport " not in text and text.count("export ") == text.count("export default") == 1
+
+
+def test_the_pages_colours_are_the_books(open_page):  # noqa: F811
+    from deit_edu.figures import COLOURS, COLOURS_IN_THE_DARK
+
+    for theme, colours in {"light": COLOURS, "dark": COLOURS_IN_THE_DARK}.items():
+        page = open_page(PAGES["LossLab"], theme)
+        for name, colour in colours.items():
+            found = page.evaluate(f"getComputedStyle(document.querySelector('.deit-edu')).getPropertyValue('--{name}')")
+            assert found.strip() == colour
+
+
+def test_arrays_are_packed_little_endian_and_must_be_finite():
+    assert packed([1.0, -2.0], "f4") == np.array([1.0, -2.0], "<f4").tobytes()
+    assert packed([[0, 255]], "u1") == b"\x00\xff"
+    with pytest.raises(DeiTEduError, match="finite"):
+        packed([np.nan], "f2")
+
+
+@pytest.mark.parametrize(
+    "given,message",
+    [
+        (dict(student=(1.0, 2.0)), "are 2, 5 and 5: give as many of each"),
+        (dict(student=(1.0,), teacher=(1.0,), class_names=("a",)), "two or more"),
+        (dict(label=5), "label is 5: choose 0 to 4"),
+    ],
+)
+def test_the_loss_lab_refuses_what_does_not_fit(given, message):
+    with pytest.raises(DeiTEduError, match=message):
+        LossLab(**given)
+
+
+# ---- JavaScript against the library ----
+
+
+def evaluate_in_module(page, module, expression, argument):
+    """A value that a figure's own JavaScript computes: its module as the page gets it, with one more export."""
+    text = script(str(Path(widgets.__file__).with_name(module))) + f"\nexport const asked = (given) => {expression};"
+    opened = "await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'})))"
+    return page.evaluate(f"async ([text, given]) => ({opened}).asked(given)", [text, argument])
+
+
+@pytest.mark.parametrize("reduction", ["batchmean", "official"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_loss_labs_losses_and_gradients_are_the_librarys(browser, seed, reduction):
+    random = np.random.default_rng(seed)
+    lab = LossLab(
+        random.normal(0, 2, 5), random.normal(0, 3, 5), label=seed, temperature=1.5 + seed,
+        distillation_weight=0.3, label_smoothing=0.1 * seed, reduction=reduction,
+    )  # fmt: skip
+    page = browser.new_page()
+    given = dict(student=lab.student, teacher=lab.teacher, label=lab.label, temperature=lab.temperature,
+                 weight=lab.distillation_weight, smoothing=lab.label_smoothing, reduction=reduction)  # fmt: skip
+    found = evaluate_in_module(page, "loss_lab.js", "losses(given)", given)
+    page.close()
+    for kind, loss, gradient in (
+        ("none", "ce", "ceGradient"), ("soft", "softLoss", "softGradient"), ("hard", "hardLoss", "hardGradient")
+    ):  # fmt: skip
+        expected, slope = lab.loss(kind)
+        assert found[loss] == pytest.approx(expected, abs=1e-6)
+        assert found[gradient] == pytest.approx(slope.tolist(), abs=1e-6)
+
+
+def test_half_precision_is_read_as_numpy_writes_it(browser):
+    values = np.array([0.0, 1.0, -2.5, 65504.0, 6e-8, 1e-4, -0.3333], np.float16)
+    page = browser.new_page()
+    found = evaluate_in_module(
+        page, "loss_lab.js", "Array.from(halves(new Uint16Array(given)))", values.view("<u2").tolist()
+    )
+    page.close()
+    assert found == values.astype(np.float32).tolist()
+
+
+# ---- in the built pages ----
+
+
+def look(page, name):
+    """What a figure shows: its pictures, and its words."""
+    return page.evaluate(
+        """name => {
+            const root = [...document.querySelectorAll('.deit-edu')].find(e => e.dataset.figure === name);
+            const drawn = [...root.querySelectorAll('canvas')].map(c => c.toDataURL()).join() +
+                [...root.querySelectorAll('svg')].map(s => s.outerHTML).join();
+            return [drawn, root.querySelector('.words').textContent];
+        }""",
+        name,
+    )
+
+
+def root_of(page, name):
+    return page.locator(f".deit-edu[data-figure={name}]").first
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_keyboard_and_pointer_change_the_picture_and_the_words(browser, http_base, site, name, scheme):
+    base = http_base if scheme == "http" else site.as_uri() + "/"
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    faults = watch(page, base)
+    page.goto(base + PAGES[name])
+    settle(page)
+    root = root_of(page, name)
+    first = look(page, name)
+    assert all(first)
+
+    control = root.locator("input[type=range]:not([disabled])").first
+    control.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    by_key = look(page, name)
+    assert by_key[0] != first[0] and by_key[1] != first[1]
+
+    control.scroll_into_view_if_needed()
+    box = control.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.1, box["y"] + box["height"] / 2)
+    by_pointer = look(page, name)
+    assert by_pointer[0] != by_key[0] and by_pointer[1] != by_key[1]
+    page.wait_for_timeout(500)
+    assert root.locator("[role=status]").inner_text() == by_pointer[1]  # and is read out
+    page.close()
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_control_can_be_reached_by_tab_and_keeps_its_keys(open_page, name):  # noqa: F811
+    root = root_of(open_page(PAGES[name]), name)
+    controls = root.locator("input, select, button, [tabindex]")
+    assert controls.count()
+    for index in range(controls.count()):
+        control = controls.nth(index)
+        assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
+        assert control.get_attribute("tabindex") != "-1" or control.get_attribute("role") in ("radio", "gridcell")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_looks_right_on_a_phone_and_a_desk_in_both_themes(open_page, name):  # noqa: F811
+    """Keeps the pictures in _build/screenshots, to be looked at."""
+    SHOTS.mkdir(exist_ok=True)
+    for width in (360, 1280):
+        for theme in ("light", "dark"):
+            root = root_of(open_page(PAGES[name], theme, width), name)
+            root.screenshot(path=SHOTS / f"{name}-{width}-{theme}.png")
+            box = root.bounding_box()
+            assert box["width"] <= width and box["x"] >= 0
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_without_javascript_there_is_a_picture_with_words(browser, http_base, name):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(http_base + PAGES[name])
+    shown = page.locator("noscript img")
+    assert shown.count()
+    for index in range(shown.count()):
+        assert len(shown.nth(index).get_attribute("alt")) > 60
+        assert shown.nth(index).bounding_box()["height"] > 50
+    context.close()
+
+
+def test_a_missing_data_file_gets_a_sentence(browser, http_base):
+    page = browser.new_page()
+    page.route("**/_static/widgets/*.js", lambda route: route.abort())
+    page.goto(http_base + PAGES["LossLab"])
+    page.locator(".deit-edu-host").first.scroll_into_view_if_needed()
+    page.get_by_text("This figure could not start: a data file of this page could not be loaded").wait_for()
+    page.close()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in SITE.glob("*.html")))
+def test_a_page_is_at_most_600_kilobytes_beside_its_pictures_and_weights(site, name):
+    text = (site / name).read_text("utf8")
+    without_pictures = sum(len(part.partition('"')[2]) for part in text.split('src="data:image/png;base64,'))
+    assert without_pictures < 600_000
+
+
+# ---- in JupyterLab ----
+
+
+@pytest.fixture(scope="module")
+def jupyter_lab(tmp_path_factory):
+    """The address of a JupyterLab with one notebook, figure.ipynb."""
+    folder = tmp_path_factory.mktemp("lab")
+    cells = ["from deit_edu.widgets import LossLab\nlab = LossLab()\nlab", "print('temperature is', lab.temperature)",
+             "lab.temperature = 7.0"]  # fmt: skip
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    code = [dict(cell_type="code", id=f"c{i}", source=source, metadata={}, outputs=[], execution_count=None)
+            for i, source in enumerate(cells)]  # fmt: skip
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": code}
+    (folder / "figure.ipynb").write_text(json.dumps(notebook))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = [f"--ServerApp.port={port}", "--ServerApp.token=", "--no-browser", "--allow-root", "--LabApp.news_url=",
+                "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}"]  # fmt: skip
+    environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder / "config"), "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *settings], env=environment,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    address = f"http://127.0.0.1:{port}/lab/tree/figure.ipynb"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.3)
+    yield address
+    server.terminate()
+    server.wait(20)
+
+
+def test_in_jupyterlab_page_and_python_move_each_other(browser, jupyter_lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 2400})
+    page.goto(jupyter_lab)
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    cells.nth(2).wait_for(timeout=60_000)
+
+    def run(index):
+        cells.nth(index).locator(".jp-InputArea-editor").click()
+        page.keyboard.press("Shift+Enter")
+
+    run(0)
+    slider = page.get_by_role("slider", name="temperature")
+    slider.wait_for(timeout=60_000)
+    slider.focus()
+    page.keyboard.press("ArrowRight")  # and the notebook did not take the key
+    assert slider.input_value() == "3.5"
+    run(1)
+    page.get_by_text("temperature is 3.5").wait_for(timeout=20_000)
+    run(2)
+    page.wait_for_function("document.querySelector('.deit-edu [aria-valuetext=\"7.0\"]')", timeout=20_000)
+    assert slider.input_value() == "7"
+    page.close()
+
+
+# ---- in Firefox ----
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_firefox_shows_the_figures_and_moves_them(http_base, site, scheme, tmp_path):
+    if not (program := shutil.which("firefox-esr") or shutil.which("firefox")):
+        pytest.skip("Firefox is not installed: sudo apt-get install firefox-esr")
+    base = http_base if scheme == "http" else site.as_uri() + "/"
+    with firefox.Firefox(program, tmp_path) as browser:
+        for name, page in PAGES.items():
+            browser.go(base + page)
+            root = f"[...document.querySelectorAll('.deit-edu')].find(e => e.dataset.figure === '{name}')"
+            browser.run("document.querySelectorAll('.deit-edu-host').forEach(e => e.scrollIntoView())")
+            browser.until(f"!!{root}?.querySelector('.words')?.textContent")
+            before = browser.run(f"{root}.querySelector('.words').textContent")
+            browser.run(f"""(() => {{
+                const control = {root}.querySelector('input[type=range]:not([disabled])');
+                control.value = Number(control.value) === Number(control.max) ? control.min : control.max;
+                control.dispatchEvent(new Event('input', {{bubbles: true}}));
+            }})()""")
+            assert browser.run(f"{root}.querySelector('.words').textContent") != before
