@@ -71,7 +71,7 @@ class Experiment:
     configurations: dict  # {name: settings over the base}
     seeds: int = 5
     split: str = "test"  # where its table looks; validation while something is being chosen
-    keep_predictions: bool = False  # in the ledger, for figures
+    keep_predictions: int = 0  # of the runs of how many seeds, in the ledger, for tables and figures
 
 
 def convnet(name="convnet", **settings):
@@ -128,7 +128,7 @@ EXPERIMENTS = {
         "No, soft and hard distillation, by the class token and by a token of its own",
         "table 3",
         {"convnet": convnet(), **SIX_ROWS},
-        keep_predictions=True,
+        keep_predictions=2,
     ),
     "distillation_short": Experiment(
         "The same rows after a quarter of the epochs",
@@ -157,12 +157,13 @@ EXPERIMENTS = {
             },
             "by_two_convnets": dict(TOKEN_HARD, teacher=("convnet", "convnet")),
         },
+        keep_predictions=2,
     ),
     "agreement": Experiment(
         "Who disagrees with whom",
         "table 4",
         {"convnet": convnet(), "none": NONE, "token_hard": TOKEN_HARD},
-        keep_predictions=True,
+        keep_predictions=5,
     ),
     "tokens": Experiment(
         "How alike the two tokens are, and where they look",

@@ -249,8 +249,8 @@ def missing(results, name):
         for configuration, seed in gone:
             seeds.setdefault(configuration, []).append(str(seed))
         return f"{name}: missing " + ", ".join(f"{which} (seed {' '.join(found)})" for which, found in seeds.items())
-    keys = [results.cell(name, configuration, seed).key for configuration, seed in cells]
-    if wanted.keep_predictions and not all(results.ledger.predictions(key).exists() for key in keys):
+    kept = [results.cell(name, *cell).key for cell in cells if cell[1] < wanted.keep_predictions]
+    if not all(results.ledger.predictions(key).exists() for key in kept):
         return f"{name}: predictions of some runs are not kept; deit-edu ablate {name} keeps them"
     return None
 

@@ -235,7 +235,7 @@ def make_record(cell, root):
 def keep_predictions(cell, ledger, root):
     """Copy a run's test predictions beside the ledger, where its experiment asks for it and they are here."""
     source, kept = root / cell.key / "predictions.safetensors", ledger.predictions(cell.key)
-    wanted = EXPERIMENTS[cell.experiment].keep_predictions and not kept.exists()
+    wanted = cell.seed < EXPERIMENTS[cell.experiment].keep_predictions and not kept.exists()
     if wanted and source.exists() and ledger.find(cell):
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, kept.with_suffix(".tmp"))

@@ -24,7 +24,7 @@ TOY_BASE = dict(
     teacher=dict(SMALLEST, model="convnet_weak", epochs=1, train_images=500),
 )
 DISTILLED = dict(teacher=("convnet",), distillation="hard", tokens="both")
-TOY = Experiment("a toy", "nowhere", {"none": {}, "token_hard": DISTILLED}, seeds=1, keep_predictions=True)
+TOY = Experiment("a toy", "nowhere", {"none": {}, "token_hard": DISTILLED}, seeds=1, keep_predictions=1)
 
 
 @pytest.fixture
