@@ -7,6 +7,7 @@ A figure is an anywidget: in Jupyter it talks to the kernel. In the built book t
 import functools
 import inspect
 import io
+import json
 import os
 import re
 from importlib.resources import files
@@ -24,6 +25,7 @@ from deit_edu.figures import COLOURS, COLOURS_IN_THE_DARK, PIXELS_PER_INCH
 STATIC = "DEIT_EDU_STATIC"
 
 IMPORT = re.compile(r'^import .* from "\./common\.js";\n', re.M)
+TEXT = re.compile(r'^import (\w+) from "\./(\w+\.js)\?text";\n', re.M)  # a module for a worker
 EXPORT = re.compile(r"^export (?!default)", re.M)
 
 
@@ -34,7 +36,9 @@ def read(name):
 @functools.cache
 def script(path):
     """One ES module of a figure's own module and what it imports of common.js: a browser gets one text, from no URL."""
-    return EXPORT.sub("", read("common.js") + IMPORT.sub("", Path(path).read_text("utf8")))
+    own = IMPORT.sub("", Path(path).read_text("utf8"))
+    own = TEXT.sub(lambda found: f"const {found[1]} = {json.dumps(EXPORT.sub('', read(found[2])))};\n", own)
+    return EXPORT.sub("", read("common.js") + own)
 
 
 @functools.cache
