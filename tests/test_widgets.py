@@ -1,5 +1,6 @@
 """The interactive figures: in Python, in the built pages, in JupyterLab and in Firefox."""
 
+import io
 import json
 import os
 import shutil
@@ -12,15 +13,19 @@ from pathlib import Path
 import firefox
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, SITE
+from PIL import Image
 from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fixture
 
 from deit_edu import widgets
 from deit_edu.errors import DeiTEduError
+from deit_edu.model import DeiT, DeiTConfig
+from deit_edu.teachers import create_teacher
 from deit_edu.widgets import LossLab
 from deit_edu.widgets.figure import packed, png, script
 
-PAGES = {"LossLab": "05-distillation-losses.html"}  # where each figure stands
+PAGES = {"LiveDeiT": "live.html", "LossLab": "05-distillation-losses.html"}  # where each figure stands
 FIGURES = list(PAGES)
 SHOTS = SITE.parent / "screenshots"
 HOST = ".deit-edu-host:has(.deit-edu)"
@@ -141,6 +146,17 @@ def look(page, name):
     )
 
 
+def changed_from(page, name, before, seconds=30):
+    """What it shows when both have changed, or at last: networks take a moment to load and to answer."""
+    deadline = time.monotonic() + seconds
+    while any(one == other for one, other in zip(look(page, name), before, strict=True)):
+        if time.monotonic() > deadline:
+            break
+        page.wait_for_timeout(100)
+    page.wait_for_timeout(300)
+    return look(page, name)
+
+
 def root_of(page, name):
     return page.locator(f".deit-edu[data-figure={name}]").first
 
@@ -161,13 +177,13 @@ def test_keyboard_and_pointer_change_the_picture_and_the_words(browser, http_bas
     control.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    by_key = look(page, name)
+    by_key = changed_from(page, name, first)
     assert by_key[0] != first[0] and by_key[1] != first[1]
 
     control.scroll_into_view_if_needed()
     box = control.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.1, box["y"] + box["height"] / 2)
-    by_pointer = look(page, name)
+    by_pointer = changed_from(page, name, by_key)
     assert by_pointer[0] != by_key[0] and by_pointer[1] != by_key[1]
     page.wait_for_timeout(500)
     assert root.locator("[role=status]").inner_text() == by_pointer[1]  # and is read out
@@ -225,6 +241,152 @@ def test_a_page_is_at_most_600_kilobytes_beside_its_pictures_and_weights(site, n
     text = (site / name).read_text("utf8")
     without_pictures = sum(len(part.partition('"')[2]) for part in text.split('src="data:image/png;base64,'))
     assert without_pictures < 600_000
+
+
+# ---- the live figure ----
+
+
+@pytest.fixture
+def live(browser, http_base):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(http_base + PAGES["LiveDeiT"])
+    settle(page)
+    yield page
+    page.close()
+
+
+def asked(page):
+    return int(root_of(page, "LiveDeiT").get_attribute("data-asked") or 0)
+
+
+def wait_asked(page, more_than):
+    page.wait_for_function(
+        f"Number(document.querySelector('.deit-edu').dataset.asked ?? 0) > {more_than}", timeout=30_000
+    )
+
+
+def test_the_networks_are_fetched_when_something_changes_and_not_before(browser, http_base):
+    page, fetched = browser.new_page(), []
+    page.on("request", lambda request: fetched.append(request.url))
+    page.goto(http_base + PAGES["LiveDeiT"])
+    settle(page)
+    sizes = {path.stem: path.stat().st_size for path in (SITE / "_static" / "widgets").glob("*.js")}
+
+    def large():
+        return [url for url in fetched if sizes.get(url.rpartition("/")[2].removesuffix(".js"), 0) > 500_000]
+
+    assert not large()
+    root_of(page, "LiveDeiT").get_by_role("button", name="Clear").click()
+    wait_asked(page, 0)
+    assert len(large()) == 2
+    assert sum(sizes[url.rpartition("/")[2].removesuffix(".js")] for url in large()) * 3 / 4 < 4e6
+    page.close()
+
+
+def test_the_page_answers_as_python_does(live):
+    figure = widgets.LiveDeiT.packaged()
+    before = root_of(live, "LiveDeiT").locator(".words").inner_text()
+    live.get_by_role("button", name="Clear").click()
+    wait_asked(live, 0)
+    assert root_of(live, "LiveDeiT").locator(".words").inner_text() != before
+    live.locator(".picker input").nth(1).check(force=True)
+    live.locator(".picker input").nth(0).check(force=True)
+    wait_asked(live, 2)
+    live.wait_for_timeout(300)
+    words = root_of(live, "LiveDeiT").locator(".words").inner_text()
+    assert words.partition(". ")[2] == before.partition(". ")[2]  # the page's own networks, and Python's first view
+    teacher = max(figure.shares()["teacher"].tolist())
+    assert f"({100 * teacher:.0f} %)." in words
+
+
+def test_patches_are_erased_by_the_keyboard_alone(live):
+    board = live.locator("canvas.board")
+    first = look(live, "LiveDeiT")
+    live.get_by_role("radio", name="erase patches").focus()
+    live.keyboard.press("Space")
+    board.focus()
+    live.keyboard.press("Enter")
+    live.keyboard.press("ArrowRight")
+    live.keyboard.press("Enter")
+    wait_asked(live, 0)
+    erased = changed_from(live, "LiveDeiT", first)
+    assert erased[0] != first[0] and erased[1] != first[1]
+
+
+@pytest.mark.parametrize(
+    "name,kind,content,sentence",
+    [
+        (
+            "notes.txt",
+            "text/plain",
+            b"hello",
+            "notes.txt is no photo that can be read here: choose a PNG, JPEG or WebP",
+        ),
+        ("drawing.svg", "image/svg+xml", b"<svg/>", "drawing.svg is no photo that can be read here"),
+        ("broken.png", "image/png", b"\x89PNG broken", "broken.png is damaged, or is not what its name says"),
+    ],
+)
+def test_a_file_that_is_no_photo_gets_a_sentence(live, name, kind, content, sentence):
+    live.locator("input[type=file]").set_input_files({"name": name, "mimeType": kind, "buffer": content})
+    live.locator(".complaint", has_text=sentence).wait_for()
+    assert look(live, "LiveDeiT")[0]  # and the figure is whole
+
+
+def photo(width, height):
+    buffer = io.BytesIO()
+    image = Image.new("RGB", (width, height), "white")
+    image.paste((20, 20, 20), (width // 3, height // 4, 2 * width // 3, 3 * height // 4))
+    image.save(buffer, "JPEG")
+    return {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()}
+
+
+def test_a_photo_is_read_and_one_too_large_gets_a_sentence(live):
+    live.locator("input[type=file]").set_input_files(photo(5200, 4000))
+    live.locator(".complaint", has_text="photo.jpg has 21 megapixels: choose a photo of at most 16").wait_for()
+    live.locator("input[type=file]").set_input_files(photo(600, 400))
+    wait_asked(live, 0)
+    assert "Asked about your photo" in root_of(live, "LiveDeiT").locator(".words").inner_text()
+    assert live.locator(".complaint").count() == 0
+    dark_edge = "document.querySelector('canvas.board').getContext('2d').getImageData(0, 0, 1, 1).data[0]"
+    assert live.evaluate(dark_edge) < 30  # a light ground is turned round
+
+
+def test_without_a_camera_there_is_a_sentence(live):
+    live.get_by_role("button", name="Use the camera").click()
+    live.locator(
+        ".complaint", has_text="No camera could be used: allow it in the browser, or choose a photo"
+    ).wait_for()
+
+
+def test_the_page_is_never_blocked_for_long(live):
+    live.evaluate(
+        "window.blocked = []; new PerformanceObserver(list => blocked.push(...list.getEntries().map(e => e.duration)))"
+        ".observe({entryTypes: ['longtask']})"
+    )
+    for index in range(1, 6):
+        live.locator(".picker input").nth(index).check(force=True)
+        wait_asked(live, index - 1)
+    longest = max(live.evaluate("blocked"), default=0)
+    assert longest < 500  # ms; ten times the aim, so that a busy machine is not a failure
+
+
+@pytest.mark.parametrize(
+    "given,message",
+    [
+        (dict(class_names=("a",)), "1 class names for 3 classes"),
+        (dict(labels=[0]), "1 labels do not fit"),
+        (dict(student=torch.nn.Linear(2, 2)), "needs a DeiT with both tokens"),
+        (dict(teacher=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))), "a DeiT or a ConvNet"),
+    ],
+)
+def test_the_live_figure_takes_any_pair_and_refuses_what_does_not_fit(given, message):
+    config = DeiTConfig(image_size=8, patch_size=4, in_channels=3, num_classes=3, embed_dim=8, depth=1, num_heads=2)
+    fine = dict(student=DeiT(config), teacher=create_teacher("convnet_weak", 3, 3), labels=[0, 1], class_names="abc",
+                images=torch.zeros(2, 3, 8, 8, dtype=torch.uint8), mean=(0.5,) * 3, std=(0.2,) * 3)  # fmt: skip
+    figure = widgets.LiveDeiT(**fine)
+    assert png(figure.picture()) and set(figure.answers) == {"class", "distillation", "teacher"}
+    with pytest.raises(DeiTEduError, match=message):
+        widgets.LiveDeiT(**fine | given)
 
 
 # ---- in JupyterLab ----
@@ -306,4 +468,5 @@ def test_firefox_shows_the_figures_and_moves_them(http_base, site, scheme, tmp_p
                 control.value = Number(control.value) === Number(control.max) ? control.min : control.max;
                 control.dispatchEvent(new Event('input', {{bubbles: true}}));
             }})()""")
-            assert browser.run(f"{root}.querySelector('.words').textContent") != before
+            quoted = json.dumps(before)
+            browser.until(f"{root}.querySelector('.words').textContent !== {quoted}")

@@ -1,5 +1,6 @@
 """The interactive figures: in Jupyter, and in a page without a kernel."""
 
+from deit_edu.widgets.live_deit import LiveDeiT
 from deit_edu.widgets.loss_lab import LossLab
 
-__all__ = ["LossLab"]
+__all__ = ["LiveDeiT", "LossLab"]
