@@ -8,6 +8,7 @@ import torch
 
 from deit_edu.data import load_dataset, normalise
 from deit_edu.errors import DeiTEduError
+from deit_edu.inspect import token_similarity
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.teachers import CONVNETS, as_head_logits, create_teacher, load_network, packaged_path
 from deit_edu.widgets.figure import EXPORT, read
@@ -23,6 +24,7 @@ RUN = """async ([source, manifest, weights, images]) => {
         const said = forward(network, pixels.subarray(i * size, (i + 1) * size));
         times.push(performance.now() - started);
         answers.push({class: Array.from(said.class), distillation: said.distillation && Array.from(said.distillation),
+                      similarity: said.similarity,
                       attention: i === 0 && said.attention ? Array.from(said.attention) : null});
     }
     return {answers, median: times.sort((a, b) => a - b)[times.length >> 1]};
@@ -30,7 +32,7 @@ RUN = """async ([source, manifest, weights, images]) => {
 
 
 def in_the_page(browser, model, images):
-    """What network.js says of images (n, C, H, W): {head: (n, K)}, attention of the first, and the median time, ms."""
+    """What network.js says of images (n, C, H, W): {head: (n, K)}, all of the first, and the median time, ms."""
     manifest, weights = export(model)
     given = [base64.b64encode(images.numpy().astype("<f4").tobytes()).decode(), len(images)]
     page = browser.new_page()
@@ -41,7 +43,7 @@ def in_the_page(browser, model, images):
         for head in ("class", "distillation")
         if found["answers"][0][head]
     }
-    return said, found["answers"][0]["attention"], found["median"]
+    return said, found["answers"][0], found["median"]
 
 
 @torch.no_grad()
@@ -82,12 +84,14 @@ def test_any_deit_runs_and_its_attention_is_torchs(browser, distilled, sizes):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     images = torch.randn(3, sizes["in_channels"], sizes["image_size"], sizes["image_size"])
-    said, attention, _ = in_the_page(browser, model, images)
+    said, first, _ = in_the_page(browser, model, images)
     rounded = in_half_precision(model)
     for head, expected in in_torch(rounded, images).items():
         assert (said[head] - expected).abs().max() < 1e-4
     maps = rounded.attention_maps(images[:1])[:, 0].detach()  # (L, h, T, T)
-    assert np.abs(np.array(attention).reshape(maps.shape) - maps.numpy()).max() < 1e-5
+    assert np.abs(np.array(first["attention"]).reshape(maps.shape) - maps.numpy()).max() < 1e-5
+    expected = token_similarity(rounded, images[:1]).tolist() if distilled else []
+    assert first["similarity"] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", CONVNETS)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,12 +21,17 @@ from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fi
 
 from deit_edu import widgets
 from deit_edu.errors import DeiTEduError
+from deit_edu.inspect import attention_rollout
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.teachers import create_teacher
 from deit_edu.widgets import LossLab
 from deit_edu.widgets.figure import packed, png, script
 
-PAGES = {"LiveDeiT": "live.html", "LossLab": "05-distillation-losses.html"}  # where each figure stands
+PAGES = {  # where each figure stands
+    "AttentionLens": "04-distillation-token.html",
+    "LiveDeiT": "live.html",
+    "LossLab": "05-distillation-losses.html",
+}
 FIGURES = list(PAGES)
 SHOTS = SITE.parent / "screenshots"
 HOST = ".deit-edu-host:has(.deit-edu)"
@@ -56,7 +62,7 @@ def test_a_picture_is_drawn_only_for_the_book(monkeypatch):
 def test_a_figures_script_is_one_module_without_imports():
     for name in FIGURES:
         text = getattr(widgets, name)._esm
-        assert "\nimport " not in text and text.count("export ") == text.count("export default") == 1
+        assert "\nimport " not in text and re.findall(r"^export .*", text, re.M) == ["export default { render };"]
 
 
 def test_the_pages_colours_are_the_books(open_page):  # noqa: F811
@@ -175,8 +181,9 @@ def test_keyboard_and_pointer_change_the_picture_and_the_words(browser, http_bas
 
     control = root.locator("input[type=range]:not([disabled])").first
     control.focus()
-    for _ in range(5):
-        page.keyboard.press("ArrowRight")
+    at_its_end = control.input_value() == control.get_attribute("max")
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft" if at_its_end else "ArrowRight")
     by_key = changed_from(page, name, first)
     assert by_key[0] != first[0] and by_key[1] != first[1]
 
@@ -241,6 +248,60 @@ def test_a_page_is_at_most_600_kilobytes_beside_its_pictures_and_weights(site, n
     text = (site / name).read_text("utf8")
     without_pictures = sum(len(part.partition('"')[2]) for part in text.split('src="data:image/png;base64,'))
     assert without_pictures < 600_000
+
+
+# ---- the attention lens ----
+
+
+def test_any_patch_can_ask_by_keyboard_and_by_click(open_page):  # noqa: F811
+    page = open_page(PAGES["AttentionLens"])
+    root = root_of(page, "AttentionLens")
+    words, board = root.locator(".words"), root.locator("canvas.board")
+    board.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert "The patch at row 4, column 5 of" in words.inner_text()
+    box = board.bounding_box()
+    page.mouse.click(box["x"] + 3, box["y"] + 3)
+    assert "The patch at row 1, column 1 of" in words.inner_text()
+    board.focus()
+    page.keyboard.press("Escape")
+    assert "The class token attends most to" in words.inner_text()
+
+
+def test_another_image_is_asked_in_the_page(open_page):  # noqa: F811
+    page = open_page(PAGES["AttentionLens"])
+    root = root_of(page, "AttentionLens")
+    first = look(page, "AttentionLens")
+    root.locator(".picker input").nth(1).check(force=True)
+    second = changed_from(page, "AttentionLens", first)
+    assert "(image 2)" in second[1] and second[0] != first[0]
+    root.locator(".picker input").nth(0).check(force=True)
+    assert changed_from(page, "AttentionLens", second)[1] == first[1]  # the page's network says what Python said
+
+
+def test_rollout_in_the_page_is_the_librarys(browser):
+    torch.manual_seed(0)
+    maps = torch.randn(3, 1, 2, 5, 5).softmax(-1)
+    page = browser.new_page()
+    given = [maps.flatten().tolist(), {"heads": 2, "tokens": 5}]
+    found = evaluate_in_module(page, "attention_lens.js", "Array.from(rollout(given[0], given[1], 2))", given)
+    page.close()
+    assert found == pytest.approx(attention_rollout(maps)[0].flatten().tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "given,message",
+    [(dict(labels=[0]), "1 labels do not fit a model of"), (dict(model=torch.nn.Identity()), "two tokens")],
+)
+def test_the_lens_refuses_what_does_not_fit(given, message):
+    config = DeiTConfig(image_size=8, patch_size=4, in_channels=3, num_classes=3, embed_dim=8, depth=2, num_heads=2)
+    fine = dict(model=DeiT(config), labels=[0, 1], class_names="abc", images=torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+                mean=(0.5,) * 3, std=(0.2,) * 3)  # fmt: skip
+    lens = widgets.AttentionLens(**fine)
+    assert lens.layer == 2 and len(lens.similarity) == 3
+    with pytest.raises(DeiTEduError, match=message):
+        widgets.AttentionLens(**fine | given)
 
 
 # ---- the live figure ----

@@ -1,6 +1,7 @@
 """The interactive figures: in Jupyter, and in a page without a kernel."""
 
+from deit_edu.widgets.attention_lens import AttentionLens
 from deit_edu.widgets.live_deit import LiveDeiT
 from deit_edu.widgets.loss_lab import LossLab
 
-__all__ = ["LiveDeiT", "LossLab"]
+__all__ = ["AttentionLens", "LiveDeiT", "LossLab"]

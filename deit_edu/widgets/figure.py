@@ -24,7 +24,7 @@ from deit_edu.figures import COLOURS, COLOURS_IN_THE_DARK, PIXELS_PER_INCH
 # Set while the book is built: then every figure brings a picture for readers without JavaScript.
 STATIC = "DEIT_EDU_STATIC"
 
-IMPORT = re.compile(r'^import .* from "\./common\.js";\n', re.M)
+IMPORT = re.compile(r'^import \{.*\} from "\./(\w+\.js)";\n', re.M)
 TEXT = re.compile(r'^import (\w+) from "\./(\w+\.js)\?text";\n', re.M)  # a module for a worker
 EXPORT = re.compile(r"^export (?!default)", re.M)
 
@@ -35,10 +35,12 @@ def read(name):
 
 @functools.cache
 def script(path):
-    """One ES module of a figure's own module and what it imports of common.js: a browser gets one text, from no URL."""
-    own = IMPORT.sub("", Path(path).read_text("utf8"))
-    own = TEXT.sub(lambda found: f"const {found[1]} = {json.dumps(EXPORT.sub('', read(found[2])))};\n", own)
-    return EXPORT.sub("", read("common.js") + own)
+    """One ES module of a figure's own module and those that it imports: a browser gets one text, from no URL."""
+    own = Path(path).read_text("utf8")
+    needed = [read(name) for name in IMPORT.findall(own)]  # common.js first, which the others may use
+    text = "".join(IMPORT.sub("", part) for part in (*needed, own))
+    text = TEXT.sub(lambda found: f"const {found[1]} = {json.dumps(EXPORT.sub('', read(found[2])))};\n", text)
+    return EXPORT.sub("", text)
 
 
 @functools.cache

@@ -1,70 +1,15 @@
-import { argmax, bars, button, choice, complain, drawImage, frame, heatMap, legend, load, make, picker, put, slider, softmax, unpacked } from "./common.js";
-import NETWORK from "./network.js?text";
+import { argmax, bars, button, choice, complain, drawImage, frame, heatMap, legend, make, picker, put, slider, softmax, unpacked } from "./common.js";
+import { layerMap, networksOf, normalised, patchesOf, rollout, sizesOf } from "./running.js";
 
-const WORKER = `
-  const networks = {};
-  onmessage = ({ data }) => {
-    if (data.weights) { networks[data.role] = openNetwork(data.manifest, data.weights); return; }
-    const started = performance.now();
-    const student = forward(networks.student, data.image), teacher = forward(networks.teacher, data.image);
-    postMessage({ id: data.id, student, teacher, ms: performance.now() - started });
-  };`;
 const MEGAPIXELS = 16; // more would take a phone's memory
-
-// Attention of the prefix tokens over the patches, mean over heads: of the last layer, and rolled out through all.
-export function attentionMaps({ attention, tokens: T, prefix }, { depth, num_heads: h }) {
-  const layer = (l) => {
-    const mean = new Float64Array(T * T);
-    for (let head = 0; head < h; head++) for (let i = 0; i < T * T; i++) mean[i] += attention[((l * h + head) * T * T) + i] / h;
-    return mean;
-  };
-  let rolled = null;
-  for (let l = 0; l < depth; l++) {
-    const mixed = layer(l).map((v, i) => 0.5 * v + (i % (T + 1) === 0 ? 0.5 : 0)); // the residual path carries half
-    if (!rolled) { rolled = mixed; continue; }
-    const product = new Float64Array(T * T);
-    for (let i = 0; i < T; i++) for (let k = 0; k < T; k++) for (let j = 0; j < T; j++) product[i * T + j] += mixed[i * T + k] * rolled[k * T + j];
-    rolled = product;
-  }
-  const row = (map, token) => Array.from(map.subarray(token * T + prefix, (token + 1) * T));
-  const both = (map) => ({ class: row(map, 0), distillation: row(map, 1) });
-  return { last: both(layer(depth - 1)), rollout: both(rolled) };
-}
-
-// The networks in a worker of their own, loaded when they are first asked. ask(image) -> what the worker says.
-function networksOf(model, onEnd) {
-  let worker, opened, asked = 0;
-  const waiting = new Map();
-  const open = async () => {
-    const roles = ["student", "teacher"];
-    const weights = await Promise.all(roles.map((role) => load(model, `${role}_weights`)));
-    const url = URL.createObjectURL(new Blob([NETWORK, WORKER], { type: "text/javascript" }));
-    worker = new Worker(url); // a classic one: a module worker fails on file://
-    worker.onmessage = ({ data }) => { waiting.get(data.id)(data); waiting.delete(data.id); };
-    roles.forEach((role, i) => worker.postMessage({ role, manifest: model.get(role), weights: weights[i] }));
-  };
-  onEnd(() => worker?.terminate());
-  return async (image) => {
-    opened ??= open();
-    try {
-      await opened;
-    } catch (error) {
-      opened = null; // try again when asked again
-      throw error;
-    }
-    return new Promise((resolve) => {
-      waiting.set(++asked, resolve);
-      worker.postMessage({ id: asked, image });
-    });
-  };
-}
 
 function render({ model, el }) {
   const [C, H, W] = model.get("image_shape"), names = model.get("class_names"), P = model.get("student").patch_size, G = H / P;
   const stored = unpacked(model.get("images"), "u1"), size = C * H * W;
   const { root, say, end } = frame(model, el, "Live DeiT: student and teacher run in this page");
   const ends = [];
-  const ask = networksOf(model, (stop) => ends.push(stop));
+  const ask = networksOf(model, ["student", "teacher"], (stop) => ends.push(stop));
+  const sizes = sizesOf(model.get("student"));
 
   // ---- the picture that is asked about: pixels 0 to 255, and which patches are erased ----
 
@@ -153,7 +98,7 @@ function render({ model, el }) {
     else fromBitmap(bitmap, "your photo");
     bitmap.close();
   }
-  const input = make("input", { type: "file", accept: "image/*", className: "hidden", tabIndex: -1, "aria-hidden": "true" });
+  const input = make("input", { type: "file", accept: "image/*", hidden: true });
   input.addEventListener("change", () => { upload(input.files[0]); input.value = ""; });
 
   const video = make("video", { muted: true, playsInline: true, hidden: true, "aria-label": "your camera" });
@@ -244,13 +189,12 @@ function render({ model, el }) {
     try {
       do {
         again = false;
-        const mean = model.get("mean"), std = model.get("std");
         if (!said.ms) note.textContent = "Loading the networks ...";
-        const image = Float32Array.from(shown(), (v, i) => (v / 255 - mean[Math.floor(i / (H * W))]) / std[Math.floor(i / (H * W))]);
-        const { student, teacher, ms } = await ask(image);
+        const { said: { student, teacher }, ms } = await ask(normalised(shown(), model.get("mean"), model.get("std")));
         said = { class: [...student.class], distillation: [...student.distillation], teacher: [...teacher.class], ms };
         if (teacher.distillation) said.teacher = [...teacher.class].map((_, k) => Math.log(softmax(teacher.class)[k] + softmax(teacher.distillation)[k]));
-        found = attentionMaps(student, model.get("student"));
+        const both = (map) => ({ class: patchesOf(map, 0, sizes), distillation: patchesOf(map, 1, sizes) });
+        found = { last: both(layerMap(student.attention, sizes, sizes.depth - 1, -1)), rollout: both(rollout(student.attention, sizes, sizes.depth - 1)) };
         note.textContent = `Student and teacher answered in ${ms.toFixed(0)} ms on your machine. Nothing leaves your browser.`;
         root.dataset.asked = Number(root.dataset.asked ?? 0) + 1;
         put(model, "answers", { class: said.class, distillation: said.distillation, teacher: said.teacher });

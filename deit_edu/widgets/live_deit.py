@@ -1,6 +1,7 @@
 """Live DeiT: the trained student and its teacher inside the page, asked about any picture."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 import traitlets
 
@@ -95,13 +96,13 @@ class LiveDeiT(Figure):
 
     def picture(self):
         C, H, W = self.image_shape
-        pixels = torch.frombuffer(bytearray(self.images), dtype=torch.uint8)[: C * H * W].reshape(C, H, W)
+        pixels = np.frombuffer(self.images, np.uint8)[: C * H * W].reshape(C, H, W)
         side = H // self.student["patch_size"]
         with plt.rc_context(STYLE):
             fig, axes = plt.subplots(1, 4, figsize=(NARROW * 1.5, 2.1), width_ratios=(1, 1, 1, 1.5))
-            axes[0].imshow(pixels.permute(1, 2, 0).squeeze(-1), cmap="gray")
+            axes[0].imshow(pixels.transpose(1, 2, 0).squeeze(), cmap="gray")
             for ax, token in zip(axes[1:], ("class", "distillation"), strict=False):
-                ax.imshow(torch.tensor(self.maps["last"][token]).reshape(side, side))
+                ax.imshow(np.reshape(self.maps["last"][token], (side, side)))
                 ax.set_title(token, color=COLOURS[token])
             for ax in axes[:3]:
                 ax.set(xticks=[], yticks=[])

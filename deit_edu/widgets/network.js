@@ -70,9 +70,16 @@ function gelu(x) {
   });
 }
 
+function cosine(x, y) {
+  let xy = 0, xx = 0, yy = 0;
+  for (let k = 0; k < x.length; k++) [xy, xx, yy] = [xy + x[k] * y[k], xx + x[k] ** 2, yy + y[k] ** 2];
+  return xy / Math.sqrt(xx * yy);
+}
+
 const add = (x, y) => x.forEach((_, i) => (x[i] += y[i]));
 
-// image: (C, H, W) normalised. Logits of each head, and attention of every layer: (L, h, T, T).
+// image: (C, H, W) normalised. Logits of each head, attention of every layer (L, h, T, T), and the cosine of the two
+// tokens at the input and after every layer, the last where the heads read.
 function forwardDeiT({ manifest: m, weights: w }, image) {
   const D = m.embed_dim, P = m.patch_size, C = m.in_channels, S = m.image_size, G = S / P, d = D / m.num_heads;
   const prefix = m.distilled ? 2 : 1, T = prefix + G * G, inner = C * P * P;
@@ -87,7 +94,9 @@ function forwardDeiT({ manifest: m, weights: w }, image) {
   if (m.distilled) x.set(w.distillation_token, D);
   x.set(linear(patches, G * G, inner, w["patch_embedding.projection.weight"], w["patch_embedding.projection.bias"]), prefix * D);
   add(x, w.position_embedding);
-  const attention = new Float32Array(m.depth * m.num_heads * T * T);
+  const attention = new Float32Array(m.depth * m.num_heads * T * T), similarity = [];
+  const compare = (z, other) => m.distilled && similarity.push(cosine(z.subarray(0, D), other));
+  compare(w.class_token, w.distillation_token);
   for (let layer = 0; layer < m.depth; layer++) {
     const of = (name) => w[`blocks.${layer}.${name}`];
     const qkv = linear(layerNorm(x, T, D, of("norm1.weight"), of("norm1.bias")), T, D, of("attention.qkv.weight"), of("attention.qkv.bias"));
@@ -112,12 +121,14 @@ function forwardDeiT({ manifest: m, weights: w }, image) {
     add(x, linear(mixed, T, D, of("attention.projection.weight"), of("attention.projection.bias")));
     const hidden = gelu(linear(layerNorm(x, T, D, of("norm2.weight"), of("norm2.bias")), T, D, of("mlp.fc1.weight"), of("mlp.fc1.bias")));
     add(x, linear(hidden, T, of("mlp.fc1.bias").length, of("mlp.fc2.weight"), of("mlp.fc2.bias")));
+    if (layer < m.depth - 1) compare(x, x.subarray(D, 2 * D));
   }
   const z = layerNorm(x, T, D, w["norm.weight"], w["norm.bias"]);
+  compare(z, z.subarray(D, 2 * D));
   return {
     class: linear(z, 1, D, w["class_head.weight"], w["class_head.bias"]),
     distillation: m.distilled ? linear(z.subarray(D), 1, D, w["distillation_head.weight"], w["distillation_head.bias"]) : null,
-    attention, tokens: T, prefix,
+    attention, similarity,
   };
 }
 
