@@ -22,8 +22,12 @@ from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fi
 from deit_edu import widgets
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import attention_rollout
+from deit_edu.ledger import Ledger
 from deit_edu.model import DeiT, DeiTConfig
+from deit_edu.report import Results
+from deit_edu.runs import train
 from deit_edu.teachers import create_teacher
+from deit_edu.train import TrainConfig
 from deit_edu.widgets import LossLab
 from deit_edu.widgets.figure import packed, png, script
 
@@ -31,6 +35,7 @@ PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
     "LiveDeiT": "live.html",
     "LossLab": "05-distillation-losses.html",
+    "TeacherComparison": "evidence.html",
 }
 FIGURES = list(PAGES)
 SHOTS = SITE.parent / "screenshots"
@@ -47,7 +52,8 @@ def test_every_figure_stands_on_a_page():
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_made_in_one_line_has_a_picture_and_words(name):
     made = getattr(widgets, name)
-    figure = getattr(made, "packaged", made)()
+    one_line = next((way for way in ("packaged", "from_ledger") if hasattr(made, way)), None)
+    figure = getattr(made, one_line)() if one_line else made()
     assert png(figure.picture()).startswith(b"\x89PNG")
     assert len(figure.caption()) > 60
     assert figure._figure == name
@@ -448,6 +454,53 @@ def test_the_live_figure_takes_any_pair_and_refuses_what_does_not_fit(given, mes
     assert png(figure.picture()) and set(figure.answers) == {"class", "distillation", "teacher"}
     with pytest.raises(DeiTEduError, match=message):
         widgets.LiveDeiT(**fine | given)
+
+
+# ---- the teacher comparison ----
+
+
+def test_a_teacher_that_is_not_recorded_gets_a_sentence(tmp_path):
+    with pytest.raises(DeiTEduError, match="there are no students to compare: deit-edu ablate distillation"):
+        widgets.TeacherComparison.from_ledger(Ledger(tmp_path))
+
+
+def test_the_comparison_shows_what_the_ledger_holds():
+    figure = widgets.TeacherComparison.from_ledger()
+    results = Results(Ledger())
+    (plain,) = [student for student in figure.students if student["teacher"] == "none"]
+    ((_, expected),) = results.paired("distillation", ((1, "none", "class"),))
+    assert plain["accuracy"]["class"]["values"] == pytest.approx(expected.tolist(), abs=0.006)
+    rows = np.frombuffer(figure.rows, np.uint8).reshape(-1, figure.count)
+    for student in figure.students:
+        for seed, places in student["rows"].items():
+            at = student["seeds"].index(int(seed))
+            for who, row in places.items():
+                accuracy = 100 * (rows[row] == rows[0]).mean()
+                assert accuracy == pytest.approx(student["accuracy"][who]["values"][at], abs=0.02)
+
+
+def test_a_pair_that_was_not_run_gets_a_sentence_in_the_page(open_page):  # noqa: F811
+    page = open_page(PAGES["TeacherComparison"])
+    root = root_of(page, "TeacherComparison")
+    root.get_by_label("teacher A").select_option("convnet")
+    root.get_by_label("teacher B").select_option("none")
+    words = root.locator(".words").inner_text()
+    assert "A, teacher convnet:" in words and "B, teacher none:" in words and "B minus A: \u2212" in words
+
+
+def test_your_own_runs_can_be_compared(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path))
+    settings = dict(epochs=1, batch_size=500, device="cpu", model_settings={"embed_dim": 8, "depth": 1, "num_heads": 1})
+    train(TrainConfig(**settings), tmp_path / "plain", progress=False)
+    train(
+        TrainConfig(**settings, teacher="plain", distillation="hard", tokens="both"),
+        tmp_path / "taught",
+        progress=False,
+    )
+    figure = widgets.TeacherComparison.from_runs(["plain", tmp_path / "taught"])
+    assert {(s["teacher"], s["kind"]) for s in figure.students} == {("none", ""), ("plain", "hard, own token")}
+    with pytest.raises(DeiTEduError, match="has no result.json"):
+        widgets.TeacherComparison.from_runs([tmp_path])
 
 
 # ---- in JupyterLab ----
