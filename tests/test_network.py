@@ -71,7 +71,7 @@ def test_the_packaged_networks_answer_as_in_torch_on_500_test_images(browser, cl
         assert (said[head] - exact[head]).abs().max() < 5e-3
         assert (said[head].argmax(1) == rounded[head].argmax(1)).all()
         assert (said[head].argmax(1) == exact[head].argmax(1)).all()
-    assert median < 600  # ms; ten times the aim, so that a busy machine is not a failure: bench in CONTRIBUTING.md
+    assert median < 600  # ms; ten times the aim of 60, so that a busy machine is not a failure
 
 
 @pytest.mark.parametrize("distilled", [False, True])

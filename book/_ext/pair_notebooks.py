@@ -19,6 +19,8 @@ import nbformat
 import yaml
 from pybtex.database import parse_file
 
+from deit_edu import widgets
+
 BOOK = Path(__file__).resolve().parents[1]
 NOTEBOOKS = BOOK / "notebooks"
 
@@ -201,8 +203,9 @@ def run(page):
             data = output.get("data", {})
             if any(kind.startswith("image/") for kind in data):
                 wrong.append(f"a figure without alt text in the cell {start!r}: show it with deit_edu.figures.show")
-            if "application/vnd.jupyter.widget-view+json" in data:
-                wrong.append(f"a widget in the cell {start!r}")
+            shown = data.get("text/plain", "").partition("(")[0]
+            if "application/vnd.jupyter.widget-view+json" in data and shown not in widgets.__all__:
+                wrong.append(f"a widget in the cell {start!r} that is none of deit_edu.widgets")
     return wrong
 
 

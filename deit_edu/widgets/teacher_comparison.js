@@ -51,8 +51,9 @@ function render({ model, el }) {
   root.append(make("div", { className: "side" },
     menu(model, "one", { label: "teacher A", options: teachers }), menu(model, "other", { label: "teacher B", options: teachers })),
     choice(model, "kind", { label: "distillation, where there is a teacher", options: model.get("kinds").map((k) => [k, k || "none"]) }),
-    ...(seeds.length ? [slider(model, "seed", { label: "seed", min: Math.min(...seeds), max: Math.max(...seeds) })] : []), body);
-  end();
+    ...(seeds.length ? [slider(model, "seed", { label: "seed", min: Math.min(...seeds), max: Math.max(...seeds) })] : []));
+  end(); // the sentence above the pictures, which are many
+  root.append(body);
 
   const find = (teacher) => students.find((s) => s.teacher === teacher && (s.teacher === "none" || s.kind === model.get("kind")));
   const best = (student) => student.accuracy.fused ?? student.accuracy.class;
@@ -87,7 +88,7 @@ function render({ model, el }) {
 
   function details(said, chosen, seed) {
     const disagree = (x, y) => { let count = 0; for (let i = 0; i < n; i++) count += x[i] !== y[i]; return (100 * count) / n; };
-    const short = said.map(([name]) => name.replace(" head", "").replace("both heads", "both").replace("distillation", "dist."));
+    const short = said.map(([name]) => name.replace("both heads", "both").replace(" head", "").replace("distillation", "dist."));
     const head = make("tr", {}, make("td", {}), ...short.map((name) => make("th", { scope: "col" }, name)));
     const matrix = make("table", {}, make("thead", {}, head), make("tbody", {}, ...said.map(([, x], i) => make("tr", {},
       make("th", { scope: "row" }, short[i]), ...said.map(([, y], j) => make("td", {}, i === j ? "\u2013" : disagree(x, y).toFixed(1)))))));
