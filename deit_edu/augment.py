@@ -10,6 +10,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torchvision.transforms import v2
 
 
 def random_crop(images, padding, generator):
@@ -155,6 +156,22 @@ def rand_augment(images, fill, generator, num_operations=2, magnitude=9.0, magni
                 where, its_level = group.to(images.device), level[group].to(images.device)
                 images[where] = operation(images[where], its_level, fill)
     return images
+
+
+def auto_augment(images, fill, generator):
+    """Change every image by a policy that was learned for ImageNet: AutoAugment (paper, table 8), torchvision's.
+
+    Args:
+        images: (B, C, H, W) uint8. fill: C numbers in [0, 1], the colour that comes in from outside.
+
+    Returns:
+        (B, C, H, W) uint8.
+    """
+    policy = v2.AutoAugment(fill=[255 * part for part in fill])
+    seed = torch.randint(2**62, (), generator=generator).item()
+    with torch.random.fork_rng(devices=[]):  # it draws from PyTorch's own generator
+        torch.manual_seed(seed)
+        return torch.stack([policy(image) for image in images])
 
 
 # ---- on normalised images ----

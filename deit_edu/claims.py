@@ -143,6 +143,8 @@ CLAIMS = (
           "table 8", +1, minus(("base", "class"), ("sgd", "class")), {"B": (81.8, 74.5)}),
     Claim("rand-augment-helps", "recipe", "RandAugment helps.",
           "table 8", +1, minus(("rand_augment", "class"), ("base", "class")), {"B": (81.8, 79.6)}),
+    Claim("rand-augment-beats-auto-augment", "recipe", "RandAugment beats AutoAugment.",
+          "table 8", +1, minus(("rand_augment", "class"), ("auto_augment", "class")), {"B": (81.8, 81.2)}),
     Claim("mixup-helps", "recipe", "Mixup helps, beside CutMix.",
           "table 8", +1, minus(("mixup_and_cutmix", "class"), ("cutmix", "class")), {"B": (81.8, 78.7)}),
     Claim("cutmix-helps", "recipe", "CutMix helps, beside Mixup.",

@@ -186,6 +186,7 @@ EXPERIMENTS = {
             "base": HALF,
             "sgd": dict(HALF, optimizer="sgd", learning_rate=0.1),
             "rand_augment": dict(HALF, rand_augment=True),
+            "auto_augment": dict(HALF, auto_augment=True),
             "mixup": dict(HALF, mixup_alpha=0.8),
             "cutmix": dict(HALF, cutmix_alpha=1.0),
             "mixup_and_cutmix": dict(HALF, mixup_alpha=0.8, cutmix_alpha=1.0),

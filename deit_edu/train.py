@@ -50,6 +50,7 @@ class TrainConfig:
     crop_padding: int = 2  # random crops: shifts of at most so many pixels
     flip: bool = True  # mirror half of the images
     rand_augment: bool = False  # RandAugment, magnitude 9, spread 0.5
+    auto_augment: bool = False  # AutoAugment, the policy for ImageNet
     erasing: float = 0.0  # random erasing: probability
     mixup_alpha: float = 0.0  # of Mixup's Beta distribution; 0 is off
     cutmix_alpha: float = 0.0  # of CutMix's; 0 is off
@@ -119,7 +120,7 @@ def make_optimizer(model, config):
 
 
 def augmented_batch(images, labels, config, dataset, generator):
-    """What teacher and student both see: cropped, flipped, RandAugmented, normalised, erased, mixed.
+    """What teacher and student both see: cropped, flipped, Rand- or AutoAugmented, normalised, erased, mixed.
 
     Args:
         images: (B, C, H, W) uint8. labels: (B,) int64.
@@ -132,6 +133,8 @@ def augmented_batch(images, labels, config, dataset, generator):
         images = augment.random_flip(images, generator)
     if config.rand_augment:
         images = augment.rand_augment(images, dataset.mean, generator)
+    if config.auto_augment:
+        images = augment.auto_augment(images, dataset.mean, generator)
     images = normalise(images, dataset.mean, dataset.std)
     images = augment.random_erasing(images, config.erasing, generator)
     targets = smooth_labels(labels, dataset.num_classes, config.label_smoothing, config.smoothing_over)

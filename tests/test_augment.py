@@ -338,12 +338,26 @@ def test_rand_augment_keeps_shape_and_type_and_changes_most_images():
         assert torch.equal(images, picture(C, 28, 28).expand(64, -1, -1, -1))
 
 
+def test_auto_augment_keeps_shape_and_type_changes_most_images_and_leaves_the_global_generator():
+    for C in (1, 3):
+        images = picture(C, 28, 28).expand(64, -1, -1, -1)
+        torch.manual_seed(3)
+        changed = augment.auto_augment(images, (0.3,) * C, seeded())
+        following = torch.rand(1)
+        torch.manual_seed(3)
+        assert torch.equal(torch.rand(1), following)
+        assert changed.shape == images.shape and changed.dtype == torch.uint8
+        assert 30 < (changed != images).flatten(1).any(1).sum() <= 64
+        assert len({image.numpy().tobytes() for image in changed}) > 15  # each image has a draw of its own
+
+
 # ---- the generator decides ----
 
 DRAWS = {
     "random_crop": lambda images, g: augment.random_crop(images, 3, g),
     "random_flip": augment.random_flip,
     "rand_augment": lambda images, g: augment.rand_augment(images, (0.5,), g),
+    "auto_augment": lambda images, g: augment.auto_augment(images, (0.5,), g),
     "random_erasing": lambda images, g: augment.random_erasing(images.float(), 0.5, g),
     "mix": lambda images, g: torch.stack([augment.mix(images.float(), targets(16), 1, 1, 1, g)[0] for _ in range(4)]),
     "epoch_order": lambda images, g: augment.epoch_order(16, g),

@@ -238,6 +238,7 @@ def test_without_augmentation_the_batch_is_normalised_and_its_labels_smoothed():
         (dict(crop_padding=1), "random_crop"),
         (dict(flip=True), "random_flip"),
         (dict(rand_augment=True), "rand_augment"),
+        (dict(auto_augment=True), "auto_augment"),
         (dict(erasing=0.5), "random_erasing"),
         (dict(mixup_alpha=0.8), "mixup"),
         (dict(cutmix_alpha=1.0), "cutmix"),
@@ -264,7 +265,7 @@ def test_each_augmentation_is_turned_on_by_its_setting(setting, function, monkey
                 seeded_generator(turn),
             )  # fmt: skip
     assert seen
-    whole = function in ("random_crop", "random_flip", "rand_augment")
+    whole = function in ("random_crop", "random_flip", "rand_augment", "auto_augment")
     assert {images.dtype for images in seen} == {torch.uint8 if whole else torch.float32}
 
 
