@@ -288,7 +288,7 @@ def test_the_report_judges_what_is_recorded_and_names_what_is_not(tmp_path):
     assert "| +2.10 (Ti), +1.10 (S), +1.20 (B) | +2.00 [+2.00, +2.00] | 5 | reproduced |" in said
     assert "schedule: missing none_x1 (seed 0 1 2 3 4), token_hard_x1" in said
     assert "soft_loss: all 21 cells are missing" in said
-    assert "recipe: missing sgd" in said and "distillation_fashion_mnist: all 21 cells are missing" in said
+    assert "recipe: all 65 cells are missing" in said and "distillation_fashion_mnist: all 21 cells" in said
     assert "35 runs are recorded, 0.3 hours" in said
 
 
