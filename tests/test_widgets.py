@@ -24,6 +24,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import attention_rollout
 from deit_edu.ledger import Ledger
 from deit_edu.model import DeiT, DeiTConfig
+from deit_edu.patches import patchify
 from deit_edu.report import Results
 from deit_edu.runs import train
 from deit_edu.teachers import create_teacher
@@ -35,6 +36,7 @@ PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
     "LiveDeiT": "live.html",
     "LossLab": "05-distillation-losses.html",
+    "PatchExplorer": "01-patches.html",
     "TeacherComparison": "evidence.html",
 }
 FIGURES = list(PAGES)
@@ -254,6 +256,39 @@ def test_a_page_is_at_most_600_kilobytes_beside_its_pictures_and_weights(site, n
     text = (site / name).read_text("utf8")
     without_pictures = sum(len(part.partition('"')[2]) for part in text.split('src="data:image/png;base64,'))
     assert without_pictures < 600_000
+
+
+# ---- the patch explorer ----
+
+
+def test_shuffled_patches_are_the_same_in_another_order(open_page):  # noqa: F811
+    page = open_page(PAGES["PatchExplorer"])
+    root = root_of(page, "PatchExplorer")
+    tokens = "[...document.querySelectorAll('.tokens canvas')].map(c => c.toDataURL())"
+    before = page.evaluate(tokens)
+    root.get_by_role("button", name="Shuffle the patches").click()
+    shuffled = page.evaluate(tokens)
+    assert shuffled != before and sorted(shuffled) == sorted(before)
+    assert "Shuffled: a model without position embeddings" in root.locator(".words").inner_text()
+    root.get_by_role("button", name="Put them back").click()
+    assert page.evaluate(tokens) == before
+
+
+def test_the_patch_explorer_counts_as_the_library_does(open_page):  # noqa: F811
+    figure = widgets.PatchExplorer.packaged()
+    page = open_page(PAGES["PatchExplorer"])
+    N = patchify(torch.zeros(1, 1, 28, 28), figure.sizes[figure.choice]).shape[1]
+    assert f"{N} tokens" in root_of(page, "PatchExplorer").locator(".words").inner_text()
+    assert page.locator(".tokens canvas").count() == N
+
+
+@pytest.mark.parametrize(
+    "shape,names,message",
+    [((2, 1, 4, 6), "ab", "4x6 pixels are not square"), ((2, 1, 4, 4), "a", "1 names for 2 images")],
+)
+def test_the_patch_explorer_refuses_what_does_not_fit(shape, names, message):
+    with pytest.raises(DeiTEduError, match=message):
+        widgets.PatchExplorer(torch.zeros(shape, dtype=torch.uint8), names)
 
 
 # ---- the attention lens ----
