@@ -1,6 +1,6 @@
 """The paper's claims that the reruns judge, each as a signed difference, written down before any run.
 
-Paper: tables 2, 3, 4 and 8, figure 3, section 4; the numbers are the arXiv version's.
+Paper: tables 2, 3, 4, 7, 8 and 10, figure 3, sections 3.2 and 4; the numbers are the arXiv version's.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ class Claim:
     """A sentence of the paper as a signed difference between measured numbers.
 
     The difference is the sum of weight * measure over `terms`, for one seed at a time. A measure is a head's name
-    (its test accuracy, in points), "similarity:input" or "similarity:last" (the two tokens' cosine), or
-    "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.report.DECIDERS`.
+    (its test accuracy, in points), "similarity:input" or "similarity:last" (the two tokens' cosine),
+    "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.report.DECIDERS`, or "norm" (what
+    interpolation leaves of the length of the position embeddings, in percent).
     """
 
     id: str
@@ -155,4 +156,35 @@ CLAIMS = (
           "table 8", +1, minus(("repeated_augmentation", "class"), ("base", "class")), {"B": (81.8, 76.5)}),
     Claim("dropout-hurts", "recipe", "Dropout hurts.",
           "table 8", -1, minus(("dropout", "class"), ("base", "class")), {"B": (81.3, 81.8)}),
+    Claim(
+        "larger-images-help", "resolution",
+        "Fine-tuned on larger images, the student is better (384 against 224 there, 56 against 28 pixels here).",
+        "table 10", +1, minus(("tuned_at_56", "class"), ("tuned_at_28", "class")), {"B": (83.1, 81.8)},
+    ),
+    Claim(
+        "smaller-images-hurt", "resolution",
+        "Fine-tuned on smaller images, it is worse (160 against 224 there, 21 against 28 pixels here).",
+        "table 10", -1, minus(("tuned_at_21", "class"), ("tuned_at_28", "class")), {"B": (79.9, 81.8)},
+    ),
+    Claim(
+        "bicubic-keeps-the-norm", "resolution",
+        "Bilinear interpolation shortens the position embeddings, bicubic does so less (percent of the norm kept).",
+        "section 3.2", +1, minus(("tested_at_56", "norm"), ("tested_at_56_bilinear", "norm")), {},
+    ),
+    Claim(
+        "short-positions-hurt", "resolution",
+        "The blocks are not adapted to the shortened vectors: before fine-tuning, bicubic is better than bilinear.",
+        "section 3.2", +1, minus(("tested_at_56", "class"), ("tested_at_56_bilinear", "class")), {},
+    ),
+    Claim(
+        "transfer-beats-from-nothing", "transfer",
+        "A student trained on other classes and fine-tuned beats one trained from nothing.",
+        "table 7", +1, minus(("from_plain_all", "class"), ("from_nothing_all", "class")), {"CIFAR-10": (99.1, 97.5)},
+    ),
+    Claim(
+        "distilled-transfers-better", "transfer",
+        "A distilled student transfers better than a plain one.",
+        "table 7", +1, minus(("from_distilled_all", "fused"), ("from_plain_all", "class")),
+        {"CIFAR-10": (99.1, 99.1), "Flowers": (98.8, 98.4), "Cars": (92.9, 92.1), "CIFAR-100": (91.3, 90.8)},
+    ),
 )  # fmt: skip

@@ -121,7 +121,7 @@ def add_train_arguments(parser):
     for setting in fields(TrainConfig):
         if setting.name in ("data", "model", "model_settings", "teacher", "distillation", "tokens"):
             continue
-        kind = float if setting.type == float | None else setting.type
+        kind = {float | None: float, str | None: str}.get(setting.type, setting.type)
         told_here = told.get(setting.name, "").replace("%", "%%")
         group.add_argument(f"--{setting.name.replace('_', '-')}", **setting_argument(kind), help=told_here)
     for name, told_here in MODEL_SETTINGS.items():
@@ -226,33 +226,17 @@ def is_teacher_name(name):
     return name is not None and (name in CONVNETS or name.startswith("timm:"))
 
 
-def open_run(name):
-    """The network of a run folder or of packaged:NAME, and its metadata with the names of its data and teacher."""
-    from deit_edu.runs import find_run, read_json, runs_root
-    from deit_edu.teachers import load_network, packaged_path
-
-    if name.startswith("packaged:"):
-        return load_network(packaged_path(name.removeprefix("packaged:")))
-    folder = find_run(name)
-    if not (folder / "config.json").exists():
-        known = ", ".join(sorted(path.parent.name for path in runs_root().glob("*/result.json")))
-        raise DeiTEduError(f"no run {name}: give a run folder" + (f", or one of {known}" if known else ""))
-    if not (folder / "model.safetensors").exists():
-        raise DeiTEduError(f"{name} has not finished: deit-edu train --out {folder} --resume goes on with it")
-    config = read_json(folder / "config.json")
-    model, metadata = load_network(folder / "model.safetensors")
-    return model, metadata | {"data": config["data"], "teacher": config["teacher"]}
-
-
 def run_evaluate(chosen):
     from deit_edu.data import load_dataset
     from deit_edu.evaluate import accuracies, decisions, predict
     from deit_edu.inspect import disagreement
-    from deit_edu.runs import open_teacher
+    from deit_edu.runs import open_run, open_teacher
     from deit_edu.teachers import FrozenTeacher
 
     model, metadata = open_run(chosen.run_folder)
-    dataset = load_dataset(chosen.data or metadata["data"])
+    dataset = load_dataset(
+        chosen.data or metadata["data"], image_size=metadata.get("image_size"), classes=metadata.get("kept_classes", "")
+    )
     if list(dataset.image_shape) != metadata["image_shape"] or dataset.num_classes != metadata["num_classes"]:
         raise DeiTEduError(
             f"{chosen.run_folder} was trained on {metadata['num_classes']} classes of "
@@ -331,6 +315,7 @@ def run_report(chosen):
 def run_export(chosen):
     from deit_edu.checkpoints import save, to_timm_state_dict
     from deit_edu.model import DeiT
+    from deit_edu.runs import open_run
 
     model, _ = open_run(chosen.run_folder)
     if not isinstance(model, DeiT):

@@ -3,60 +3,87 @@
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
 
 from .data import FASHION_CLASSES, Split, make_dataset, packaged_splits
+from .errors import DeiTEduError
 
-CANVAS, ITEM = 28, 14  # sides in pixels
+CANVAS, ITEM = 28, 14  # sides in pixels; both twice that where more detail is asked for
 CLUTTER_CROPS = (6, 6, 5, 5)  # side of each crop of another item, in the order of pasting
 FIXED_DRAW, REDRAW = 0, 1  # keep the fixed splits and the draws of training apart, whatever the seed
 
 
-def fashion_clutter():
+def fashion_clutter(image_size=None):
     """Each item of fashion_mnist_10k at half size, anywhere on a 28x28 canvas, among crops of other items.
+
+    At another image size the same scenes are drawn with the items as large as they are, on 56x56 pixels, and brought
+    to that size: 56 has all the detail there is, and 28 is brought down by `halve`.
 
     Where the item is tells nothing about its class, so the translation equivariance built into a convnet is
     worth a lot, and a transformer must learn it. `redraw(seed, epoch)` gives the training items, in the same
     order, new places and new clutter. Boxes are the items' own, without the clutter.
+
+    Raises:
+        DeiTEduError: for an image_size below 14, or above 56.
     """
-    sources = [ClutterSource(images, labels) for images, labels in packaged_splits()]
-    splits = [source.draw(FIXED_DRAW, index) for index, source in enumerate(sources)]
+    side = image_size or CANVAS
+    if not CANVAS // 2 <= side <= 2 * CANVAS:
+        raise DeiTEduError(f"fashion_clutter can be drawn at 14 to 56 pixels a side, not {side}")
+    sources = [ClutterSource(images, labels, 1 if side == CANVAS else 2) for images, labels in packaged_splits()]
+    splits = [resize(source.draw(FIXED_DRAW, index), side) for index, source in enumerate(sources)]
 
     def redraw(seed, epoch):
-        return sources[0].draw(REDRAW, seed, epoch)
+        return resize(sources[0].draw(REDRAW, seed, epoch), side)
 
     return make_dataset("fashion_clutter", FASHION_CLASSES, *splits, redraw)
 
 
 class ClutterSource:
-    """The items of one split at half size, and where in each a crop shows something."""
+    """The items of one split, and where in each a crop shows something.
 
-    def __init__(self, images, labels):
-        self.labels = torch.from_numpy(labels)  # (n,)
-        self.items = halve(images)  # (n, 14, 14)
+    Args:
+        images: (n, 28, 28) uint8. labels: (n,). scale: 1 for items at half size, 2 for twice the pixels a side.
+    """
+
+    def __init__(self, images, labels, scale=1):
+        self.labels, self.scale = torch.from_numpy(labels), scale  # (n,)
+        halved = halve(images)  # (n, 14, 14)
+        self.items = images if scale == 2 else halved
         self.boxes = tight_boxes(self.items)  # (n, 4)
-        self.crops = {size: crop_corners(self.items, size) for size in set(CLUTTER_CROPS)}
+        self.crops = {size: crop_corners(halved, size) for size in set(CLUTTER_CROPS)}
 
     def draw(self, *seed):
         """A Split of all n items, in whole numbers only, so that every machine makes the same pixels."""
         random = np.random.RandomState(seed)  # its stream is frozen by NumPy's policy, a Generator's is not
-        n = len(self.items)
+        n, s = len(self.items), self.scale  # places are drawn in the pixels of scale 1, so that scenes agree
         each = np.arange(n)
-        canvas = np.zeros((n, CANVAS, CANVAS), np.uint8)
+        canvas = np.zeros((n, s * CANVAS, s * CANVAS), np.uint8)
 
         for size in CLUTTER_CROPS:
             other = (each + random.randint(1, n, n, np.int64)) % n  # of the same split, never itself
             corners, first, count = self.crops[size]
             top, left = corners[first[other] + random.randint(0, 2**30, n, np.int64) % count[other]].T
-            crops = windows(self.items, size)[other, top, left]  # (n, size, size)
-            top, left = random.randint(0, CANVAS - size + 1, (2, n), np.int64)
-            windows(canvas, size)[each, top, left] = crops
+            crops = windows(self.items, s * size)[other, s * top, s * left]  # (n, s * size, s * size)
+            top, left = s * random.randint(0, CANVAS - size + 1, (2, n), np.int64)
+            windows(canvas, s * size)[each, top, left] = crops
 
-        top, left = random.randint(0, CANVAS - ITEM + 1, (2, n), np.int64)
-        under = windows(canvas, ITEM)[each, top, left]  # (n, 14, 14) clutter, seen where the item is empty
-        windows(canvas, ITEM)[each, top, left] = np.where(self.items > 0, self.items, under)
+        top, left = s * random.randint(0, CANVAS - ITEM + 1, (2, n), np.int64)
+        under = windows(canvas, s * ITEM)[each, top, left]  # clutter, seen where the item is empty
+        windows(canvas, s * ITEM)[each, top, left] = np.where(self.items > 0, self.items, under)
 
         boxes = self.boxes + np.stack([top, left, 0 * top, 0 * left], axis=1)  # (n, 4)
         return Split(torch.from_numpy(canvas[:, None]), self.labels, torch.from_numpy(boxes))
+
+
+def resize(split, side):
+    """A split whose images are brought to a side, by Pillow: in whole numbers too."""
+    before = split.images.shape[-1]
+    if side == before:
+        return split
+    pictures = [Image.fromarray(image) for image in split.images[:, 0].numpy()]
+    pictures = np.stack([picture.resize((side, side), Image.Resampling.BILINEAR) for picture in pictures])
+    images = torch.from_numpy(pictures)[:, None]
+    return Split(images, split.labels, (split.boxes * side + before // 2) // before)
 
 
 def windows(images, size):

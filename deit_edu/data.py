@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,27 +75,34 @@ class ImageDataset:
         return len(self.classes)
 
 
-def load_dataset(name, root=None, image_size=None):
+def load_dataset(name, root=None, image_size=None, classes=""):
     """Load a data set by its name: one of `DATASETS`, with your own path after ``folder:`` or ``imagenet:``.
 
     root: folder for downloads; by default the environment variable DEIT_EDU_DATA, or ~/.cache/deit_edu.
-    image_size: side in pixels to bring photographs to (imagenette, flowers102, folder and imagenet only).
+    image_size: side in pixels to bring photographs to (imagenette, flowers102, folder and imagenet), or to draw
+    fashion_clutter at.
+    classes: only the images of these, by number, as in "0-4" or "0,2,5"; empty is all.
     Returns an ImageDataset. Raises DeiTEduError if the name is unknown, or the data missing or damaged.
     """
     kind, _, path = name.partition(":")
     if (f"{kind}:PATH" if path else name) not in DATASETS:
         raise DeiTEduError(unknown_name(name))
-    if image_size is not None and kind not in ("folder", "imagenet", "imagenette", "flowers102"):
+    if image_size is not None and kind not in ("fashion_clutter", "folder", "imagenet", "imagenette", "flowers102"):
         raise DeiTEduError(f"{name} comes in one image size: leave image_size out")
     if image_size is not None and image_size < 1:
         raise DeiTEduError(f"image_size is a side in pixels, got {image_size}")
+    dataset = load_all_classes(name, kind, path, root, image_size)
+    return keep_classes(dataset, classes) if classes else dataset
+
+
+def load_all_classes(name, kind, path, root, image_size):
     # The other rooms are written in terms of this one, and torchvision alone takes a second: import what is asked for.
     if kind == "fashion_mnist_10k":
         return fashion_mnist_10k()
     if kind == "fashion_clutter":
         from .clutter import fashion_clutter
 
-        return fashion_clutter()
+        return fashion_clutter(image_size)
     if kind in ("folder", "imagenet"):
         from .folders import load_folder, load_imagenet
 
@@ -158,6 +165,37 @@ def nested_subset(labels, num_images):
         members = np.flatnonzero(labels == label)
         rank[members] = np.arange(len(members))
     return torch.from_numpy(np.lexsort((labels, rank))[:num_images])
+
+
+def keep_classes(dataset, classes):
+    """The images of some classes alone, labelled 0 and up in the order given; the rest of the data set stays as it is.
+
+    classes: numbers of classes, as in "0-4" or "0,2,5". Raises DeiTEduError when that is not what it says.
+    """
+    kept = []
+    for part in classes.split(","):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not (first.strip().isdecimal() and last.strip().isdecimal()):
+            raise DeiTEduError(f"classes {classes!r} are not understood: say 0-4, or 0,2,5")
+        kept += range(int(first), int(last) + 1)
+    if not kept or len(set(kept)) < len(kept) or max(kept) >= dataset.num_classes:
+        raise DeiTEduError(
+            f"classes {classes!r} are not some of {dataset.name}'s, each once: they are 0 to {dataset.num_classes - 1}"
+        )
+    new_label = torch.full((dataset.num_classes,), -1)
+    new_label[kept] = torch.arange(len(kept))
+
+    def of_split(split):
+        labels = new_label[split.labels]
+        found = (labels >= 0).nonzero().flatten()
+        if not isinstance(split, Split):
+            raise DeiTEduError(f"{dataset.name} is decoded batch by batch: classes are chosen of data in memory only")
+        return Split(split.images[found], labels[found], None if split.boxes is None else split.boxes[found])
+
+    redraw = dataset.redraw and (lambda seed, epoch: of_split(dataset.redraw(seed, epoch)))
+    splits = {name: of_split(getattr(dataset, name)) for name in ("train", "validation", "test")}
+    return replace(dataset, classes=tuple(dataset.classes[number] for number in kept), redraw=redraw, **splits)
 
 
 # ---- normalisation ----

@@ -1,7 +1,7 @@
 """The reruns: which networks are trained for which table of the paper.
 
-Paper: tables 2, 3, 4 and 8, figure 3, section 4. `BASE` is the regime, `EXPERIMENTS` says what each configuration
-changes in it. What should come out is written in `deit_edu.claims`.
+Paper: tables 2 to 8 and 10, figure 3, sections 3.2 and 4. `BASE` is the regime, `EXPERIMENTS` says what each
+configuration changes in it. What should come out is written in `deit_edu.claims`.
 """
 
 import dataclasses
@@ -44,7 +44,8 @@ TEACHERS = {
     "transformer": dict(role="student"),  # the student itself, without distillation
     "convnet_mixed": dict(role="teacher", **MIXING),  # sees its images mixed, as the student of `regime` does
 }
-SEEN_BY_BOTH = ("data", "train_images", "redraw")  # a teacher is trained on the student's images (paper, section 4)
+# A teacher is trained on the student's images (paper, section 4).
+SEEN_BY_BOTH = ("data", "image_size", "classes", "train_images", "redraw")
 
 # ---- the grids ----
 
@@ -86,6 +87,34 @@ def training_sizes(sizes):
     return fewer | {f"{kind}_all": settings for kind, settings in kinds.items()}
 
 
+def seen_at(side, **settings):
+    """The plain student, trained at 28 pixels, at another image size; crops shift by as large a part of the image."""
+    return dict(initial=NONE, image_size=side, crop_padding=round(side / 14), **settings)
+
+
+# Short, from the peak down, at a rate chosen on validation in `tuning`.
+FINE_TUNING = dict(epochs=5, warmup_epochs=0, learning_rate=4e-3)
+
+# Transfer: from the first five classes to the others, half of all images each.
+SOURCE, TARGET = dict(classes="0-4"), dict(classes="5-9")
+
+
+def transfers(sizes):
+    """Students of the other classes, from nothing, from a plain and from a distilled student, in equally many steps."""
+    starts = {
+        "from_nothing": dict(),
+        "from_plain": dict(initial=SOURCE, learning_rate=FINE_TUNING["learning_rate"]),
+        "from_distilled": dict(
+            initial=TOKEN_HARD | SOURCE, tokens="both", learning_rate=FINE_TUNING["learning_rate"]
+        ),  # both heads learn the labels: no teacher knows these classes
+    }
+    return {
+        f"{start}_{size or 'all'}": dict(settings, **TARGET, **HALF, train_images=size)
+        for size in sizes
+        for start, settings in starts.items()
+    }
+
+
 BEFORE_TUNING = dict(learning_rate=8e-3)  # the regimes came first; `tuning` then found a better rate for the student
 
 
@@ -120,6 +149,10 @@ EXPERIMENTS = {
                 for decay in (0.0, 0.05, 0.3)
             },
             **{f"sgd_{rate:g}": dict(QUARTER, optimizer="sgd", learning_rate=rate) for rate in (0.03, 0.1, 0.3, 1.0)},
+            **{
+                f"fine_tuning_{rate:g}": seen_at(42, **FINE_TUNING | dict(learning_rate=rate))
+                for rate in (1e-3, 4e-3, 1.6e-2)
+            },
         },
         seeds=3,
         split="validation",
@@ -198,6 +231,36 @@ EXPERIMENTS = {
             "no_label_smoothing": dict(HALF, label_smoothing=0.0),
         },
     ),
+    "resolution": Experiment(
+        "Trained at 28 pixels, tested and fine-tuned at others; bicubic where nothing else is said",
+        "table 10, section 3.2",
+        {
+            "none": NONE,
+            **{f"tested_at_{side}": seen_at(side, epochs=0) for side in (21, 42, 56)},
+            **{f"tuned_at_{side}": seen_at(side, **FINE_TUNING) for side in (21, 28, 42, 56)},
+            **{
+                f"{what}_at_56_{how}": seen_at(56, **settings, interpolation=how)
+                for how in ("bilinear", "antialias")
+                for what, settings in {"tested": dict(epochs=0), "tuned": FINE_TUNING}.items()
+            },
+        },
+    ),
+    "transfer": Experiment(
+        "From five classes to the other five: few images of them, and all",
+        "tables 6 and 7",
+        {"source_plain": SOURCE, "source_distilled": TOKEN_HARD | SOURCE, **transfers((250, 0))},
+    ),
+    "baselines": Experiment(
+        "Accuracy against size and speed, beside two convnets of timm that are trained as ours are",
+        "table 5",
+        {
+            "none": NONE,
+            "token_hard": TOKEN_HARD,
+            **{name: convnet(name) for name in ("convnet", "convnet_wide", "convnet_weak")},
+            **{name: dict(role="teacher", model=f"timm:{name}") for name in ("lcnet_050", "resnet10t")},
+        },
+        seeds=3,
+    ),
     "data_efficiency": Experiment(
         "Fewer training images at equal steps", "ours", training_sizes((500, 1000, 2000, 5000)), seeds=3
     ),
@@ -226,9 +289,15 @@ class Cell:
     experiment: str
     configuration: str
     seed: int
-    config: TrainConfig  # its teacher is named by the keys of `teachers`, which are names of run folders
+    config: TrainConfig  # names its teachers and the run it starts from by their keys, which are names of run folders
     key: str
-    teachers: tuple = ()  # the cells that must be trained before
+    teachers: tuple = ()
+    initial: "Cell | None" = None
+
+    @property
+    def needs(self):
+        """The cells that must be trained before."""
+        return (*self.teachers, *filter(None, [self.initial]))
 
     def __str__(self):
         return f"{self.experiment} {self.configuration} seed {self.seed}"
@@ -239,7 +308,7 @@ class Grid:
 
     Args:
         scale: a key of BASE. data: a data set in place of the scale's own, for a copy that lies elsewhere.
-        checksum: a function from a data set's name to its checksum; by default the data are loaded and asked.
+        checksum: a function from a data set's name and image size to its checksum; by default the data are asked.
     """
 
     def __init__(self, scale="tiny", data=None, checksum=None):
@@ -264,10 +333,10 @@ class Grid:
         ]
 
     def cell(self, experiment, configuration, settings, seed):
-        """Settings over the base -> a cell, and the cells of its teachers."""
+        """Settings over the base -> a cell, and the cells of its teachers and of the run it starts from."""
         settings = {"data": self.data, **settings}
         role = settings.pop("role", "student")
-        names = settings.pop("teacher", ())
+        names, initial = settings.pop("teacher", ()), settings.pop("initial", None)
         shared = {name: settings[name] for name in SEEN_BY_BOTH if name in settings}
         # Every seed has teachers of its own, so that an interval speaks of the teacher's luck too.
         teachers = tuple(
@@ -275,13 +344,17 @@ class Grid:
             for position, name in enumerate(names)
         )
         settings = self.base[role] | settings | {"seed": seed}
+        if initial is not None:
+            initial = self.cell(experiment, "initial", initial, seed)
+            settings["initial"] = initial.key
         config = TrainConfig(**settings, teacher="+".join(teacher.key for teacher in teachers) or None)
-        return Cell(experiment, configuration, seed, config, run_key(config, self.checksum(config.data)), teachers)
+        key = run_key(config, self.checksum(config.data, config.image_size))
+        return Cell(experiment, configuration, seed, config, key, teachers, initial)
 
 
 @cache
-def data_checksum(name):
-    return load_dataset(name).checksum
+def data_checksum(name, image_size):
+    return load_dataset(name, image_size=image_size or None).checksum
 
 
 def data_label(name):
@@ -306,9 +379,9 @@ def run_key(config, checksum):
 
 
 def unique_runs(cells):
-    """Every run once, teachers before their students: [Cell] -> [Cell]."""
+    """Every run once, after those it needs: [Cell] -> [Cell]."""
     ordered = {}
     for cell in cells:
-        for needed in (*unique_runs(cell.teachers), cell):
+        for needed in (*unique_runs(cell.needs), cell):
             ordered.setdefault(needed.key, needed)
     return list(ordered.values())

@@ -39,9 +39,14 @@ class Results:
     """
 
     def __init__(self, ledger, scale="tiny", data=None):
-        checksums = {record["data"]["name"]: record["data"]["checksum"] for record in ledger.records.values()}
+        checksums = {
+            (record["data"]["name"], record["config"].get("image_size", 0)): record["data"]["checksum"]
+            for record in ledger.records.values()
+        }
         self.ledger = ledger
-        self.grid = Grid(scale, data, checksum=lambda name: checksums.get(data_label(name), "not recorded"))
+        self.grid = Grid(
+            scale, data, checksum=lambda name, size: checksums.get((data_label(name), size), "not recorded")
+        )
         self.recorded_seeds = {record["seed"] for record in ledger.records.values()}
         self.decisions = lru_cache(maxsize=64)(load_decisions)
 
@@ -65,6 +70,8 @@ class Results:
         record = self.record(experiment, configuration, seed)
         if record is None:
             return None
+        if kind == "norm":
+            return 100 * record["position_norm"]["resized"] / record["position_norm"]["before"]
         if kind == "similarity":
             return record["tokens"]["similarity"][{"input": 0, "last": -1}[names[0]]]
         head = record[EXPERIMENTS[experiment].split].get(kind)

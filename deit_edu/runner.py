@@ -24,7 +24,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.experiments import EXPERIMENTS, data_label, unique_runs
 from deit_edu.losses import DistillationObjective
 from deit_edu.machine import machine
-from deit_edu.runs import build_model, runs_root, train, wrap
+from deit_edu.runs import build_model, open_dataset, runs_root, train, wrap
 from deit_edu.teachers import Ensemble, FrozenTeacher
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 
@@ -39,7 +39,7 @@ def available_jobs():
 def epoch_images(config):
     """How many images an epoch of a run in one process shows."""
     world = join_world(config)
-    return steps_per_epoch(config, load_once(config.data), world) * config.batch_size
+    return steps_per_epoch(config, open_dataset(config, load_once), world) * config.batch_size
 
 
 def is_trained(cell, root):
@@ -48,15 +48,19 @@ def is_trained(cell, root):
 
 
 def pending(cells, ledger, root):
-    """The runs still to do, teachers first.
+    """The runs still to do, each after those it needs.
 
-    That is what is not recorded, and the teachers of such a run whose weights are not here, recorded or not: the
-    ledger holds numbers, and a student needs the network.
+    That is what is not recorded, and the teachers of such a run, or the one it starts from, whose weights are not
+    here, recorded or not: the ledger holds numbers, and a student needs the network.
     """
-    missing = [cell for cell in unique_runs(cells) if not ledger.find(cell)]
-    needed = {teacher.key for cell in missing for teacher in cell.teachers if not is_trained(teacher, root)}
-    needed |= {cell.key for cell in missing}
-    return [cell for cell in unique_runs(missing) if cell.key in needed]
+    missing = {cell.key: cell for cell in unique_runs(cells) if not ledger.find(cell)}
+    waiting = list(missing.values())
+    while waiting:
+        for needed in waiting.pop().needs:
+            if needed.key not in missing and not is_trained(needed, root):
+                missing[needed.key] = needed
+                waiting.append(needed)
+    return [cell for cell in unique_runs(cells) if cell.key in missing]
 
 
 # ---- one process a run ----
@@ -172,11 +176,11 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
 
         try:
             while waiting or running:
-                for cell in [cell for cell in waiting if any(t.key in failed for t in cell.teachers)]:
+                for cell in [cell for cell in waiting if any(needed.key in failed for needed in cell.needs)]:
                     waiting.remove(cell)
-                    failed[cell.key] = f"{cell}: its teacher failed"
+                    failed[cell.key] = f"{cell}: a run it needs failed"
                 busy = {cell.key for cell in waiting} | {job.cell.key for job in running}
-                ready = [cell for cell in waiting if not busy & {teacher.key for teacher in cell.teachers}]
+                ready = [cell for cell in waiting if not busy & {needed.key for needed in cell.needs}]
                 while slots and ready:
                     cell = ready.pop(0)
                     waiting.remove(cell)
@@ -220,16 +224,17 @@ def epochs_done(folder):
 
 
 def make_record(cell, root):
-    """A ledger record: the run's own, and which cell it is, with which teachers' weights."""
+    """A ledger record: the run's own, and which cell it is, with which other runs' weights."""
     result = json.loads((root / cell.key / "result.json").read_text())
-    teachers = {
-        teacher.key: json.loads((root / teacher.key / "result.json").read_text())["checkpoint"]
-        for teacher in cell.teachers
+    weights = {
+        needed.key: json.loads((root / needed.key / "result.json").read_text())["checkpoint"] for needed in cell.needs
     }
+    teachers = {teacher.key: weights[teacher.key] for teacher in cell.teachers}
     config = result["config"] | {"data": data_label(result["config"]["data"])}
     data = result["data"] | {"name": config["data"]}
     first = {"key": cell.key, "experiment": cell.experiment, "configuration": cell.configuration, "seed": cell.seed}
-    return first | result | {"config": config, "data": data, "teachers": teachers}
+    initial = {"initial": {cell.initial.key: weights[cell.initial.key]}} if cell.initial else {}
+    return first | result | {"config": config, "data": data, "teachers": teachers} | initial
 
 
 def keep_predictions(cell, ledger, root):
@@ -249,7 +254,7 @@ def speed_class(cell):
     """What decides a run's images per second: runs that agree in it are equally fast."""
     config = cell.config
     kinds = [(run.config.model, json.dumps(run.config.model_settings)) for run in (cell, *cell.teachers)]
-    return (data_label(config.data), config.tokens, config.batch_size, config.compile, *kinds)
+    return (data_label(config.data), config.image_size, config.tokens, config.batch_size, config.compile, *kinds)
 
 
 def estimate_seconds(cells, ledger, root=None):
@@ -262,9 +267,12 @@ def estimate_seconds(cells, ledger, root=None):
     speeds, seconds, probed = {}, {}, 0
     for cell in unique_runs(cells):
         record = ledger.find(cell)
-        if record and record["machine"]["processor"] == here:
+        if record and cell.config.epochs and record["machine"]["processor"] == here:
             speeds[speed_class(cell)] = cell.config.epochs * epoch_images(cell.config) / record["seconds"]
     for cell in pending(cells, ledger, root):
+        if cell.config.epochs == 0:  # only measured
+            seconds[cell.key] = 0.0
+            continue
         if speed_class(cell) not in speeds:
             speeds[speed_class(cell)] = probe(cell)
             probed += 1
@@ -275,7 +283,7 @@ def estimate_seconds(cells, ledger, root=None):
 
 def probe(cell, steps=20, warm_up=5):
     """Images per second of a run's first steps, in one thread, its teachers untrained: they take as long."""
-    config, dataset = cell.config, load_once(cell.config.data)
+    config, dataset = cell.config, open_dataset(cell.config, load_once)
     world = join_world(config)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 import deit_edu
-from deit_edu.checkpoints import digest, load, save, write_atomically
+from deit_edu.checkpoints import digest, load, resize_model, save, write_atomically
 from deit_edu.data import load_dataset, nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict, save_predictions
@@ -24,7 +24,16 @@ from deit_edu.machine import can_compile, compiled, machine
 from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.recipes import recipe
 from deit_edu.source import source_digest
-from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, create_teacher, load_teacher, save_network
+from deit_edu.teachers import (
+    CONVNETS,
+    Ensemble,
+    FrozenTeacher,
+    create_teacher,
+    load_network,
+    load_teacher,
+    packaged_path,
+    save_network,
+)
 from deit_edu.train import (
     MovingAverage,
     TrainConfig,
@@ -46,10 +55,35 @@ def runs_root():
     return (clone if (clone / "pyproject.toml").exists() else Path()) / "runs"
 
 
+def open_dataset(config, load=load_dataset):
+    """The data a config names, at its image size, of its classes."""
+    return load(config.data, image_size=config.image_size or None, classes=config.classes)
+
+
 def find_run(name):
     """The folder of a run, given as a path or as a name under `runs_root`."""
     folder = Path(name)
     return folder if folder.is_dir() else runs_root() / name
+
+
+def open_run(name):
+    """The network of a run folder or of packaged:NAME, and its metadata with what it was trained on and by whom.
+
+    Raises:
+        DeiTEduError: when there is no such run, or it has not finished.
+    """
+    if name.startswith("packaged:"):
+        return load_network(packaged_path(name.removeprefix("packaged:")))
+    folder = find_run(name)
+    if not (folder / "config.json").exists():
+        known = ", ".join(sorted(path.parent.name for path in runs_root().glob("*/result.json")))
+        raise DeiTEduError(f"no run {name}: give a run folder" + (f", or one of {known}" if known else ""))
+    if not (folder / "model.safetensors").exists():
+        raise DeiTEduError(f"{name} has not finished: deit-edu train --out {folder} --resume goes on with it")
+    config = read_json(folder / "config.json")
+    model, metadata = load_network(folder / "model.safetensors")
+    trained = {"data": config["data"], "teacher": config["teacher"], "kept_classes": config.get("classes", "")}
+    return model, metadata | trained | {"image_size": config.get("image_size") or None}
 
 
 def run_name(config):
@@ -74,11 +108,12 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
     teacher_folder = runs_root() / run_name(teacher)
     student = dataclasses.replace(student, teacher=teacher_folder.name)
     folder = Path(folder or runs_root() / run_name(student))
-    dataset = load_dataset(student.data)
+    dataset = open_dataset(student)
     check_folder(folder, student, resume)  # what the student cannot be is said before the teacher trains for minutes
     build_model(student, dataset)
     build_objective(student)
-    same = dataset if teacher.data == student.data else None
+    seen = ("data", "image_size", "classes")
+    same = dataset if all(getattr(teacher, name) == getattr(student, name) for name in seen) else None
     train(teacher, teacher_folder, resume=True, dataset=same, progress=progress)
     train(student, folder, resume=resume, dataset=dataset, progress=progress)
     return teacher_folder, folder
@@ -116,6 +151,47 @@ def build_model(config, dataset):
     model = create_teacher(config.model, C, dataset.num_classes)
     check_sees(model, config.model, dataset)
     return model.train()
+
+
+INTERPOLATIONS = {"bicubic": ("bicubic", False), "bilinear": ("bilinear", False), "antialias": ("bicubic", True)}
+
+
+def start_from(student, config, dataset):
+    """Give a student the weights of the run that `TrainConfig.initial` names, to be fine-tuned.
+
+    Paper: section 3.2, another resolution, and table 7, other classes. The position embedding is resized where the
+    image sizes differ. Heads that were trained on other classes are left behind: the student keeps those it drew.
+
+    Returns:
+        {"before": , "resized": }: the mean l2 norm of the patches' position embeddings before and after.
+
+    Raises:
+        DeiTEduError: when the two networks are not of one shape.
+    """
+    if config.interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise DeiTEduError(f"unknown interpolation {config.interpolation!r}: choose one of {known}")
+    model, metadata = open_run(config.initial)
+    if not (isinstance(model, DeiT) and isinstance(student, DeiT)):
+        raise DeiTEduError(f"only a DeiT starts from another's weights: {config.initial} or {config.model} is none")
+    shapes = {name: (getattr(model.config, name), getattr(student.config, name)) for name in SHAPE}
+    if differs := [f"{name} {theirs}, not {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours]:
+        raise DeiTEduError(f"{config.initial} has {', '.join(differs)}: start from a network of the same shape")
+    before = position_norm(model)
+    model = resize_model(model, student.config.image_size, *INTERPOLATIONS[config.interpolation])
+    known = metadata.get("classes")
+    same = metadata["num_classes"] == dataset.num_classes if known is None else known == list(dataset.classes)
+    heads = {} if same else {name: tensor for name, tensor in student.state_dict().items() if "head" in name}
+    student.load_state_dict(model.state_dict() | heads)
+    return {"before": before, "resized": position_norm(student)}
+
+
+SHAPE = ("patch_size", "in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio", "distilled")
+
+
+def position_norm(model):
+    """The mean l2 norm of the patches' position embeddings of a DeiT."""
+    return model.position_embedding[0, model.config.num_prefix_tokens :].norm(dim=-1).mean().item()
 
 
 def check_sees(model, name, dataset):
@@ -213,9 +289,11 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
     if (folder / "result.json").exists():
         return read_json(folder / "result.json")
     world = join_world(config)
-    dataset = dataset or load_dataset(config.data)
+    dataset = dataset or open_dataset(config)
     torch.manual_seed(config.seed)
-    student = build_model(config, dataset).to(world.device)
+    student = build_model(config, dataset)
+    norms = start_from(student, config, dataset) if config.initial else None
+    student = student.to(world.device)
     teacher = build_teacher(config, dataset)
     teacher = None if teacher is None else teacher.to(world.device)
     objective = build_objective(config)
@@ -256,7 +334,7 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
                               "validation": validation})  # fmt: skip
             shown["validation"] = f"{max(validation.values()):.1%}"
             bar.set_postfix({"loss": f"{loss:.3f}"} | shown)
-    return run.close(dataset, teacher)
+    return run.close(dataset, teacher, norms)
 
 
 def json_bytes(value, indent=1):
@@ -380,7 +458,7 @@ class Run:
         finally:
             self.student.load_state_dict(own)
 
-    def close(self, dataset, teacher):
+    def close(self, dataset, teacher, norms):
         """Save the network, look at the test images once, and write the record."""
         with self.evaluated_weights():
             record = {
@@ -391,7 +469,7 @@ class Run:
                 "parameters": sum(p.numel() for p in self.student.parameters()),
                 "started": self.started,
                 "seconds": self.seconds(),
-                "images_per_second": median(line["images_per_second"] for line in self.metrics),
+                "images_per_second": median(m["images_per_second"] for m in self.metrics) if self.metrics else None,
                 "curve": [{"epoch": m["epoch"], "loss": m["loss"], **m["validation"]} for m in self.metrics],
                 "checkpoint": digest(self.student.state_dict()),
             }
@@ -405,6 +483,8 @@ class Run:
                 asked = nested_subset(taught.labels, min(self.config.train_images or len(taught), ASKED_OF_TEACHER))
                 said_by_teacher = predict(teacher, taught, dataset, indices=asked)
                 record["teacher_on_train"] = accuracies(said_by_teacher, taught.labels[asked])["class"].to_dict()
+            if norms:
+                record["position_norm"] = norms | {"trained": position_norm(self.student)}
             if isinstance(self.student, DeiT) and self.student.config.distilled:
                 torch.manual_seed(self.config.seed)
                 untrained = build_model(self.config, dataset).to(self.world.device)
@@ -412,7 +492,8 @@ class Run:
                     record[name] = describe_tokens(model, dataset)
             if self.world.rank == 0:
                 path = self.folder / "model.safetensors"
-                save_network(path, self.student, self.config.model, dataset.image_shape, dataset.num_classes)
+                known = {"classes": list(dataset.classes)}
+                save_network(path, self.student, self.config.model, dataset.image_shape, dataset.num_classes, known)
                 save_predictions(self.folder / "predictions.safetensors", said)
                 write_atomically(self.folder / "result.json", json_bytes(record))
                 (self.folder / "resume.safetensors").unlink(missing_ok=True)

@@ -25,6 +25,8 @@ class TrainConfig:
     data: str = "fashion_mnist_10k"  # a name for deit_edu.data.load_dataset
     model: str = "deit_nano_patch7_28"  # a DeiT, a convnet or timm:NAME; fitted to the data's size and classes
     model_settings: dict = field(default_factory=dict)  # overrides of DeiTConfig, for example {"patch_size": 4}
+    initial: str | None = None  # a run folder or packaged:NAME whose weights it starts from; then epochs may be 0
+    interpolation: str = "bicubic"  # of their position embedding to another image_size: bicubic, bilinear or antialias
     # what it learns from
     teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME
     distillation: str = "none"  # none, soft, hard
@@ -45,6 +47,8 @@ class TrainConfig:
     drop_rate: float = 0.0  # dropout in a DeiT
     drop_path_rate: float = 0.0  # stochastic depth in a DeiT
     # what it sees
+    image_size: int = 0  # side in pixels to bring the images to, where the data can; 0 is their own
+    classes: str = ""  # only the images of these, by number from 0, as in 0-4 or 0,2,5; empty is all
     train_images: int = 0  # so many of the training images, shown as often as all would be; 0 is all
     redraw: bool = True  # training images anew every epoch, where the data can (fashion_clutter)
     crop_padding: int = 2  # random crops: shifts of at most so many pixels
@@ -68,16 +72,19 @@ class TrainConfig:
             if not low <= value <= high or math.isinf(value):
                 expected = f"a finite number, {low} or more" if math.isinf(high) else f"between {low} and {high}"
                 raise DeiTEduError(f"{name} is {value}: it must be {expected}")
+        if self.epochs == 0 and self.initial is None:
+            raise DeiTEduError("epochs is 0: it must be 1 or more, unless initial names the weights to measure")
 
 
 LIMITS = {  # the smallest and the largest value that can be; the rooms that use the other settings look at those
-    "epochs": (1, math.inf),
+    "epochs": (0, math.inf),
     "batch_size": (1, math.inf),
     "learning_rate": (0, math.inf),
     "warmup_epochs": (0, math.inf),
     "weight_decay": (0, math.inf),
     "ema_decay": (0, 1),
     "train_images": (0, math.inf),
+    "image_size": (0, math.inf),
     "crop_padding": (0, math.inf),
     "erasing": (0, 1),
     "mixup_alpha": (0, math.inf),

@@ -101,7 +101,7 @@ def test_help_names_every_setting_and_tells_what_it_does(capsys):
         ("trian", "argument COMMAND: invalid choice: 'trian' .*train.*; see deit-edu --help"),
         ("train --epoks 3", "unrecognized arguments: --epoks 3; see deit-edu --help"),
         ("train --epochs many", "argument --epochs: invalid int value: 'many'; see deit-edu train --help"),
-        ("train --epochs 0", "epochs is 0: it must be a finite number, 1 or more"),
+        ("train --epochs 0", "epochs is 0: it must be 1 or more, unless initial names the weights"),
         ("train --batch-size 0", "batch_size is 0: it must be a finite number, 1 or more"),
         ("train --learning-rate inf", "learning_rate is inf: it must be a finite number, 0 or more"),
         ("train --learning-rate nan", "learning_rate is nan: it must be a finite number, 0 or more"),

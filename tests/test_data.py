@@ -152,6 +152,35 @@ def test_item_is_in_front_of_the_clutter_and_its_box_is_tight(fashion, cluttered
         assert torch.equal(shown[tight > 0].double(), tight[tight > 0])
 
 
+def test_clutter_at_twice_the_size_is_the_same_scenes_in_detail(fashion, cluttered):
+    large = load_dataset("fashion_clutter", image_size=56)
+    assert large.image_shape == (1, 56, 56) and large.checksum != cluttered.checksum
+    for small, fine in zip(splits_of(cluttered), splits_of(large), strict=True):
+        quads = fine.images.reshape(-1, 28, 2, 28, 2).double().mean(dim=(2, 4))
+        assert (quads - small.images[:, 0]).abs().mean() < 1  # of 255; where an item meets clutter they differ
+        same = (fine.boxes[:, :2] // 2 == small.boxes[:, :2]).all(dim=1)  # but for pixels too faint for the small one
+        assert same.double().mean() > 0.95 and torch.equal(fine.labels, small.labels)
+    item, (top, left, height, width) = fashion.test.images[7, 0], large.test.boxes[7].tolist()
+    rows, columns = item.nonzero().T
+    tight = item[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert torch.equal(large.test.images[7, 0, top : top + height, left : left + width][tight > 0], tight[tight > 0])
+
+
+def test_clutter_at_other_sizes_is_brought_down_from_there():
+    large, between = load_dataset("fashion_clutter", image_size=56), load_dataset("fashion_clutter", image_size=42)
+    scaled = large.redraw(1, 2).boxes * 42 / 56
+    redrawn = between.redraw(1, 2)
+    assert redrawn.image_shape == (1, 42, 42) and (redrawn.boxes - scaled).abs().max() <= 0.5
+    brightness = [dataset.train.images.double().mean().item() for dataset in (large, between)]
+    assert brightness[0] == pytest.approx(brightness[1], rel=0.01)
+    # Pillow resizes in whole numbers: the same pixels on every machine.
+    found = digest(redrawn.images)
+    assert found == "7f4402b744fc7ce9d2c71f36a358ac1b774c29f723e67954b69bf376741a4c39"
+    for side in (13, 57):
+        with pytest.raises(DeiTEduError, match=f"drawn at 14 to 56 pixels a side, not {side}"):
+            load_dataset("fashion_clutter", image_size=side)
+
+
 def test_redraw_repeats_for_the_same_seed_and_epoch_only(cluttered):
     first = cluttered.redraw(0, 0)
     assert torch.equal(first.images, cluttered.redraw(0, 0).images)
@@ -264,10 +293,36 @@ def test_a_path_alone_is_told_to_say_folder(tmp_path):
         load_dataset(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist_10k", "fashion_clutter", "fashion_mnist", "cifar10", "cifar100"])
+@pytest.mark.parametrize("name", ["fashion_mnist_10k", "fashion_mnist", "cifar10", "cifar100"])
 def test_image_size_is_refused_where_images_have_one_size(name):
     with pytest.raises(DeiTEduError, match="leave image_size out"):
         load_dataset(name, image_size=32)
+
+
+# ---- some classes alone ----
+
+
+def test_classes_are_kept_and_numbered_anew(cluttered):
+    some = load_dataset("fashion_clutter", classes="7,0-2")
+    assert some.classes == ("Sneaker", "T-shirt/top", "Trouser", "Pullover")
+    assert some.checksum == cluttered.checksum and (some.mean, some.std) == (cluttered.mean, cluttered.std)
+    for part, whole in zip((*splits_of(some), some.redraw(3, 4)), (*splits_of(cluttered), cluttered.redraw(3, 4)),
+                           strict=True):  # fmt: skip
+        kept = torch.isin(whole.labels, torch.tensor([7, 0, 1, 2]))
+        assert torch.equal(part.images, whole.images[kept]) and torch.equal(part.boxes, whole.boxes[kept])
+        assert [some.classes[label] for label in part.labels] == [cluttered.classes[n] for n in whole.labels[kept]]
+
+
+@pytest.mark.parametrize("classes", ["all", "0-", "-3", "1,,2", "a-b"])
+def test_classes_that_are_no_numbers_are_refused(classes):
+    with pytest.raises(DeiTEduError, match="are not understood: say 0-4, or 0,2,5"):
+        load_dataset("fashion_mnist_10k", classes=classes)
+
+
+@pytest.mark.parametrize("classes", ["10", "0-10", "1,1", "5-2"])
+def test_classes_that_are_not_there_are_refused(classes):
+    with pytest.raises(DeiTEduError, match="each once: they are 0 to 9"):
+        load_dataset("fashion_mnist_10k", classes=classes)
 
 
 # ---- downloads ----

@@ -22,7 +22,7 @@ from deit_edu.teachers import Ensemble
 from deit_edu.train import TrainConfig
 from deit_edu.verdicts import Difference, paired_difference, verdict
 
-GRID = Grid("tiny", checksum=lambda name: f"checksum of {name}")
+GRID = Grid("tiny", checksum=lambda name, image_size=0: f"checksum of {name}")
 
 
 def cells_of(name, seeds=None):
@@ -35,7 +35,7 @@ def cells_of(name, seeds=None):
 @pytest.mark.parametrize("scale", BASE)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_cell_is_a_run_that_can_be(name, scale):
-    grid = Grid(scale, checksum=str)
+    grid = Grid(scale, checksum=lambda name, image_size: name)
     cells = grid.cells(name)
     assert len(cells) == len(EXPERIMENTS[name].configurations) * EXPERIMENTS[name].seeds
     assert len({(cell.configuration, cell.seed) for cell in cells}) == len(cells)
@@ -87,6 +87,26 @@ def test_teachers_come_before_their_students_and_once():
     assert all(position[teacher.key] < position[cell.key] for cell in runs for teacher in cell.teachers)
 
 
+def test_a_run_that_goes_on_comes_after_the_one_it_starts_from():
+    cells = cells_of("resolution")
+    runs = [cell.key for cell in unique_runs(cells.values())]
+    for (configuration, seed), cell in cells.items():
+        if configuration != "none":
+            assert cell.config.initial == cell.initial.key == cells["none", seed].key == cells_of("distillation")[
+                "none", seed].key  # fmt: skip
+            assert runs.index(cell.initial.key) < runs.index(cell.key)
+    assert cells["tested_at_56", 0].config.epochs == 0 and cells["tuned_at_56", 0].config.crop_padding == 4
+
+
+def test_transfer_starts_from_the_classes_it_does_not_see():
+    cells = cells_of("transfer")
+    for kind in ("plain", "distilled"):
+        tuned = cells[f"from_{kind}_all", 0]
+        assert tuned.initial.key == cells[f"source_{kind}", 0].key
+        assert (tuned.initial.config.classes, tuned.config.classes) == ("0-4", "5-9") and not tuned.teachers
+    assert cells["source_distilled", 0].teachers[0].config.classes == "0-4"  # nor has its teacher seen them
+
+
 def test_a_teacher_sees_the_students_images():
     student = cells_of("data_efficiency")["token_hard_500", 0]
     assert student.teachers[0].key == cells_of("data_efficiency")["convnet_500", 0].key
@@ -115,8 +135,10 @@ def test_a_claim_names_what_its_experiment_measures(claim):
     for _, configuration, measure in claim.terms:
         settings = EXPERIMENTS[claim.experiment].configurations[configuration]
         kind, *names = measure.split(":")
-        assert kind in (*HEADS, "similarity", "disagreement") and set(names) <= {"input", "last", *DECIDERS}
-        assert kind in ("class", "disagreement") or settings["tokens"] == "both"
+        assert kind in (*HEADS, "similarity", "disagreement", "norm") and set(names) <= {"input", "last", *DECIDERS}
+        assert kind in ("class", "disagreement") or (
+            settings["tokens"] == "both" if kind != "norm" else "initial" in settings
+        )
 
 
 def test_claims_have_names_of_their_own():

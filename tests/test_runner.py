@@ -25,6 +25,7 @@ TOY_BASE = dict(
 )
 DISTILLED = dict(teacher=("convnet",), distillation="hard", tokens="both")
 TOY = Experiment("a toy", "nowhere", {"none": {}, "token_hard": DISTILLED}, seeds=1, keep_predictions=1)
+TUNED = Experiment("a toy's toy", "nowhere", {"tuned": dict(DISTILLED, initial=DISTILLED, epochs=0)}, seeds=1)
 
 
 @pytest.fixture
@@ -102,6 +103,23 @@ def test_a_record_holds_what_a_reader_must_know(finished, toy):
     assert ledger.predictions(toy[1].key).exists()
 
 
+def test_a_run_starts_from_weights_that_are_trained_again_where_they_are_gone(finished, toy, monkeypatch, tmp_path):
+    monkeypatch.setitem(EXPERIMENTS, "tuned", TUNED)
+    (cell,) = Grid("tiny").cells("tuned")
+    assert cell.initial.key == toy[1].key
+    recorded = Ledger(finished["folder"] / "ledger")
+    here, gone = finished["folder"] / "runs", tmp_path
+    assert [run.key for run in runner.pending([cell], recorded, here)] == [cell.key]
+    needed = [run.key for run in runner.pending([cell], recorded, gone)]
+    assert needed == [toy[1].teachers[0].key, toy[1].key, cell.key]  # its teachers' teacher too, recorded or not
+    with ledger_for_writing(tmp_path / "ledger") as ledger:
+        runner.run_cells([cell], ledger, jobs=2, root=here, progress=False)
+        record = ledger.find(cell)
+    first = recorded.find(toy[1])
+    assert record["initial"] == {toy[1].key: first["checkpoint"]} and record["test"] == first["test"]
+    assert runner.estimate_seconds([cell], recorded, here) == ({cell.key: 0.0}, 0)
+
+
 def test_verify_finds_every_run_equal_and_a_tampered_record_other(finished, toy, monkeypatch):
     ledger = Ledger(finished["folder"] / "ledger")
     tampered = ledger.records[toy[0].key]
@@ -146,7 +164,7 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
     monkeypatch.setitem(experiments.TEACHERS, "convnet", dict(role="teacher", train_images=10_001))
     cells = Grid("tiny").cells("toy")
     with ledger_for_writing(tmp_path) as ledger:
-        with pytest.raises(DeiTEduError, match="2 of 3 runs failed, .*: .*10001 of 10000.*its teacher failed"):
+        with pytest.raises(DeiTEduError, match="2 of 3 runs failed, .*: .*10001 of 10000.*a run it needs failed"):
             runner.run_cells(cells, ledger, jobs=1, root=tmp_path / "runs", progress=False)
     assert list(Ledger(tmp_path).records) == [cells[1].key]
 

@@ -20,6 +20,7 @@ from deit_edu.checkpoints import digest, load_model
 from deit_edu.data import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
+from deit_edu.patches import resize_position_embedding
 from deit_edu.runs import build_model, build_objective, build_teacher, find_run, run_name, runs_root, train, train_pair
 from deit_edu.teachers import load_network
 from deit_edu.train import TrainConfig
@@ -300,13 +301,90 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         toy_train(toy_config(), tmp_path / "file/run")
 
 
+# ---- from another run's weights ----
+
+OTHER_CLASSES = dataclasses.replace(DATASET, classes=("left", "centre", "right"))
+LARGE = toy_dataset(side=16)
+
+
+@pytest.fixture
+def first_run(tmp_path):
+    toy_train(toy_config(tokens="both"), tmp_path / "first")
+    return str(tmp_path / "first")
+
+
+def start(first_run, folder, dataset=DATASET, **settings):
+    config = toy_config(**{"initial": first_run, "tokens": "both", "epochs": 0} | settings)
+    record = train(config, folder, dataset=dataset, progress=False)
+    return record, load_model(folder / "model.safetensors")
+
+
+def test_without_an_epoch_a_run_measures_the_weights_it_starts_from(first_run, tmp_path):
+    record, model = start(first_run, tmp_path / "again")
+    assert not changed(weights(load_model(Path(first_run) / "model.safetensors")), weights(model))
+    first = runs.read_json(Path(first_run) / "result.json")
+    assert record["test"] == first["test"] and record["curve"] == [] and record["images_per_second"] is None
+    assert len(set(record["position_norm"].values())) == 1
+
+
+def test_training_goes_on_from_them(first_run, tmp_path):
+    record, model = start(first_run, tmp_path / "tuned", epochs=1)
+    fresh = toy_train(toy_config(tokens="both", epochs=1), tmp_path / "fresh")
+    assert record["curve"][0]["loss"] < fresh["curve"][0]["loss"]
+    assert changed(weights(load_model(Path(first_run) / "model.safetensors")), weights(model))
+
+
+@pytest.mark.parametrize("interpolation", runs.INTERPOLATIONS)
+def test_position_embeddings_follow_the_image_size(first_run, tmp_path, interpolation):
+    record, model = start(first_run, tmp_path / "large", LARGE, interpolation=interpolation)
+    first = load_model(Path(first_run) / "model.safetensors")
+    expected = resize_position_embedding(
+        first.position_embedding, (2, 2), (4, 4), 2, interpolation.replace("antialias", "bicubic"),
+        interpolation == "antialias",
+    )  # fmt: skip
+    torch.testing.assert_close(model.position_embedding, expected)
+    assert changed(weights(first), weights(model)) == {"position_embedding"}
+    norms = record["position_norm"]
+    assert norms["before"] == pytest.approx(first.position_embedding[0, 2:].norm(dim=1).mean().item())
+    assert norms["resized"] == norms["trained"] == pytest.approx(expected[0, 2:].norm(dim=1).mean().item())
+
+
+def test_other_classes_get_heads_of_their_own(first_run, tmp_path):
+    _, model = start(first_run, tmp_path / "other", OTHER_CLASSES)
+    heads = {f"{head}_head.{part}" for head in ("class", "distillation") for part in ("weight", "bias")}
+    differ = changed(weights(load_model(Path(first_run) / "model.safetensors")), weights(model))
+    assert differ == {name for name in heads if "weight" in name} or differ == heads  # biases may be 0 in both
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(tokens="class"), r"first has distilled True, not False: start from a network of the same shape"),
+        (dict(model_settings=SMALL_DEIT | {"depth": 3}), "first has depth 2, not 3"),
+        (dict(model="convnet_weak", tokens="class", model_settings={}), "only a DeiT starts from another's weights"),
+        (dict(interpolation="cubic"), "unknown interpolation 'cubic': choose one of bicubic, bilinear, antialias"),
+        (dict(initial="nowhere"), "no run nowhere: give a run folder"),
+        (dict(initial="packaged:nowhere"), "no packaged network 'nowhere'"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(first_run, tmp_path, settings, message):
+    with pytest.raises(DeiTEduError, match=message):
+        start(first_run, tmp_path / "second", **settings)
+    assert not (tmp_path / "second").exists()
+
+
+def test_no_epochs_and_no_weights_are_refused():
+    with pytest.raises(DeiTEduError, match="epochs is 0: it must be 1 or more, unless initial names the weights"):
+        TrainConfig(epochs=0)
+
+
 # ---- pairs ----
 
 
 @pytest.fixture
 def toy_data(monkeypatch, tmp_path):
     """load_dataset("toy"), and run folders under tmp_path."""
-    monkeypatch.setattr(runs, "load_dataset", lambda name: DATASET)
+    monkeypatch.setattr(runs, "open_dataset", lambda config: DATASET)
     monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))
 
 
@@ -498,7 +576,7 @@ from toy import toy_config, toy_dataset
 from deit_edu import runs
 from deit_edu.checkpoints import digest
 
-runs.load_dataset = lambda name: toy_dataset()
+runs.open_dataset = lambda config: toy_dataset()
 weights = []
 close = runs.Run.close
 runs.Run.close = lambda run, *given: (weights.append(digest(run.student.state_dict())), close(run, *given))[1]
