@@ -89,6 +89,29 @@ def measure(steps, rounds):
     return seconds
 
 
+@torch.no_grad()
+def throughput(networks, images, rounds=5):
+    """Images per second of each network's forward pass, in eval mode, one batch after another.
+
+    Paper: table 5 (there, on a V100 with the largest batch that fits). A speed is the same with any weights.
+
+    Args:
+        networks: {name: module}. images: (B, C, H, W), one batch. rounds: timed in turn, after one that is not counted.
+
+    Returns:
+        {name: the median over rounds}.
+    """
+    seconds = {name: [] for name in networks}
+    for turn in range(rounds + 1):
+        for name, network in networks.items():
+            network.eval()
+            started = time.perf_counter()
+            network(images)
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: len(images) / median(times) for name, times in seconds.items()}
+
+
 def report(steps, rounds):
     """Print milliseconds per step of each contender, and timm's over ours, round by round."""
     seconds = measure(steps, rounds)

@@ -90,25 +90,43 @@ NARROW = 4.6  # inches: a figure whose words can still be read on a phone
 VERDICT_MARKS = {"reproduced": "o", "reversed": "X", "not resolved": "D", "not run": ""}
 
 
+HEAD_WORDS = {"plain": "plain", "class": "class head", "distillation": "distillation head", "fused": "both heads"}
+
+
 def seed_dots(rows, xlabel):
     """One line a row: every seed a dot, the mean a bar, the interval a line under it.
 
     Args:
-        rows: [(label, key of COLOURS, values (seeds,), (low, high))]; a label given again, for another head, is not
-            written twice. xlabel: what the values are.
+        rows: [(label, key of COLOURS, values (seeds,), (low, high))]; rows of one label are heads of one network.
+            Teachers are drawn above, on an axis of their own, or their distance would hide the students'.
+        xlabel: what the values are.
 
     Returns:
         the matplotlib figure, for `show`.
     """
-    fig, ax = plt.subplots(figsize=(NARROW, 0.7 + 0.24 * len(rows)))
-    for y, (_, colour, values, (low, high)) in enumerate(rows):
-        ax.plot([low, high], [y, y], color=COLOURS[colour], linewidth=1.5, linestyle="-")
-        ax.plot(values, [y] * len(values), "o", color=COLOURS[colour], markersize=4.5, alpha=0.5, markeredgewidth=0)
-        ax.plot([sum(values) / len(values)], [y], "|", color=COLOURS[colour], markersize=12, markeredgewidth=2)
-    labels = [label if y == 0 or rows[y - 1][0] != label else "" for y, (label, *_) in enumerate(rows)]
-    ax.set(yticks=range(len(rows)), yticklabels=labels, xlabel=xlabel)
-    ax.invert_yaxis()
-    ax.grid(axis="x", alpha=0.3)
+    of_label = [label for label, *_ in rows]
+    parts = [[row for row in rows if (row[1] == "teacher") == is_teacher] for is_teacher in (True, False)]
+    parts = [part for part in parts if part]
+    sizes = [0.24 * len(part) for part in parts]
+    height = sum(sizes) + 0.5 * len(parts) + 0.3
+    fig, axes = plt.subplots(len(parts), figsize=(NARROW, height), squeeze=False, height_ratios=sizes)
+    for ax, part in zip(axes[:, 0], parts, strict=True):
+        names = []
+        for y, (label, colour, values, (low, high)) in enumerate(part):
+            ax.plot([low, high], [y, y], color=COLOURS[colour], linewidth=1.5, linestyle="-")
+            ax.plot(values, [y] * len(values), "o", color=COLOURS[colour], markersize=4.5, alpha=0.5, markeredgewidth=0)
+            ax.plot([sum(values) / len(values)], [y], "|", color=COLOURS[colour], markersize=12, markeredgewidth=2)
+            name, head = label.replace("_", " "), HEAD_WORDS.get(colour, "")
+            if of_label.count(label) > 1:
+                name = f"{name}: {head}" if y == 0 or part[y - 1][0] != label else head
+            names.append(name)
+        ax.set(yticks=range(len(part)), yticklabels=names, ylim=(len(part) - 0.5, -0.5))
+        ax.grid(axis="x", alpha=0.3)
+    span = max(high - low for low, high in (ax.get_xlim() for ax in axes[:, 0]))
+    for ax in axes[:, 0]:  # a point is as wide in both
+        middle = sum(ax.get_xlim()) / 2
+        ax.set_xlim(middle - span / 2, middle + span / 2)
+    axes[-1, 0].set_xlabel(xlabel)
     return fig
 
 

@@ -140,7 +140,7 @@ def disagreement_table(results, name):
 
 
 def tokens_table(results, name):
-    """Cosine of the two tokens, and the share of their attention inside the item's box, layer by layer."""
+    """Cosine of the two tokens, and the share of each one's attention inside the item's box, layer by layer."""
     rows, layers = [], 0
     for configuration in EXPERIMENTS[name].configurations:
         found = [results.record(name, configuration, seed) for seed in results.seeds(name)]
@@ -149,7 +149,7 @@ def tokens_table(results, name):
             measured = {"cosine": [record[when]["similarity"] for record in found]}
             for token in ("class", "distillation"):
                 shares = [record[when].get("attention_in_box", {}).get(token) for record in found]
-                measured[f"{token} token, attention in box"] = [[np.nan, *share] for share in shares if share]
+                measured[f"{token} token in box"] = [[np.nan, *share] for share in shares if share]
             for what, values in measured.items():
                 if values:
                     means = np.mean(values, axis=0)  # (L + 1,)
@@ -219,22 +219,20 @@ def claims_list(judged, experiment):
     return "\n".join(lines)
 
 
-def check_said(judged, said):
-    """Hold prose to the ledger: raise where a paragraph speaks of another verdict than the ledger now gives.
+def paragraph(judged, text, said):
+    """Prose about verdicts, as Markdown; where the ledger now gives another verdict, that comes first.
 
     Args:
-        judged: from `judge`. said: {claim's id: the verdict that the paragraph explains}.
-
-    Raises:
-        DeiTEduError: names the claims whose paragraph is out of date.
+        judged: from `judge`. text: Markdown. said: {claim's id: the verdict that the text explains}.
     """
     changed = [
-        f"{claim} is {judged[claim].verdict}, the text says {verdict}"
+        f"*{judged[claim].claim.sentence}* is {judged[claim].verdict} now, the text says {verdict}"
         for claim, verdict in said.items()
         if judged[claim].verdict != verdict
     ]
-    if changed:
-        raise DeiTEduError("the ledger has moved on, rewrite the paragraph: " + "; ".join(changed))
+    if not changed:
+        return text
+    return f"**The ledger has moved on since this was written:** {'; '.join(changed)}.\n\n{text}"
 
 
 def interval(difference, number):

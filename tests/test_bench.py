@@ -29,6 +29,25 @@ def test_every_contender_is_timed_once_a_round(monkeypatch, capsys):
     assert "2.50 times timm's speed (2.00 to 3.00)" in capsys.readouterr().out
 
 
+def test_throughput_is_images_a_second_of_every_network_in_turn(monkeypatch):
+    asked = []
+
+    class Takes(torch.nn.Module):
+        def __init__(self, seconds):
+            super().__init__()
+            self.seconds = seconds
+
+        def forward(self, images):
+            asked.append((self.seconds, self.training, torch.is_grad_enabled()))
+            clock[0] += self.seconds
+
+    clock = [0.0]
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    speeds = bench.throughput({"slow": Takes(0.5), "fast": Takes(0.25)}, torch.zeros(10, 1, 4, 4), rounds=3)
+    assert speeds == {"slow": 20, "fast": 40}
+    assert asked == [(0.5, False, False), (0.25, False, False)] * 4
+
+
 @pytest.mark.parametrize(("steps", "rounds", "says"), [(0, 1, "at least 1 step"), (200, 1, "try --steps 40")])
 def test_a_benchmark_that_cannot_be_says_why(steps, rounds, says):
     with pytest.raises(DeiTEduError, match=says):

@@ -81,3 +81,24 @@ def test_a_figure_without_a_sentence_of_alt_text_is_refused(alt):
     with pytest.raises(DeiTEduError, match="says too little"):
         figures.show(fig, alt=alt)
     plt.close(fig)
+
+
+def test_seeds_are_dots_heads_have_words_and_teachers_an_axis_of_their_own():
+    rows = [
+        ("convnet", "teacher", [81.0, 81.4], (80.9, 81.5)),
+        ("none", "plain", [69.0], (69.0, 69.0)),
+        ("token_hard", "class", [70.0, 70.2], (69.9, 70.3)),
+        ("token_hard", "fused", [70.1, 70.3], (70.0, 70.4)),
+    ]
+    fig = figures.seed_dots(rows, "accuracy, %")
+    teachers, students = fig.axes
+    assert [text.get_text() for text in teachers.get_yticklabels()] == ["convnet"]
+    expected = ["none", "token hard: class head", "both heads"]
+    assert [text.get_text() for text in students.get_yticklabels()] == expected
+    assert students.get_xlim()[1] < 75 < teachers.get_xlim()[0]
+    assert np.ptp(students.get_xlim()) == pytest.approx(np.ptp(teachers.get_xlim()))
+    dots = [line.get_xdata().tolist() for line in students.lines if line.get_marker() == "o"]
+    assert dots == [[69.0], [70.0, 70.2], [70.1, 70.3]]
+    plt.close(fig)
+    assert len(figures.seed_dots(rows[1:], "accuracy, %").axes) == 1
+    plt.close("all")

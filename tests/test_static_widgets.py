@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from static_widgets import Files, make_static  # noqa: E402
+from static_widgets import Files, make_static, names_of  # noqa: E402, F401 - test_widgets takes names_of from here
 
 STATE = '<script type="application/vnd.jupyter.widget-state+json">{}</script>'
 VIEW = '<script type="application/vnd.jupyter.widget-view+json">{{"model_id": "{}"}}</script>'
@@ -66,6 +66,18 @@ def test_a_reader_without_javascript_gets_a_picture_and_words(tmp_path):
     assert picture.read_bytes() == b"png" and picture.stem in used
     assert f'src="_static/widgets/{picture.name}"' in noscript
     assert 'alt="A &quot;picture&quot;"' in noscript and "interactive" in noscript
+
+
+@pytest.mark.parametrize("figures", [{}, {"a": record()}])
+def test_a_chapters_pictures_become_files_and_small_ones_stay(tmp_path, figures):
+    large, small = base64.b64encode(b"large" * 1000).decode(), base64.b64encode(b"small").decode()
+    pictures = "".join(f'<img src="data:image/png;base64,{data}" alt="one">' for data in (large, small))
+    files = Files(tmp_path)
+    text, used, wrong = make_static(pictures + (page(figures) if figures else ""), files)
+    assert not wrong and large not in text and small in text
+    (name,) = [path.stem for path in tmp_path.glob("*.png") if path.read_bytes() == b"large" * 1000]
+    assert f'<img src="_static/widgets/{name}.png" alt="one">' in text and name in used
+    assert make_static(text, files) == (text, used, [])
 
 
 def test_files_that_no_page_names_are_removed(tmp_path):

@@ -459,7 +459,7 @@ def test_a_learning_rate_far_too_high_is_caught_in_training():
 @pytest.mark.parametrize(
     "setting,value,expected",
     [
-        ("epochs", 0, "1 or more, unless initial names the weights"),
+        ("epochs", 0, "1 or more, unless initial names the weights to measure"),
         ("epochs", -1, "a finite number, 0 or more"),
         ("batch_size", 0, "a finite number, 1 or more"),
         ("learning_rate", -0.1, "a finite number, 0 or more"),

@@ -18,6 +18,7 @@ import torch
 from conftest import ROOT, SITE
 from PIL import Image
 from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fixture
+from test_static_widgets import names_of
 
 from deit_edu import widgets
 from deit_edu.errors import DeiTEduError
@@ -34,9 +35,12 @@ from deit_edu.widgets.figure import packed, png, script
 
 PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
+    "FusionExplorer": "evidence.html",
     "LiveDeiT": "live.html",
     "LossLab": "05-distillation-losses.html",
     "PatchExplorer": "01-patches.html",
+    "PositionLab": "evidence.html",
+    "RecipeMixer": "06-training.html",
     "TeacherComparison": "evidence.html",
 }
 FIGURES = list(PAGES)
@@ -252,10 +256,14 @@ def test_a_missing_data_file_gets_a_sentence(browser, http_base):
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in SITE.glob("*.html")))
-def test_a_page_is_at_most_600_kilobytes_beside_its_pictures_and_weights(site, name):
-    text = (site / name).read_text("utf8")
-    without_pictures = sum(len(part.partition('"')[2]) for part in text.split('src="data:image/png;base64,'))
-    assert without_pictures < 600_000
+def test_a_page_is_at_most_600_kilobytes(site, name):
+    assert (site / name).stat().st_size < 600_000
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in SITE.glob("*.html")))
+def test_what_a_page_loads_for_its_figures_is_at_most_4_megabytes(site, name):
+    used = names_of((site / name).read_text("utf8"))
+    assert sum(path.stat().st_size for path in (site / "_static/widgets").glob("*.js") if path.stem in used) < 4e6
 
 
 # ---- the patch explorer ----
@@ -541,17 +549,33 @@ def test_your_own_runs_can_be_compared(tmp_path, monkeypatch):
 # ---- in JupyterLab ----
 
 
+EVERY_FIGURE = """
+from deit_edu import widgets
+heard, figures = [], {}
+for name in widgets.__all__:
+    kind = getattr(widgets, name)
+    figures[name] = getattr(kind, "packaged", getattr(kind, "from_ledger", kind))()
+    figures[name].observe(lambda change: heard.append((change.owner, change.name, change.old)))
+display(*figures.values())
+"""
+NOTEBOOKS = {
+    "loss.ipynb": ["from deit_edu.widgets import LossLab\nlab = LossLab()\nlab",
+                   "print('temperature is', lab.temperature)", "lab.temperature = 7.0"],
+    "all.ipynb": [EVERY_FIGURE, "print('moved:', *sorted({type(owner).__name__ for owner, *_ in heard}))",
+                  "for owner, name, old in heard[::-1]:\n    setattr(owner, name, old)\nprint('all back')"],
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def jupyter_lab(tmp_path_factory):
-    """The address of a JupyterLab with one notebook, figure.ipynb."""
+    """The address of a JupyterLab with the notebooks."""
     folder = tmp_path_factory.mktemp("lab")
-    cells = ["from deit_edu.widgets import LossLab\nlab = LossLab()\nlab", "print('temperature is', lab.temperature)",
-             "lab.temperature = 7.0"]  # fmt: skip
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    code = [dict(cell_type="code", id=f"c{i}", source=source, metadata={}, outputs=[], execution_count=None)
-            for i, source in enumerate(cells)]  # fmt: skip
-    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": code}
-    (folder / "figure.ipynb").write_text(json.dumps(notebook))
+    for name, cells in NOTEBOOKS.items():
+        code = [dict(cell_type="code", id=f"c{i}", source=source, metadata={}, outputs=[], execution_count=None)
+                for i, source in enumerate(cells)]  # fmt: skip
+        notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": code}
+        (folder / name).write_text(json.dumps(notebook))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -560,7 +584,6 @@ def jupyter_lab(tmp_path_factory):
     environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder / "config"), "PYTHONPATH": str(ROOT)}
     server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *settings], env=environment,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    address = f"http://127.0.0.1:{port}/lab/tree/figure.ipynb"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -568,14 +591,15 @@ def jupyter_lab(tmp_path_factory):
             break
         except OSError:
             time.sleep(0.3)
-    yield address
+    yield f"http://127.0.0.1:{port}/lab/tree/"
     server.terminate()
     server.wait(20)
 
 
-def test_in_jupyterlab_page_and_python_move_each_other(browser, jupyter_lab):
+def open_notebook(browser, address):
+    """(page, run): a notebook in JupyterLab, and a function that runs one of its cells."""
     page = browser.new_page(viewport={"width": 1280, "height": 2400})
-    page.goto(jupyter_lab)
+    page.goto(address)
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     cells.nth(2).wait_for(timeout=60_000)
 
@@ -583,6 +607,11 @@ def test_in_jupyterlab_page_and_python_move_each_other(browser, jupyter_lab):
         cells.nth(index).locator(".jp-InputArea-editor").click()
         page.keyboard.press("Shift+Enter")
 
+    return page, run
+
+
+def test_in_jupyterlab_page_and_python_move_each_other(browser, jupyter_lab):
+    page, run = open_notebook(browser, jupyter_lab + "loss.ipynb")
     run(0)
     slider = page.get_by_role("slider", name="temperature")
     slider.wait_for(timeout=60_000)
@@ -594,6 +623,29 @@ def test_in_jupyterlab_page_and_python_move_each_other(browser, jupyter_lab):
     run(2)
     page.wait_for_function("document.querySelector('.deit-edu [aria-valuetext=\"7.0\"]')", timeout=20_000)
     assert slider.input_value() == "7"
+    page.close()
+
+
+def test_in_jupyterlab_every_figure_tells_python_and_hears_it(browser, jupyter_lab):
+    page, run = open_notebook(browser, jupyter_lab + "all.ipynb")
+    run(0)
+    first = {}
+    for name in FIGURES:
+        root = root_of(page, name)
+        root.locator(".words").wait_for(timeout=120_000)
+        slider = root.locator("input[type=range]:not([disabled])").first
+        first[name] = slider.input_value()
+        slider.focus()
+        page.keyboard.press("ArrowLeft" if first[name] == slider.get_attribute("max") else "ArrowRight")
+        assert slider.input_value() != first[name]
+        page.wait_for_timeout(300)
+    run(1)
+    page.get_by_text(f"moved: {' '.join(sorted(FIGURES))}").wait_for(timeout=30_000)
+    run(2)
+    page.get_by_text("all back", exact=True).wait_for(timeout=30_000)
+    for name, value in first.items():
+        slider = root_of(page, name).locator("input[type=range]:not([disabled])").first
+        assert slider.input_value() == value
     page.close()
 
 

@@ -2,7 +2,8 @@
 
 myst-nb writes the state of every widget into its page. After the build, `make_static` keeps the figures of
 deit_edu.widgets alone, and moves their JavaScript, styles and arrays to _static/widgets/<sha>.js, one file for all
-pages that share it. `deit_edu/widgets/static_host.js` puts them together again in the reader's browser.
+pages that share it. `deit_edu/widgets/static_host.js` puts them together again in the reader's browser. The
+chapters' pictures, which a notebook holds as text, become files there too.
 """
 
 import base64
@@ -16,6 +17,7 @@ MIME = r"application/vnd\.jupyter\.widget-"
 STATE = re.compile(rf'(<script type="{MIME}state\+json">)(.*?)(</script>)', re.S)
 VIEW = re.compile(rf'<script type="{MIME}view\+json">(.*?)</script>', re.S)
 FILE = re.compile(r'"(?:esm|css|name)":"([0-9a-f]{32})"|widgets/([0-9a-f]{32})\.png')
+PICTURE = re.compile(r'src="data:image/png;base64,([^"]{2000,})"')
 PRIVATE = ("_esm", "_css", "_picture", "_anywidget_id", "_dom_classes", "layout", "tabbable", "tooltip")
 
 
@@ -30,7 +32,8 @@ class Files:
         return self.put(content, lambda name: f"deitEduFile({json.dumps(name)},{json.dumps(content)})\n".encode(), "js")
 
     def write_picture(self, data):
-        return self.put(data, lambda name: data, "png")
+        """A PNG. Returns its address, as a page names it."""
+        return f"_static/widgets/{self.put(data, lambda name: data, 'png')}.png"
 
     def put(self, content, wrap, suffix):
         name = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).hexdigest()[:32]
@@ -48,7 +51,7 @@ class Files:
 
 
 def make_static(page, files):
-    """A built page with its figures ready for the static host.
+    """A built page with its figures ready for the static host, and its pictures in files.
 
     Args:
         page: the text of an HTML page. files: a Files.
@@ -57,9 +60,11 @@ def make_static(page, files):
         (the new text, the names of the files that it uses, what is wrong with it, a line each).
     """
     wrong, kept, pictures = [], {}, {}
+    page = PICTURE.sub(lambda src: f'src="{files.write_picture(base64.b64decode(src[1]))}"', page)
     found = STATE.search(page)
     if not found:
-        return page, set(), ["a widget has no state: build its page again"] if VIEW.search(page) else []
+        wrong = ["a widget has no state: build its page again"] if VIEW.search(page) else []
+        return page, names_of(page), wrong
     for model_id, record in json.loads(found[2])["state"].items():
         if "esm" in record:  # this page was made static by an earlier build
             kept[model_id] = record
@@ -77,7 +82,12 @@ def make_static(page, files):
         return found[1] + text + found[3]
 
     page = VIEW.sub(with_picture, STATE.sub(new_state, page, count=1))
-    return page, {one or other for one, other in FILE.findall(page)}, wrong
+    return page, names_of(page), wrong
+
+
+def names_of(page):
+    """The files that a page uses."""
+    return {one or other for one, other in FILE.findall(page)}
 
 
 def small_record(record, files):
@@ -95,8 +105,8 @@ def small_record(record, files):
         "esm": files.write(state["_esm"]),
         "css": files.write(state["_css"]),
     }
-    name = files.write_picture(base64.b64decode(picture))
+    address = files.write_picture(base64.b64decode(picture))
     alt = html.escape(state["_caption"])
-    shown = f'<img src="_static/widgets/{name}.png" alt="{alt}" style="max-width: 100%; height: auto">'
+    shown = f'<img src="{address}" alt="{alt}" style="max-width: 100%; height: auto">'
     note = f"{alt} With JavaScript, this figure is interactive."
     return record, f'<noscript><figure class="deit-figure">{shown}<figcaption>{note}</figcaption></figure></noscript>'
