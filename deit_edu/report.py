@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 
 from deit_edu.claims import CLAIMS, Claim
-from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import load_decisions
 from deit_edu.experiments import EXPERIMENTS, Grid, data_label
 from deit_edu.verdicts import Difference, paired_difference, verdict
