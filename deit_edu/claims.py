@@ -25,9 +25,10 @@ class Claim:
     paper: dict  # {which model: (the paper's number for each term)}; empty where the paper gives none
 
     @property
-    def is_cosine(self):
-        """Whether its difference is one of cosines; else it is in points of test images."""
-        return self.terms[0][2].startswith("similarity")
+    def unit(self):
+        """What its difference is counted in: points of test images, or what stands in their place."""
+        kinds = {"similarity": "in cosine", "norm": "in percent of the norm"}
+        return kinds.get(self.terms[0][2].partition(":")[0], "in points")
 
     def paper_difference(self, model):
         return sum(weight * value for (weight, _, _), value in zip(self.terms, self.paper[model], strict=True))

@@ -139,7 +139,7 @@ def forest(judged, xlabel):
     Returns:
         the matplotlib figure, for `show`.
     """
-    fig, ax = plt.subplots(figsize=(NARROW, 0.9 + 0.3 * len(judged)))
+    fig, ax = plt.subplots(figsize=(0.8 * NARROW, 0.9 + 0.42 * len(judged)))
     ax.axvline(0, color="black", linewidth=1, linestyle="-")
     for y, one in enumerate(judged):
         for model in one.claim.paper:
@@ -148,11 +148,11 @@ def forest(judged, xlabel):
             ax.plot([one.found.low, one.found.high], [y, y], color=COLOURS["fused"], linestyle="-")
         if one.found.seeds:
             ax.plot(one.found.mean, y, VERDICT_MARKS[one.verdict], color=COLOURS["fused"], markersize=7)
+        ax.text(0, y - 0.3, one.claim.id.replace("-", " "), fontsize=9, transform=ax.get_yaxis_transform())
     ax.set_xscale("symlog", linthresh=2)
     ax.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))
-    ax.set(yticks=range(len(judged)), yticklabels=[one.claim.id for one in judged], xlabel=xlabel)
-    ax.tick_params(axis="y", labelsize=8)
-    ax.invert_yaxis()
+    ax.set(yticks=[], ylim=(len(judged) - 0.5, -0.9), xlabel=xlabel)
+    ax.spines["left"].set_visible(False)
     ax.grid(axis="x", alpha=0.3)
     return fig
 

@@ -171,7 +171,7 @@ class Judged:
     @property
     def number(self):
         """How its differences are written: points, or cosine."""
-        return "{:+.3f}" if self.claim.is_cosine else "{:+.2f}"
+        return "{:+.3f}" if self.claim.unit == "in cosine" else "{:+.2f}"
 
     @property
     def ours(self):
@@ -210,10 +210,9 @@ def claims_list(judged, experiment):
     lines = []
     for one in judged.values():
         if one.claim.experiment == experiment:
-            unit = "in cosine" if one.claim.is_cosine else "in points"
             lines += [
                 f"- **{one.claim.sentence}** *{one.verdict.capitalize()}.*\\",
-                f"  Paper, {one.claim.where}: {one.paper}. Here: {one.ours}, {unit}, {one.found.seeds} seeds.",
+                f"  Paper, {one.claim.where}: {one.paper}. Here: {one.ours}, {one.claim.unit}, {one.found.seeds} seeds.",
             ]
     return "\n".join(lines)
 

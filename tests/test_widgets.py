@@ -409,6 +409,17 @@ def test_the_page_answers_as_python_does(live):
     assert f"({100 * teacher:.0f} %)." in words
 
 
+def test_the_first_image_can_be_chosen_again_after_a_picture_of_ones_own(live):
+    before = look(live, "LiveDeiT")
+    live.get_by_role("button", name="Clear").click()
+    wait_asked(live, 0)
+    assert live.locator(".picker input:checked").count() == 0
+    live.locator(".picker input").nth(0).check(force=True)
+    wait_asked(live, 1)
+    live.wait_for_timeout(300)
+    assert look(live, "LiveDeiT")[0] == before[0]
+
+
 def test_patches_are_erased_by_the_keyboard_alone(live):
     board = live.locator("canvas.board")
     first = look(live, "LiveDeiT")
@@ -602,6 +613,7 @@ def open_notebook(browser, address):
     page.goto(address)
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     cells.nth(2).wait_for(timeout=60_000)
+    page.get_by_text("| Idle").wait_for(timeout=60_000)  # a key before that is lost
 
     def run(index):
         cells.nth(index).locator(".jp-InputArea-editor").click()

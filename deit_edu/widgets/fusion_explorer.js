@@ -1,6 +1,6 @@
 import { argmax, bars, choice, complain, drawImage, frame, legend, load, make, makeSvg, menu, put, slider, softmax, unpacked } from "./common.js";
 
-const WHO = { truth: "truth", class: "class head", distillation: "distillation head", fused: "both, probabilities", fused_logits: "both, logits",
+const WHO = { truth: "truth", class: "class head", distillation: "distillation head", fused: "both alike, probabilities", fused_logits: "both alike, logits",
   teacher: "teacher", plain: "plain student" };
 const COLOUR = { class: "class", distillation: "distillation", teacher: "teacher", plain: "plain" };
 const SHOWN = 8; // images of a cell at a time
@@ -160,9 +160,9 @@ function render({ model, el }) {
     let text = `Seed ${seed()}: ${WHO[a]} and ${WHO[b]} part on ${apart.toLocaleString("en")} of ${n.toLocaleString("en")} test images`;
     if (apart) {
       const [row, column] = apartFirst();
-      text += `, most often ${names[row]} against ${names[column]} (${found[K * row + column]})`;
-      if (a !== "truth" && b !== "truth") text += `. There ${WHO[a]} is right on ${percent(right[0])}, ${WHO[b]} on ${percent(right[1])}`;
-      if (teacher && ![a, b].some((who) => who === "truth" || who === "teacher")) text += `; the teacher sides with ${WHO[a]} on ${percent(with_teacher[0])}, with ${WHO[b]} on ${percent(with_teacher[1])}`;
+      text += `, most often ${WHO[a]} ${names[row]}, ${WHO[b]} ${names[column]} (${found[K * row + column]})`;
+      if (a !== "truth" && b !== "truth") text += `. On those that differ, the ${WHO[a]} is right on ${percent(right[0])}, the ${WHO[b]} on ${percent(right[1])}`;
+      if (teacher && ![a, b].some((who) => who === "truth" || who === "teacher")) text += `; the teacher sides with the first on ${percent(with_teacher[0])}, with the second on ${percent(with_teacher[1])}`;
     }
     const curves = model.get("curves")[seed()], at = nearest(weights, model.get("weight")), [byShares, byLogits] = curves.right[at];
     text += `. Fused by ${model.get("way")} with weight ${model.get("weight").toFixed(2)} for the class head: ${curves[model.get("way")][at].toFixed(2)} % right.`;

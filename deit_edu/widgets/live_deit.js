@@ -34,6 +34,7 @@ function render({ model, el }) {
         if (x + dx < W && y + dy < H) pixels[c * H * W + (y + dy) * W + x + dx] = 255;
       }
       source = "your picture";
+      put(model, "image", -1); // none of the stored ones any more
     }
     changed();
   }
@@ -57,7 +58,8 @@ function render({ model, el }) {
     } else paint(cursor.x, cursor.y);
   });
 
-  function take(newPixels, from) {
+  function take(newPixels, from, image = -1) {
+    put(model, "image", image);
     pixels = newPixels;
     source = from;
     erased.clear();
@@ -208,7 +210,7 @@ function render({ model, el }) {
 
   const choose = () => {
     const i = model.get("image");
-    take(stored.slice(i * size, (i + 1) * size), `test image ${i + 1}, ${names[model.get("labels")[i]]}`);
+    if (i >= 0) take(stored.slice(i * size, (i + 1) * size), `test image ${i + 1}, ${names[model.get("labels")[i]]}`, i);
   };
   model.on("change:image", choose);
   model.on("change:brightness", changed);

@@ -42,7 +42,7 @@ class LiveDeiT(Figure):
     class_names = traitlets.List().tag(sync=True)
     mean = traitlets.List().tag(sync=True)
     std = traitlets.List().tag(sync=True)
-    image = traitlets.Int(0).tag(sync=True)  # which of the stored images was chosen last
+    image = traitlets.Int(0).tag(sync=True)  # which of the stored images is asked about; -1: the reader's own
     brightness = traitlets.Float(1.0).tag(sync=True)  # what its pixels are multiplied by
     attention = traitlets.Enum(["last", "rollout"], "last").tag(sync=True)  # of the last layer, or rolled out
     answers = traitlets.Dict().tag(sync=True)  # logits {class, distillation, teacher}: (K,) each, of what is shown

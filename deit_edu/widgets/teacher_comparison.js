@@ -115,7 +115,7 @@ function render({ model, el }) {
       make("h4", {}, "test images on which the two teachers disagree (or the students, where there is no teacher)"), make("div", { className: "cards" }, ...cards));
     const gained = argmax(change);
     return ` Seed ${seed}: the two disagree on ${disagree(chief("A", "fused"), chief("B", "fused")).toFixed(1)} % of the test images; B gains most on ${names[gained]} (${signed(change[gained], 1)}). ` +
-      `${cards.length} of ${total} images of the gallery are shown.`;
+      `Below are ${cards.length} of the ${total} images in this page on which they disagree.`;
   }
 
   for (const name of ["one", "other", "kind", "seed"]) model.on(`change:${name}`, draw);
