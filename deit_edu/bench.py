@@ -99,14 +99,17 @@ def throughput(networks, images, rounds=5):
         networks: {name: module}. images: (B, C, H, W), one batch. rounds: timed in turn, after one that is not counted.
 
     Returns:
-        {name: the median over rounds}.
+        {name: the median over rounds}; the networks are left in eval mode.
     """
+    wait = torch.cuda.synchronize if images.is_cuda else lambda: None  # a GPU answers before it has computed
     seconds = {name: [] for name in networks}
     for turn in range(rounds + 1):
         for name, network in networks.items():
             network.eval()
+            wait()
             started = time.perf_counter()
             network(images)
+            wait()
             if turn:
                 seconds[name].append(time.perf_counter() - started)
     return {name: len(images) / median(times) for name, times in seconds.items()}

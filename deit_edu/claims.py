@@ -180,12 +180,14 @@ CLAIMS = (
     Claim(
         "transfer-beats-from-nothing", "transfer",
         "A student trained on other classes and fine-tuned beats one trained from nothing.",
-        "table 7", +1, minus(("from_plain_all", "class"), ("from_nothing_all", "class")), {"CIFAR-10": (99.1, 97.5)},
+        "table 7, and the text on CIFAR-10 without ImageNet", +1,
+        minus(("from_plain_all", "class"), ("from_nothing_all", "class")), {"CIFAR-10": (99.1, 97.5)},
     ),
     Claim(
         "distilled-transfers-better", "transfer",
         "A distilled student transfers better than a plain one.",
         "table 7", +1, minus(("from_distilled_all", "fused"), ("from_plain_all", "class")),
-        {"CIFAR-10": (99.1, 99.1), "Flowers": (98.8, 98.4), "Cars": (92.9, 92.1), "CIFAR-100": (91.3, 90.8)},
+        {"CIFAR-10": (99.1, 99.1), "CIFAR-100": (91.3, 90.8), "Flowers": (98.8, 98.4), "Cars": (92.9, 92.1),
+         "iNat-18": (73.7, 73.2), "iNat-19": (78.4, 77.7)},
     ),
 )  # fmt: skip

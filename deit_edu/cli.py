@@ -203,6 +203,7 @@ def run_train(chosen):
     if is_teacher_name(chosen.teacher) or chosen.teacher in MODELS:
         role = "teacher" if is_teacher_name(chosen.teacher) else "student"  # a plain transformer of the student's size
         shared = {name: typed[name] for name in ("seed", "device", "precision", "compile") if name in typed}
+        shared |= {name: getattr(config, name) for name in ("image_size", "classes")}  # it sees what the student sees
         teacher = TrainConfig(**recipe(scale, config.data, role) | shared | {"model": chosen.teacher})
         there = runs_root() / run_name(teacher)
         if (there / "result.json").exists():
@@ -227,16 +228,17 @@ def is_teacher_name(name):
 
 
 def run_evaluate(chosen):
-    from deit_edu.data import load_dataset
+    from deit_edu.data import RESIZABLE, keep_classes, load_dataset
     from deit_edu.evaluate import accuracies, decisions, predict
     from deit_edu.inspect import disagreement
     from deit_edu.runs import open_run, open_teacher
     from deit_edu.teachers import FrozenTeacher
 
     model, metadata = open_run(chosen.run_folder)
-    dataset = load_dataset(
-        chosen.data or metadata["data"], image_size=metadata.get("image_size"), classes=metadata.get("kept_classes", "")
-    )
+    name, side, kept = chosen.data or metadata["data"], metadata.get("image_size"), metadata.get("kept_classes", "")
+    dataset = load_dataset(name, image_size=side if name.partition(":")[0] in RESIZABLE else None)
+    if kept and (name == metadata["data"] or dataset.num_classes != metadata["num_classes"]):
+        dataset = keep_classes(dataset, kept)
     if list(dataset.image_shape) != metadata["image_shape"] or dataset.num_classes != metadata["num_classes"]:
         raise DeiTEduError(
             f"{chosen.run_folder} was trained on {metadata['num_classes']} classes of "
@@ -271,7 +273,8 @@ def run_ablate(chosen):
         if getattr(chosen, name) is not None and getattr(chosen, name) < 1:
             raise DeiTEduError(f"--{name} is {getattr(chosen, name)}: it must be 1 or more")
     grid = Grid(chosen.scale, chosen.data)
-    names = list(EXPERIMENTS) if chosen.name in (None, "all") else [chosen.name]
+    here = [name for name, experiment in EXPERIMENTS.items() if chosen.scale in experiment.scales]
+    names = here if chosen.name in (None, "all") else [chosen.name]
     cells = [cell for name in names for cell in grid.cells(name, chosen.seeds)]
     if chosen.list or chosen.name is None:
         return list_cells(names, cells, Ledger())

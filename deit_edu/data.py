@@ -24,6 +24,7 @@ DATASETS = {
     "folder:PATH": "your own images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg",
     "imagenet:PATH": "ImageNet: PATH/train/WNID/*.JPEG and PATH/val/WNID/*.JPEG, decoded batch by batch",
 }
+RESIZABLE = ("fashion_clutter", "folder", "imagenet", "imagenette", "flowers102")  # at any image_size
 
 PACKAGED = Path(__file__).parent / "assets" / "fashion_mnist_10k"
 PACKAGED_SIZES = {"train.bin": 10_000, "validation.bin": 2_000, "test.bin": 10_000}
@@ -87,7 +88,7 @@ def load_dataset(name, root=None, image_size=None, classes=""):
     kind, _, path = name.partition(":")
     if (f"{kind}:PATH" if path else name) not in DATASETS:
         raise DeiTEduError(unknown_name(name))
-    if image_size is not None and kind not in ("fashion_clutter", "folder", "imagenet", "imagenette", "flowers102"):
+    if image_size is not None and kind not in RESIZABLE:
         raise DeiTEduError(f"{name} comes in one image size: leave image_size out")
     if image_size is not None and image_size < 1:
         raise DeiTEduError(f"image_size is a side in pixels, got {image_size}")
@@ -170,27 +171,30 @@ def nested_subset(labels, num_images):
 def keep_classes(dataset, classes):
     """The images of some classes alone, labelled 0 and up in the order given; the rest of the data set stays as it is.
 
+    What else an image shows stays: the clutter of fashion_clutter is cut from items of all classes.
+
     classes: numbers of classes, as in "0-4" or "0,2,5". Raises DeiTEduError when that is not what it says.
     """
-    kept = []
+    kept, known = [], f"they are 0 to {dataset.num_classes - 1}"
+    wrong = DeiTEduError(f"classes {classes!r} are not some of {dataset.name}'s, each once: {known}")
     for part in classes.split(","):
         first, dash, last = part.partition("-")
         last = last if dash else first
         if not (first.strip().isdecimal() and last.strip().isdecimal()):
             raise DeiTEduError(f"classes {classes!r} are not understood: say 0-4, or 0,2,5")
+        if not int(first) <= int(last) < dataset.num_classes:
+            raise wrong
         kept += range(int(first), int(last) + 1)
-    if not kept or len(set(kept)) < len(kept) or max(kept) >= dataset.num_classes:
-        raise DeiTEduError(
-            f"classes {classes!r} are not some of {dataset.name}'s, each once: they are 0 to {dataset.num_classes - 1}"
-        )
+    if len(set(kept)) < len(kept):
+        raise wrong
     new_label = torch.full((dataset.num_classes,), -1)
     new_label[kept] = torch.arange(len(kept))
 
     def of_split(split):
-        labels = new_label[split.labels]
-        found = (labels >= 0).nonzero().flatten()
         if not isinstance(split, Split):
             raise DeiTEduError(f"{dataset.name} is decoded batch by batch: classes are chosen of data in memory only")
+        labels = new_label[split.labels]
+        found = (labels >= 0).nonzero().flatten()
         return Split(split.images[found], labels[found], None if split.boxes is None else split.boxes[found])
 
     redraw = dataset.redraw and (lambda seed, epoch: of_split(dataset.redraw(seed, epoch)))

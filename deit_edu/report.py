@@ -190,6 +190,8 @@ def judge(results, claims=CLAIMS):
     """Every claim with its verdict: {id: Judged}."""
     judged = {}
     for claim in claims:
+        if results.grid.scale not in EXPERIMENTS[claim.experiment].scales:
+            continue
         found = paired_difference(results.paired(claim.experiment, claim.terms))
         judged[claim.id] = Judged(claim, found, verdict(found, claim.sign) if found.seeds else "not run")
     return judged
@@ -202,17 +204,20 @@ def verdict_table(judged):
         for one in judged.values()
     ]
     columns = ("claim", "what the paper says", "where", "paper's difference", "ours, 95 % interval", "seeds", "verdict")
-    return Table("verdicts: differences in points of accuracy or disagreement, or in cosine", columns, rows)
+    return Table(
+        "verdicts: differences in points of accuracy or disagreement, in cosine, or in percent of a norm", columns, rows
+    )
 
 
 def claims_list(judged, experiment):
     """The claims of an experiment as Markdown: what the paper says and measured, what came out here, the verdict."""
     lines = []
     for one in judged.values():
-        if one.claim.experiment == experiment:
+        claim, found = one.claim, one.found
+        if claim.experiment == experiment:
             lines += [
-                f"- **{one.claim.sentence}** *{one.verdict.capitalize()}.*\\",
-                f"  Paper, {one.claim.where}: {one.paper}. Here: {one.ours}, {one.claim.unit}, {one.found.seeds} seeds.",
+                f"- **{claim.sentence}** *{one.verdict.capitalize()}.*\\",
+                f"  Paper, {claim.where}: {one.paper}. Here: {one.ours}, {claim.unit}, {found.seeds} seeds.",
             ]
     return "\n".join(lines)
 
@@ -270,11 +275,12 @@ def report(ledger, scale="tiny", data=None, form="text"):
     if not ledger.records:
         return f"{ledger.path} holds no records yet: deit-edu ablate --list names the experiments to run"
     results = Results(ledger, scale, data)
-    tables = [TABLES.get(name, accuracy_table)(results, name) for name in EXPERIMENTS]
+    names = [name for name, experiment in EXPERIMENTS.items() if scale in experiment.scales]
+    tables = [TABLES.get(name, accuracy_table)(results, name) for name in names]
     tables = [table for table in tables if table.rows] + [verdict_table(judge(results))]
     if form == "csv":
         return "\n\n".join(map(as_csv, tables))
-    notes = list(filter(None, (missing(results, name) for name in EXPERIMENTS)))
+    notes = list(filter(None, (missing(results, name) for name in names)))
     hours = sum(record["seconds"] for record in ledger.records.values()) / 3600
     notes.append(f"{len(ledger.records)} runs are recorded, {hours:.1f} hours of one process each.")
     if form == "markdown":

@@ -88,9 +88,12 @@ def open_run(name):
 
 def run_name(config):
     """What a run's folder is called, unless the reader says otherwise: data, model, what it learns from, seed."""
+    sees = [f"{config.image_size}px"] if config.image_size else []
+    sees += [f"classes{config.classes.replace(',', '_')}"] if config.classes else []
+    start = ["tuned"] if config.initial else []
     learns_from = [] if config.distillation == "none" else [config.distillation]
     tokens = ["both"] if config.tokens == "both" else []
-    parts = [config.data, config.model, *learns_from, *tokens, f"seed{config.seed}"]
+    parts = [config.data, config.model, *sees, *learns_from, *tokens, *start, f"seed{config.seed}"]
     return "-".join(parts).replace(":", "-").replace("/", "-")
 
 
@@ -113,8 +116,9 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
     build_model(student, dataset)
     build_objective(student)
     seen = ("data", "image_size", "classes")
-    same = dataset if all(getattr(teacher, name) == getattr(student, name) for name in seen) else None
-    train(teacher, teacher_folder, resume=True, dataset=same, progress=progress)
+    if differs := [name for name in seen if getattr(teacher, name) != getattr(student, name)]:
+        raise DeiTEduError(f"teacher and student differ in {', '.join(differs)}: give both the same")
+    train(teacher, teacher_folder, resume=True, dataset=dataset, progress=progress)
     train(student, folder, resume=resume, dataset=dataset, progress=progress)
     return teacher_folder, folder
 
@@ -176,7 +180,9 @@ def start_from(student, config, dataset):
         raise DeiTEduError(f"only a DeiT starts from another's weights: {config.initial} or {config.model} is none")
     shapes = {name: (getattr(model.config, name), getattr(student.config, name)) for name in SHAPE}
     if differs := [f"{name} {theirs}, not {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours]:
-        raise DeiTEduError(f"{config.initial} has {', '.join(differs)}: start from a network of the same shape")
+        tokens = "both" if model.config.distilled else "class"
+        hint = f", with --tokens {tokens}" if model.config.distilled != student.config.distilled else ""
+        raise DeiTEduError(f"{config.initial} has {', '.join(differs)}: start from a network of the same shape{hint}")
     before = position_norm(model)
     model = resize_model(model, student.config.image_size, *INTERPOLATIONS[config.interpolation])
     known = metadata.get("classes")
@@ -228,6 +234,12 @@ def open_teacher(name, dataset):
                 f"teacher {name} was trained with {what} {trained_on[what]}, but {dataset.name} has {here}: "
                 f"train a teacher on this data"
             )
+    known = trained_on.get("classes")
+    if known is not None and known != list(dataset.classes):
+        raise DeiTEduError(
+            f"teacher {name} was trained on the classes {', '.join(known[:5])}, not on "
+            f"{', '.join(dataset.classes[:5])}: train a teacher on these"
+        )
     check_sees(model, name, dataset)
     return model
 
@@ -292,14 +304,15 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
     dataset = dataset or open_dataset(config)
     torch.manual_seed(config.seed)
     student = build_model(config, dataset)
-    norms = start_from(student, config, dataset) if config.initial else None
+    begun = resume and (folder / "resume.safetensors").exists()
+    norms = start_from(student, config, dataset) if config.initial and not begun else None
     student = student.to(world.device)
     teacher = build_teacher(config, dataset)
     teacher = None if teacher is None else teacher.to(world.device)
     objective = build_objective(config)
     optimizer = make_optimizer(student, config)
     average = MovingAverage(student, config.ema_decay) if config.ema_decay else None
-    run = Run(folder, config, world, student, optimizer, average)
+    run = Run(folder, config, world, student, optimizer, average, norms)
     total = steps_per_epoch(config, dataset, world) * config.batch_size * world.size
     run.open(resume)
     fast_student, fast_teacher = wrap(student, config, world), wrap(teacher, config, world)
@@ -334,7 +347,7 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
                               "validation": validation})  # fmt: skip
             shown["validation"] = f"{max(validation.values()):.1%}"
             bar.set_postfix({"loss": f"{loss:.3f}"} | shown)
-    return run.close(dataset, teacher, norms)
+    return run.close(dataset, teacher)
 
 
 def json_bytes(value, indent=1):
@@ -357,11 +370,12 @@ class Run:
 
     Args:
         folder: Path. config, world, student, optimizer, average: what the run works with.
+        norms: what `start_from` gave, where the run starts from another's weights.
     """
 
-    def __init__(self, folder, config, world, student, optimizer, average):
+    def __init__(self, folder, config, world, student, optimizer, average, norms=None):
         self.folder, self.config, self.world = folder, config, world
-        self.student, self.optimizer, self.average = student, optimizer, average
+        self.student, self.optimizer, self.average, self.norms = student, optimizer, average, norms
         self.source = source_digest()  # now: who edits the library while a run is under way changes the next run
         self.epoch = 0  # whole epochs done
         self.metrics = []
@@ -381,6 +395,7 @@ class Run:
             self.metrics = metadata["metrics"]
             self.epoch = len(self.metrics)
             self.started, self.seconds_before = metadata["started"], metadata["seconds"]
+            self.norms = metadata.get("norms")
             self.write_metrics()
         elif self.world.rank == 0:
             write_atomically(self.folder / "config.json", json_bytes(dataclasses.asdict(self.config)))
@@ -424,7 +439,8 @@ class Run:
         self.epoch += 1
         self.metrics.append({"epoch": self.epoch, **metrics})
         if self.world.rank == 0:
-            metadata = {"metrics": self.metrics, "started": self.started, "seconds": self.seconds()}
+            metadata = {"metrics": self.metrics, "started": self.started, "seconds": self.seconds(),
+                        "norms": self.norms}  # fmt: skip
             save(self.folder / "resume.safetensors", self.state(), metadata)
             self.write_metrics()
 
@@ -458,7 +474,7 @@ class Run:
         finally:
             self.student.load_state_dict(own)
 
-    def close(self, dataset, teacher, norms):
+    def close(self, dataset, teacher):
         """Save the network, look at the test images once, and write the record."""
         with self.evaluated_weights():
             record = {
@@ -479,12 +495,12 @@ class Run:
                 scores = accuracies(said, split.labels)
                 record[name] = {head: score.to_dict() for head, score in scores.items()}
             if teacher:  # who knows these images by heart says little more of them than their labels do
-                taught = training_split(self.config, dataset, self.config.epochs - 1)
+                taught = training_split(self.config, dataset, max(0, self.config.epochs - 1))
                 asked = nested_subset(taught.labels, min(self.config.train_images or len(taught), ASKED_OF_TEACHER))
                 said_by_teacher = predict(teacher, taught, dataset, indices=asked)
                 record["teacher_on_train"] = accuracies(said_by_teacher, taught.labels[asked])["class"].to_dict()
-            if norms:
-                record["position_norm"] = norms | {"trained": position_norm(self.student)}
+            if self.norms:
+                record["position_norm"] = self.norms | {"trained": position_norm(self.student)}
             if isinstance(self.student, DeiT) and self.student.config.distilled:
                 torch.manual_seed(self.config.seed)
                 untrained = build_model(self.config, dataset).to(self.world.device)

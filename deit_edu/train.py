@@ -72,7 +72,7 @@ class TrainConfig:
             if not low <= value <= high or math.isinf(value):
                 expected = f"a finite number, {low} or more" if math.isinf(high) else f"between {low} and {high}"
                 raise DeiTEduError(f"{name} is {value}: it must be {expected}")
-        if self.epochs == 0 and self.initial is None:
+        if self.epochs == 0 and not self.initial:
             raise DeiTEduError("epochs is 0: it must be 1 or more, unless initial names the weights to measure")
 
 

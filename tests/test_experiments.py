@@ -32,8 +32,7 @@ def cells_of(name, seeds=None):
 # ---- cells and keys ----
 
 
-@pytest.mark.parametrize("scale", BASE)
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(("name", "scale"), [(n, s) for n, e in EXPERIMENTS.items() for s in BASE if s in e.scales])
 def test_every_cell_is_a_run_that_can_be(name, scale):
     grid = Grid(scale, checksum=lambda name, image_size: name)
     cells = grid.cells(name)
@@ -80,6 +79,11 @@ def test_experiments_share_their_cells():
     assert {cell.key for name in ("agreement", "tokens") for cell in unique_runs(GRID.cells(name))} <= keys
 
 
+def test_an_experiment_is_run_only_at_the_scales_it_is_made_for():
+    with pytest.raises(DeiTEduError, match="resolution cannot be run at scale small: it is made for tiny"):
+        Grid("small", checksum=lambda name, image_size: name).cells("resolution")
+
+
 def test_teachers_come_before_their_students_and_once():
     runs = unique_runs(GRID.cells("teachers"))
     position = {cell.key: index for index, cell in enumerate(runs)}
@@ -104,7 +108,7 @@ def test_transfer_starts_from_the_classes_it_does_not_see():
         tuned = cells[f"from_{kind}_all", 0]
         assert tuned.initial.key == cells[f"source_{kind}", 0].key
         assert (tuned.initial.config.classes, tuned.config.classes) == ("0-4", "5-9") and not tuned.teachers
-    assert cells["source_distilled", 0].teachers[0].config.classes == "0-4"  # nor has its teacher seen them
+    assert cells["source_distilled", 0].teachers[0].config.classes == "0-4"  # nor has its teacher learnt them
 
 
 def test_a_teacher_sees_the_students_images():

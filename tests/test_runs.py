@@ -351,6 +351,10 @@ def test_position_embeddings_follow_the_image_size(first_run, tmp_path, interpol
 
 def test_other_classes_get_heads_of_their_own(first_run, tmp_path):
     _, model = start(first_run, tmp_path / "other", OTHER_CLASSES)
+    torch.manual_seed(toy_config().seed)
+    drawn = build_model(toy_config(tokens="both"), OTHER_CLASSES)
+    for head in ("class_head", "distillation_head"):
+        assert torch.equal(getattr(model, head).weight, getattr(drawn, head).weight)  # those that were drawn
     heads = {f"{head}_head.{part}" for head in ("class", "distillation") for part in ("weight", "bias")}
     differ = changed(weights(load_model(Path(first_run) / "model.safetensors")), weights(model))
     assert differ == {name for name in heads if "weight" in name} or differ == heads  # biases may be 0 in both
@@ -373,7 +377,55 @@ def test_weights_that_do_not_fit_are_refused(first_run, tmp_path, settings, mess
     assert not (tmp_path / "second").exists()
 
 
+def test_without_an_epoch_a_teacher_is_asked_about_the_first(first_run, tmp_path):
+    asked = []
+
+    def redraw(seed, epoch):
+        asked.append(epoch)
+        return DATASET.train
+
+    toy_train(toy_config(model="convnet_weak", model_settings={}), tmp_path / "teacher")
+    drawn = dataclasses.replace(DATASET, redraw=redraw)
+    settings = dict(teacher=str(tmp_path / "teacher"), distillation="hard")
+    record, _ = start(first_run, tmp_path / "measured", drawn, **settings)
+    assert asked == [0] and 0 <= record["teacher_on_train"]["accuracy"] <= 1
+
+
+def test_a_teacher_of_other_classes_is_refused(tmp_path):
+    settings = dict(model="convnet_weak", model_settings={}, epochs=1)
+    train(toy_config(**settings), tmp_path / "teacher", dataset=OTHER_CLASSES, progress=False)
+    config = toy_config(teacher=str(tmp_path / "teacher"), distillation="hard", tokens="both")
+    with pytest.raises(DeiTEduError, match="was trained on the classes left, centre, right, not on"):
+        toy_train(config, tmp_path / "student")
+
+
+def test_a_run_that_started_from_anothers_weights_goes_on_without_them(first_run, tmp_path):
+    whole, _ = start(first_run, tmp_path / "whole", LARGE, epochs=2)
+    config = toy_config(initial=first_run, tokens="both", epochs=2)
+
+    def stop(images):
+        if len(list((tmp_path / "cut").glob("resume.safetensors"))):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", dataset=LARGE, progress=False, on_images=stop)
+    Path(first_run).rename(tmp_path / "moved")
+    again = train(config, tmp_path / "cut", resume=True, dataset=LARGE, progress=False)
+    assert again["checkpoint"] == whole["checkpoint"] and again["position_norm"] == whole["position_norm"]
+
+
+def test_a_config_names_the_size_and_the_classes_of_its_data():
+    asked = []
+    runs.open_dataset(toy_config(image_size=21, classes="0-4"), lambda *given, **named: asked.append((given, named)))
+    assert asked == [(("toy",), {"image_size": 21, "classes": "0-4"})]
+    assert run_name(toy_config(image_size=21, classes="0,2")) == run_name(toy_config()).replace(
+        "-seed", "-21px-classes0_2-seed"
+    )
+
+
 def test_no_epochs_and_no_weights_are_refused():
+    with pytest.raises(DeiTEduError, match="epochs is 0: it must be 1 or more"):
+        TrainConfig(epochs=0, initial="")
     with pytest.raises(DeiTEduError, match="epochs is 0: it must be 1 or more, unless initial names the weights"):
         TrainConfig(epochs=0)
 

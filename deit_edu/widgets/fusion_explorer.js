@@ -1,9 +1,9 @@
-import { argmax, bars, choice, complain, drawImage, frame, legend, load, make, makeSvg, menu, put, slider, softmax, unpacked } from "./common.js";
+import { argmax, bars, button, choice, complain, drawImage, frame, legend, load, make, makeSvg, menu, put, slider, softmax, unpacked } from "./common.js";
 
 const WHO = { truth: "truth", class: "class head", distillation: "distillation head", fused: "both alike, probabilities", fused_logits: "both alike, logits",
   teacher: "teacher", plain: "plain student" };
-const COLOUR = { class: "class", distillation: "distillation", teacher: "teacher", plain: "plain" };
-const SHOWN = 8; // images of a cell at a time
+const KNOWN = { 0: ["distillation", "distillation"], 0.5: ["fused", "fused_logits"], 1: ["class", "class"] }; // weights whose decisions are kept
+const SHOWN = 6; // images of a cell at a time
 
 // Two heads as one: weight for the class head. By probabilities (the paper), or by logits (the authors' code): (K,) probabilities.
 export function fuse(one, other, weight, way) {
@@ -18,8 +18,20 @@ export function confusions(one, other, K) {
   return found;
 }
 
+// Both ways of fusing at one weight, on all images: deit_edu.widgets.fusion_explorer.fusions. parting: the images on which the heads part,
+// each with its logits; only there can a weight change what is decided. The decisions at 0, 0.5 and 1 are those that were kept: the logits
+// here are rounded to half precision, and that turns round a near tie.
+export function fusions({ said, parting, agreed }, weight) {
+  const chosen = KNOWN[weight] ? KNOWN[weight].map((who) => parting.map(({ image }) => said[who][image])) :
+    ["probabilities", "logits"].map((way) => parting.map(({ one, other }) => argmax(fuse(one, other, weight, way))));
+  const truth = parting.map(({ image }) => said.truth[image]), count = (test) => truth.filter((_, i) => test(i)).length;
+  const differ = (i) => chosen[0][i] !== chosen[1][i], right = (way) => (i) => chosen[way][i] === truth[i];
+  const percent = (way) => (100 * (agreed + count(right(way)))) / said.truth.length;
+  return { chosen, probabilities: percent(0), logits: percent(1), apart: count(differ), right: [0, 1].map((way) => count((i) => differ(i) && right(way)(i))) };
+}
+
 // Accuracy against the weight of the class head: both ways of fusing, the weight marked.
-function curve(weights, { probabilities, logits }, weight, way) {
+function curve(weights, { probabilities, logits }, weight, here, way) {
   const width = 330, height = 168, left = 40, right = 88, top = 10, bottom = 36;
   const all = [...probabilities, ...logits], low = Math.floor(2 * Math.min(...all)) / 2, high = Math.max(Math.ceil(2 * Math.max(...all)) / 2, low + 0.5);
   const x = (w) => left + w * (width - left - right), y = (v) => top + ((high - v) / (high - low)) * (height - top - bottom);
@@ -37,7 +49,6 @@ function curve(weights, { probabilities, logits }, weight, way) {
       makeSvg("line", { x1: width - right + 8, x2: width - right + 28, y1: top + 14 + 16 * i, y2: top + 14 + 16 * i, style }),
       makeSvg("text", { x: width - right + 32, y: top + 18 + 16 * i, style: `font-weight:${name === way ? 700 : 400}` }, name === "logits" ? "logits" : "probab."));
   });
-  const here = lines[way][0][nearest(weights, weight)];
   svg.append(makeSvg("circle", { cx: x(weight), cy: y(here), r: 4.5, style: "fill:var(--fused)" }),
     makeSvg("circle", { cx: x(0), cy: y(probabilities[0]), r: 3.5, style: "fill:var(--distillation)" }),
     makeSvg("circle", { cx: x(1), cy: y(probabilities.at(-1)), r: 3.5, style: "fill:var(--class)" }),
@@ -47,34 +58,63 @@ function curve(weights, { probabilities, logits }, weight, way) {
   return svg;
 }
 
-const nearest = (weights, weight) => argmax(weights.map((w) => -Math.abs(w - weight)));
+const line = (...words) => make("span", { style: { display: "block" } }, ...words);
+
+// Who says what of an image, an answer a line. answers: [[who, class], ...]
+function grouped(answers, truth, names) {
+  return [...new Set(answers.map(([, k]) => k))].map((k) => line(make("b", {}, names[k] + (k === truth ? " \u2713" : "")),
+    `: ${answers.filter(([, said]) => said === k).map(([who]) => WHO[who]).join("; ")}`));
+}
 
 function render({ model, el }) {
   const names = model.get("class_names"), K = names.length, n = model.get("count"), seeds = model.get("seeds"), shape = model.get("image_shape");
   const rows = unpacked(model.get("decided"), "u1"), size = shape.reduce((a, b) => a * b, 1), index = model.get("gallery_index"), m = index.length;
-  const answering = model.get("answering"), weights = model.get("weights");
+  const weights = model.get("weights");
   const { root, say, end } = frame(model, el, "Fusion and disagreement: who takes which class for which");
   const seed = () => String(seeds[model.get("place")]);
-  const places = () => ({ truth: 0, ...model.get("rows_of")[seed()] });
-  const decided = (who) => rows.subarray(places()[who] * n, (places()[who] + 1) * n);
-  const deciders = Object.keys(WHO).filter((who) => who in places()).map((who) => [who, WHO[who]]);
 
-  const matrix = make("div", { className: "table" }), cards = make("div"), fusing = make("div"), answers = make("div");
+  // Of every seed: the decisions, the images on which the heads part, how many of the others are right, both fusions at every weight.
+  const numbers = unpacked(model.get("parting"), "f2"), known = {};
+  let from = 0;
+  for (const name of seeds) { // in Python's order; an object's keys would come sorted
+    const said = Object.fromEntries(Object.entries({ truth: 0, ...model.get("rows_of")[name] }).map(([who, row]) => [who, rows.subarray(row * n, (row + 1) * n)]));
+    const parting = [];
+    let agreed = 0;
+    for (let image = 0; image < n; image++) {
+      if (said.class[image] === said.distillation[image]) agreed += said.class[image] === said.truth[image];
+      else parting.push({ image, one: numbers.subarray(from, (from += K)), other: numbers.subarray(from, (from += K)) });
+    }
+    known[name] = { said, parting, agreed };
+  }
+  const curves = () => {
+    const here = known[seed()];
+    here.at ??= weights.map((weight) => fusions(here, weight));
+    return { probabilities: here.at.map((found) => found.probabilities), logits: here.at.map((found) => found.logits) };
+  };
+  const decided = (who) => known[seed()].said[who];
+  const deciders = Object.entries(WHO).filter(([who]) => Object.values(known).some(({ said }) => who in said));
+
+  const matrix = make("div", { className: "table" }), cards = make("div"), fusing = make("div"), answers = make("div"), heads = make("div");
   const heading = make("h4");
   root.append(make("div", { className: "side" }, menu(model, "one", { label: "rows", options: deciders }), menu(model, "other", { label: "columns", options: deciders })),
     ...(seeds.length > 1 ? [slider(model, "place", { label: "seed", min: 0, max: seeds.length - 1, show: (place) => String(seeds[place]) })] : []));
   end(); // the sentence above the pictures
-  root.append(heading, matrix, cards, make("div", { className: "side" }, answers,
-    make("div", {}, make("h4", {}, "the two heads as one"), slider(model, "weight", { label: "weight", min: 0, max: 1, step: 0.05, show: (w) => w.toFixed(2) }),
-      choice(model, "way", { label: "fused by", options: [["probabilities", "probabilities (paper)"], ["logits", "logits (authors\u2019 code)"]] }), fusing)));
+  root.append(choice(model, "unit", { label: "a cell shows", options: [["images", "how many images"], ["rates", "% of its row"]] }), heading, matrix, cards,
+    make("div", { className: "side" }, make("div", {}, answers, heads),
+      make("div", {}, make("h4", {}, "the two heads as one"), slider(model, "weight", { label: "weight", min: 0, max: 1, step: 0.05, show: (w) => w.toFixed(2) }),
+        choice(model, "way", { label: "fused by", options: [["probabilities", "probabilities (paper)"], ["logits", "logits (authors\u2019 code)"]] }), fusing)));
+  if (model.get("left_out")) root.append(make("p", {}, model.get("left_out")));
 
   // ---- the matrix: a grid of cells, one tab stop, the arrow keys walk ----
 
-  let found = [], cell = [0, 0], image = 0, pixels, logits;
+  let found = [], cell = [0, 0], image = 0, gallery; // the gallery: its pixels and logits, loaded when it is first asked for
   const apartFirst = () => { // where the two part most often
     const off = found.map((count, i) => (Math.floor(i / K) === i % K ? -1 : count));
     return [Math.floor(argmax(off) / K), argmax(off) % K];
   };
+
+  const rate = (row, column) => `${((100 * found[K * row + column]) / Math.max(found.slice(K * row, K * row + K).reduce((a, b) => a + b, 0), 1)).toFixed(1)} %`;
+  const images = (count) => (count === 1 ? "1 image" : `${count.toLocaleString("en")} images`);
 
   function drawMatrix() {
     const focus = matrix.contains(document.activeElement);
@@ -83,7 +123,8 @@ function render({ model, el }) {
     const td = (row, column) => {
       const count = found[K * row + column], own = row === cell[0] && column === cell[1];
       const node = make("td", { role: "gridcell", tabIndex: own ? 0 : -1, "aria-selected": String(own), dataset: { lmSuppressShortcuts: "true", row, column },
-        "aria-label": `${one} ${names[row]}, ${other} ${names[column]}: ${count} images` }, count ? String(count) : "");
+        "aria-label": `${one} ${names[row]}, ${other} ${names[column]}: ${images(count)}, ${rate(row, column)} of the row` },
+        count ? (model.get("unit") === "rates" ? rate(row, column).replace(" %", "") : String(count)) : "");
       const share = row === column ? 0 : Math.round((33 * count) / most);
       node.style.background = `color-mix(in srgb, var(--ink) ${share}%, var(--paper))`;
       return node;
@@ -104,50 +145,72 @@ function render({ model, el }) {
     matrix.replaceChildren(grid);
     if (focus) grid.querySelector("[tabindex='0']").focus();
   }
-  const choose = (row, column) => { image = 0; put(model, "cell", [row, column]); };
+  const choose = (row, column) => { image = 0; put(model, "cell", [row, column]); show(); };
 
   // ---- images of the chosen cell ----
 
-  const loading = Promise.all(["gallery", "gallery_logits"].map((name) => load(model, name)));
-  function drawCards() {
-    const [row, column] = cell, one = decided(model.get("one")), other = decided(model.get("other"));
-    const here = index.map((which, place) => [which, place]).filter(([which]) => one[which] === row && other[which] === column).slice(0, SHOWN);
-    const count = found[K * row + column], title = `${WHO[model.get("one")]} ${names[row]}, ${WHO[model.get("other")]} ${names[column]}: `;
-    const words = make("h4", {}, title + (count ? `${here.length} of ${count} images` : "no image"));
-    if (!here.length) {
-      cards.replaceChildren(words, ...(count ? [make("p", {}, "None of them is in this page: the gallery keeps those on which deciders part.")] : []));
-      answers.replaceChildren();
-      return;
+  // Where the logits of someone in the gallery begin.
+  const blocks = {};
+  let block = 0;
+  for (const name of seeds) for (const who of model.get("answering")[name]) blocks[`${name} ${who}`] = m * K * block++;
+
+  let loading;
+  async function show() {
+    if (gallery) return;
+    try {
+      loading ??= Promise.all(["gallery", "gallery_logits"].map((name) => load(model, name)));
+      const [bytes, halves] = await loading;
+      gallery = { pixels: unpacked(bytes, "u1"), logits: unpacked(halves, "f2") };
+      complain(root, "");
+      drawCards();
+    } catch (error) {
+      loading = null; // try again when asked again
+      complain(root, `The images could not be loaded: ${error.message}`);
     }
-    image = Math.min(image, here.length - 1);
-    const pictures = here.map(([which, place]) => {
-      const canvas = make("canvas");
-      drawImage(canvas, pixels.subarray(place * size, (place + 1) * size), shape);
-      return [canvas, `image ${which}, ${names[rows[which]]}`];
-    });
-    const local = { get: () => image, set: (_, value) => { image = value; drawAnswers(here[image]); }, save_changes() {}, on() {} };
-    cards.replaceChildren(words, choice(local, "gallery", { label: "ask about one", className: "picker", options: pictures.map(([canvas, name], place) =>
-      [place, make("span", {}, canvas, make("span", { className: "hidden" }, name))]) }));
-    drawAnswers(here[image]);
   }
 
-  function drawAnswers([which, place]) {
-    const of = (who) => logits.subarray(((model.get("place") * answering.length + answering.indexOf(who)) * m + place) * K).subarray(0, K);
-    const weight = model.get("weight"), both = fuse(of("class"), of("distillation"), weight, model.get("way"));
-    const shares = Object.fromEntries(answering.map((who) => [who, softmax(of(who))]));
-    const series = [["class", shares.class], ["distillation", shares.distillation], ["fused", both], ...["teacher", "plain"].filter((who) => who in shares).map((who) => [COLOUR[who], shares[who]])];
-    const top = names.map((_, k) => k).sort((a, b) => Math.max(...series.map(([, v]) => v[b])) - Math.max(...series.map(([, v]) => v[a]))).slice(0, 3);
+  let here = []; // [test image, its place in the gallery] of those shown
+  function drawCards() {
+    const [row, column] = cell, one = decided(model.get("one")), other = decided(model.get("other")), count = found[K * row + column];
+    const title = make("h4", {}, `${WHO[model.get("one")]} ${names[row]}, ${WHO[model.get("other")]} ${names[column]}: ${images(count)}, ${rate(row, column)} of the row`);
+    here = index.map((which, place) => [which, place]).filter(([which]) => one[which] === row && other[which] === column).slice(0, SHOWN);
+    if (!here.length || !gallery) {
+      here = [];
+      answers.replaceChildren();
+      const instead = !count ? "No image is in this cell: choose one with a number." : gallery ? "None of them is in this page: choose a cell with more." : button("Show some of them", show);
+      return cards.replaceChildren(title, make("p", {}, instead));
+    }
+    image = Math.min(image, here.length - 1);
+    const pictures = here.map(([which, place], i) => {
+      const canvas = make("canvas", { "aria-hidden": "true" }), said = Object.entries(known[seed()].said).map(([who, row]) => [who, row[which]]);
+      drawImage(canvas, gallery.pixels.subarray(place * size, (place + 1) * size), shape);
+      return [i, make("span", { style: { "font-size": "0.82rem" } }, canvas, line(`test image ${which}`), ...grouped(said, rows[which], names))];
+    });
+    const local = { get: () => image, set: (_, value) => { image = value; drawAnswers(); }, save_changes() {}, on() {} };
+    cards.replaceChildren(title, choice(local, "gallery", { label: here.length === count ? "all of them are here" : `${here.length} of them are shown`, className: "cards", options: pictures }));
+    drawAnswers();
+  }
+
+  function drawAnswers() {
+    if (!here.length) return;
+    const [which, place] = here[image], weight = model.get("weight");
+    const of = (who) => gallery.logits.subarray(blocks[`${seed()} ${who}`] + place * K).subarray(0, K);
+    const series = [["class", "class", softmax(of("class"))], ["distillation", "distill.", softmax(of("distillation"))],
+      ["fused", "probab.", fuse(of("class"), of("distillation"), weight, "probabilities")], ["fused", "logits", fuse(of("class"), of("distillation"), weight, "logits")],
+      ...(model.get("answering")[seed()].includes("teacher") ? [["teacher", "teacher", softmax(of("teacher"))]] : [])];
+    const most = names.map((_, k) => Math.max(...series.map(([, , v]) => v[k]))), top = names.map((_, k) => k).sort((a, b) => most[b] - most[a]).slice(0, 3);
     answers.replaceChildren(make("h4", {}, `test image ${which}: the label says ${names[rows[which]]}`),
-      bars({ names: top.map((k) => names[k]), label: "Probabilities of the likeliest classes", right: 92,
-        show: (v, j) => `${v.toFixed(2)} ${{ class: "class", distillation: "distill.", fused: "both", teacher: "teacher", plain: "plain" }[series[j][0]]}`, series: series.map(([colour, values]) => ({ colour, values: top.map((k) => values[k]) })) }),
-      legend(series.map(([colour]) => [colour, { class: "class head", distillation: "distillation head", fused: "both, at this weight", teacher: "teacher", plain: "plain student" }[colour]])));
+      bars({ names: top.map((k) => names[k]), label: `Probabilities of the likeliest classes, test image ${which}`, right: 92, show: (v, j) => `${v.toFixed(2)} ${series[j][1]}`,
+        series: series.map(([colour, short, values]) => ({ colour, values: top.map((k) => values[k]), faint: short === "logits" })) }),
+      legend([["class", "class head"], ["distillation", "distillation head"], ["fused", `both with weight ${weight.toFixed(2)}, by probabilities and, paler, by logits`],
+        ...(series.length > 4 ? [["teacher", "teacher"]] : [])]));
   }
 
   // ---- what it says ----
 
   function words() {
     const one = decided(model.get("one")), other = decided(model.get("other")), truth = decided("truth");
-    const teacher = "teacher" in places() ? decided("teacher") : null;
+    const teacher = decided("teacher");
     let apart = 0, right = [0, 0], with_teacher = [0, 0];
     for (let i = 0; i < n; i++) {
       if (one[i] === other[i]) continue;
@@ -164,31 +227,45 @@ function render({ model, el }) {
       if (a !== "truth" && b !== "truth") text += `. On those that differ, the ${WHO[a]} is right on ${percent(right[0])}, the ${WHO[b]} on ${percent(right[1])}`;
       if (teacher && ![a, b].some((who) => who === "truth" || who === "teacher")) text += `; the teacher sides with the first on ${percent(with_teacher[0])}, with the second on ${percent(with_teacher[1])}`;
     }
-    const curves = model.get("curves")[seed()], at = nearest(weights, model.get("weight")), [byShares, byLogits] = curves.right[at];
-    text += `. Fused by ${model.get("way")} with weight ${model.get("weight").toFixed(2)} for the class head: ${curves[model.get("way")][at].toFixed(2)} % right.`;
-    fusing.replaceChildren(curve(weights, curves, model.get("weight"), model.get("way")),
-      make("p", {}, `Class head alone ${curves.probabilities.at(-1).toFixed(2)} %, distillation head alone ${curves.probabilities[0].toFixed(2)} %. At this weight the two ways part on ` +
-        `${curves.apart[at]} images: probabilities are right on ${byShares} of them, logits on ${byLogits}.`));
+    const weight = model.get("weight"), way = model.get("way"), now = fusions(known[seed()], weight), lines = curves(), { said, parting } = known[seed()];
+    text += `. Fused by ${way} with weight ${weight.toFixed(2)} for the class head: ${now[way].toFixed(2)} % right.`;
+    fusing.replaceChildren(curve(weights, lines, weight, now[way], way),
+      make("p", {}, `Class head alone ${lines.probabilities.at(-1).toFixed(2)} %, distillation head alone ${lines.probabilities[0].toFixed(2)} %. At this weight the two ways part on ` +
+        `${images(now.apart)}: probabilities are right on ${now.right[0]} of them, logits on ${now.right[1]}.`));
+
+    const chosen = now.chosen[way === "logits" ? 1 : 0], who = { "class head": ({ image }) => said.class[image], "distillation head": ({ image }) => said.distillation[image],
+      "both, at this weight": (_, i) => chosen[i] };
+    const judges = [["is right", truth], ...(teacher ? [["sides with the teacher", teacher]] : [])];
+    heads.replaceChildren(make("h4", {}, `where the two heads part: ${images(parting.length)}`), make("table", {},
+      make("thead", {}, make("tr", {}, make("td", {}), ...judges.map(([name]) => make("th", { scope: "col" }, name)))),
+      make("tbody", {}, ...Object.entries(who).map(([name, says]) => make("tr", {}, make("th", { scope: "row" }, name), ...judges.map(([, judge]) => {
+        const agree = parting.filter((one, i) => says(one, i) === judge[one.image]).length;
+        return make("td", { style: { "text-align": "right", "white-space": "nowrap" } }, `${agree} (${Math.round((100 * agree) / Math.max(parting.length, 1))} %)`);
+      }))))));
     say(text);
   }
 
   function draw() {
+    const absent = [model.get("one"), model.get("other")].find((who) => !decided(who));
+    if (absent) {
+      found = here = [];
+      for (const part of [matrix, cards, answers, fusing, heads]) part.replaceChildren();
+      heading.textContent = "";
+      return say(`The answers of the ${WHO[absent]} are not kept for seed ${seed()}: choose another seed, or somebody else.`);
+    }
     found = confusions(decided(model.get("one")), decided(model.get("other")), K);
+    drawCell();
+    words();
+  }
+  function drawCell() {
+    if (!found.length) return;
     cell = model.get("cell").length ? model.get("cell") : apartFirst();
     drawMatrix();
-    words();
-    drawGallery();
-  }
-  function drawGallery() {
-    loading.then(([images, numbers]) => {
-      pixels ??= unpacked(images, "u1");
-      logits ??= unpacked(numbers, "f2");
-      drawCards();
-    }).catch((error) => complain(root, `The images could not be loaded: ${error.message}`));
+    drawCards();
   }
   for (const name of ["one", "other", "place"]) model.on(`change:${name}`, draw);
-  model.on("change:cell", () => { cell = model.get("cell").length ? model.get("cell") : apartFirst(); drawMatrix(); drawGallery(); });
-  for (const name of ["weight", "way"]) model.on(`change:${name}`, () => { words(); drawGallery(); });
+  for (const name of ["cell", "unit"]) model.on(`change:${name}`, drawCell);
+  for (const name of ["weight", "way"]) model.on(`change:${name}`, () => { if (found.length) { words(); drawAnswers(); } });
   draw();
 }
 
