@@ -63,7 +63,12 @@ def watch(page, base):
             faults.append(f"leaves the site: {request.url}")
 
     page.on("request", on_request)
-    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+
+    def on_failed(request):
+        if request.failure != "net::ERR_ABORTED":  # so ends what a page that is left had asked for
+            faults.append(f"failed: {request.url}")
+
+    page.on("requestfailed", on_failed)
     page.on("response", lambda got: faults.append(f"{got.status}: {got.url}") if got.status >= 400 else None)
     page.on("console", lambda said: faults.append(f"console: {said.text}") if said.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))

@@ -125,7 +125,7 @@ function render({ model, el }) {
       const node = make("td", { role: "gridcell", tabIndex: own ? 0 : -1, "aria-selected": String(own), dataset: { lmSuppressShortcuts: "true", row, column },
         "aria-label": `${one} ${names[row]}, ${other} ${names[column]}: ${images(count)}, ${rate(row, column)} of the row` },
         count ? (model.get("unit") === "rates" ? rate(row, column).replace(" %", "") : String(count)) : "");
-      const share = row === column ? 0 : Math.round((33 * count) / most);
+      const share = row === column ? 0 : Math.round((20 * count) / most);
       node.style.background = `color-mix(in srgb, var(--ink) ${share}%, var(--paper))`;
       return node;
     };
