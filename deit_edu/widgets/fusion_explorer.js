@@ -255,7 +255,7 @@ function render({ model, el }) {
     }
     found = confusions(decided(model.get("one")), decided(model.get("other")), K);
     drawCell();
-    words();
+    setTimeout(() => { if (found.length) words(); }); // a task of its own, so that the page is never blocked for long
   }
   function drawCell() {
     if (!found.length) return;
