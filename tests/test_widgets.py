@@ -602,32 +602,37 @@ def jupyter_lab(tmp_path_factory):
             break
         except OSError:
             time.sleep(0.3)
-    yield f"http://127.0.0.1:{port}/lab/tree/"
+    yield f"http://127.0.0.1:{port}/lab"
     server.terminate()
     server.wait(20)
 
 
-def open_notebook(browser, address):
+def open_notebook(browser, lab, name):
     """(page, run): a notebook in JupyterLab, and a function that runs one of its cells."""
     page = browser.new_page(viewport={"width": 1280, "height": 2400})
-    page.goto(address)
+    page.goto(f"{lab}/workspaces/{name}/tree/{name}.ipynb")  # one workspace would open the other notebooks again
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     cells.nth(2).wait_for(timeout=60_000)
 
     def run(index):
-        prompt = cells.nth(index).locator(".jp-InputPrompt")
-        for _ in range(30):  # before the kernel is there, the key is lost
-            cells.nth(index).locator(".jp-InputArea-editor").click()
-            page.keyboard.press("Shift+Enter")
+        cell, status = cells.nth(index), page.locator(".jp-Notebook-ExecutionIndicator")
+        deadline, prompt, presses = time.monotonic() + 300, "", 0
+        while not re.match(r"\[\d+\]", prompt):
+            seen = f"{prompt!r}, kernel {status.get_attribute('data-status')}, {presses} presses: {cell.inner_text()}"
+            assert time.monotonic() < deadline, seen
+            if status.get_attribute("data-status") == "idle":  # nothing runs, so the key is still to be heard
+                cell.locator(".jp-InputArea-editor").click()
+                page.keyboard.press("Shift+Enter")
+                presses += 1
             page.wait_for_timeout(2000)
-            if prompt.inner_text().strip() != "[ ]:":
-                return
+            prompt = cell.locator(".jp-InputPrompt").inner_text().strip()
+        assert "Traceback" not in cell.inner_text(), cell.inner_text()
 
     return page, run
 
 
 def test_in_jupyterlab_page_and_python_move_each_other(browser, jupyter_lab):
-    page, run = open_notebook(browser, jupyter_lab + "loss.ipynb")
+    page, run = open_notebook(browser, jupyter_lab, "loss")
     run(0)
     slider = page.get_by_role("slider", name="temperature")
     slider.wait_for(timeout=60_000)
@@ -643,7 +648,7 @@ def test_in_jupyterlab_page_and_python_move_each_other(browser, jupyter_lab):
 
 
 def test_in_jupyterlab_every_figure_tells_python_and_hears_it(browser, jupyter_lab):
-    page, run = open_notebook(browser, jupyter_lab + "all.ipynb")
+    page, run = open_notebook(browser, jupyter_lab, "all")
     run(0)
     first = {}
     for name in FIGURES:
