@@ -19,7 +19,7 @@ from deit_edu.train import TrainConfig
 
 # What teacher and student of a scale share. The regime was settled on validation: see `regime` and `tuning` below.
 TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1, crop_padding=2, flip=True, redraw=True)
-SMALL = dict(batch_size=128, learning_rate=4e-3, warmup_epochs=5, crop_padding=4, mixup_alpha=0.8, cutmix_alpha=1.0)
+SMALL = dict(batch_size=128, learning_rate=4e-3, crop_padding=4, flip=True, precision="bfloat16")
 
 BASE = {
     "tiny": dict(
@@ -29,8 +29,8 @@ BASE = {
     ),
     "small": dict(
         data="cifar10",
-        student=dict(SMALL, model="deit_micro_patch4_32", epochs=100),
-        teacher=dict(SMALL, model="convnet_large", epochs=100),
+        student=dict(SMALL, model="deit_micro_patch4_32", epochs=20, compile=True),
+        teacher=dict(SMALL, model="convnet_large", epochs=30),
     ),
 }
 
@@ -157,7 +157,7 @@ EXPERIMENTS = {
             **{f"sgd_{rate:g}": dict(QUARTER, optimizer="sgd", learning_rate=rate) for rate in (0.03, 0.1, 0.3, 1.0)},
             **{
                 f"fine_tuning_{rate:g}": seen_at(42, **FINE_TUNING | dict(learning_rate=rate))
-                for rate in (1e-3, 4e-3, 1.6e-2)
+                for rate in (1e-3, 4e-3, 1.6e-2, 3.2e-2)
             },
             **{
                 f"transfer_{rate:g}": dict(TARGET, **HALF, initial=SOURCE, learning_rate=rate)
@@ -293,6 +293,30 @@ EXPERIMENTS = {
             "smoothing_over_all": dict(TOKEN_SOFT, **HALF, smoothing_over="all"),
         },
         seeds=3,
+    ),
+    "cifar10_tuning": Experiment(
+        "The learning rate of the model without distillation on CIFAR-10, chosen on validation",
+        "table 9",
+        {f"learning_rate_{rate:g}": dict(epochs=5, learning_rate=rate) for rate in (2e-3, 4e-3, 8e-3)},
+        seeds=1,
+        split="validation",
+        scales=("small",),
+    ),
+    "cifar10": Experiment(
+        "No, soft and hard distillation on CIFAR-10",
+        "table 3",
+        {"convnet": convnet(), "none": NONE, "token_soft": TOKEN_SOFT, "token_hard": TOKEN_HARD},
+        seeds=2,
+        scales=("small",),
+        keep_predictions=2,
+    ),
+    "flagship": Experiment(
+        "One student of CIFAR-10, trained for as long as it keeps improving: the one that the book shows",
+        "section 4",
+        {"flagship": dict(TOKEN_HARD, epochs=100, **MIXING | dict(mix_probability=0.5))},
+        seeds=1,
+        scales=("small",),
+        keep_predictions=1,
     ),
 }
 
