@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from .errors import DeiTEduError
 
@@ -27,6 +28,7 @@ DATASETS = {
 RESIZABLE = ("fashion_clutter", "folder", "imagenet", "imagenette", "flowers102")  # at any image_size
 
 PACKAGED = Path(__file__).parent / "assets" / "fashion_mnist_10k"
+PICTURES = Path(__file__).parent / "assets" / "pictures"
 PACKAGED_SIZES = {"train.bin": 10_000, "validation.bin": 2_000, "test.bin": 10_000}
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -239,6 +241,19 @@ def denormalise(images, mean, std):
 
 def per_channel(values, device):
     return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)  # (C, 1, 1)
+
+
+# ---- pictures for the networks of CIFAR-10 ----
+
+
+def drawn_pictures():
+    """Pictures of what CIFAR-10 knows, none of them from CIFAR-10: (images (n, 3, 32, 32) uint8, n class names).
+
+    They ship with the package, free of rights: data_scripts/make_pictures.py says where they come from.
+    """
+    paths = sorted(PICTURES.glob("*.png"))
+    images = [torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1) for path in paths]
+    return torch.stack(images), [path.stem.partition("_")[0] for path in paths]
 
 
 # ---- fashion_mnist_10k: inside the package ----

@@ -308,7 +308,7 @@ EXPERIMENTS = {
         {"convnet": convnet(), "none": NONE, "token_soft": TOKEN_SOFT, "token_hard": TOKEN_HARD},
         seeds=2,
         scales=("small",),
-        keep_predictions=2,
+        keep_predictions=1,
     ),
     "flagship": Experiment(
         "One student of CIFAR-10, trained for as long as it keeps improving: the one that the book shows",

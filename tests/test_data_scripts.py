@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deit_edu.data import PACKAGED, PACKAGED_SIZES, load_dataset, unpack_split
+from deit_edu.data import PACKAGED, PACKAGED_SIZES, PICTURES, drawn_pictures, load_dataset, unpack_split
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "data_scripts"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -216,3 +216,41 @@ def test_cut_off_archive_never_becomes_a_finished_folder(official, tmp_path, par
 def test_missing_archive_is_named(tmp_path):
     done = run("prepare_imagenet.py", tmp_path, tmp_path / "imagenet")
     assert done.returncode == 2 and "ILSVRC2012_img_train.tar" in done.stderr and done.stderr.count("\n") == 1
+
+
+# ---- make_pictures ----
+
+
+def test_pictures_are_drawn_on_two_colours_and_say_where_they_come_from(tmp_path):
+    spec = importlib.util.spec_from_file_location("make_pictures", SCRIPTS / "make_pictures.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    for path, *_ in maker.DRAWINGS.values():
+        (tmp_path / "clipart" / path).parent.mkdir(parents=True, exist_ok=True)
+        item = Image.new("RGBA", (40, 20))
+        item.paste("red", (10, 5, 30, 15))
+        item.save(tmp_path / "clipart" / path)
+    Image.new("RGB", (451, 300), "orange").save(tmp_path / "cat.png")
+    sources = ("--clipart", tmp_path / "clipart", "--photo", tmp_path / "cat.png", "--output", tmp_path / "new")
+    done = run("make_pictures.py", *sources)
+    assert done.returncode == 0, done.stderr
+    assert files_below(tmp_path / "new") == sorted(
+        [*(f"{name}.png" for name in (*maker.DRAWINGS, "cat_photo")), "LICENSE"]
+    )
+    ship = np.array(Image.open(tmp_path / "new" / "ship.png"))
+    assert ship.shape == (32, 32, 3)
+    assert tuple(ship[16, 16]) == (255, 0, 0) and tuple(ship[0, 0]) != tuple(ship[-1, 0])  # the item, sky, sea
+    assert "ship.png: transportation" in (tmp_path / "new" / "LICENSE").read_text()
+    packaged = files_below(PICTURES)
+    assert packaged == files_below(tmp_path / "new")
+
+    (tmp_path / "clipart" / maker.DRAWINGS["dog"][0]).unlink()
+    done = run("make_pictures.py", *sources)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "openclipart-png" in done.stderr
+
+
+def test_the_packaged_pictures_fit_the_networks_of_cifar10():
+    images, names = drawn_pictures()
+    assert images.shape == (len(names), 3, 32, 32) and images.dtype == torch.uint8
+    assert {"cat", "dog", "ship"} <= set(names) and names.count("cat") == 2
+    assert images.float().std(dim=(1, 2, 3)).min() > 10  # none of them is empty

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SITE
+from ipywidgets.embed import embed_data
 from PIL import Image
 from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fixture
-from test_static_widgets import names_of
+from test_static_widgets import Files, make_static, names_of
 
 from deit_edu import widgets
 from deit_edu.errors import DeiTEduError
@@ -356,6 +357,24 @@ def test_the_lens_refuses_what_does_not_fit(given, message):
 # ---- the live figure ----
 
 
+def page_of(browser, folder, figure):
+    """A page that shows one figure without a kernel, as the book's build makes it."""
+    state = embed_data(views=[figure], drop_defaults=False)
+    written = {"view": {"model_id": state["view_specs"][0]["model_id"]}, "state": state["manager_state"]}
+    scripts = ""
+    for kind, value in written.items():
+        inside = json.dumps(value).replace("</", "<\\/")
+        scripts += f'<script type="application/vnd.jupyter.widget-{kind}+json">{inside}</script>'
+    text, _, wrong = make_static(scripts, Files(folder / "_static" / "widgets"))
+    assert not wrong
+    shutil.copy(ROOT / "deit_edu" / "widgets" / "static_host.js", folder / "_static")
+    text += '<script src="_static/static_host.js"></script>'
+    (folder / "page.html").write_text("<!doctype html><html data-theme=light><meta charset=utf-8><body>" + text)
+    page = browser.new_page()
+    page.goto((folder / "page.html").as_uri())
+    return page
+
+
 @pytest.fixture
 def live(browser, http_base):
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
@@ -508,6 +527,30 @@ def test_the_live_figure_takes_any_pair_and_refuses_what_does_not_fit(given, mes
     assert png(figure.picture()) and set(figure.answers) == {"class", "distillation", "teacher"}
     with pytest.raises(DeiTEduError, match=message):
         widgets.LiveDeiT(**fine | given)
+
+
+def test_in_colour_the_page_has_a_colour_for_the_brush(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    config = DeiTConfig(image_size=8, patch_size=4, in_channels=3, num_classes=3, embed_dim=8, depth=1, num_heads=2)
+    images = torch.arange(2 * 3 * 64).reshape(2, 3, 8, 8).to(torch.uint8)
+    figure = widgets.LiveDeiT(DeiT(config), create_teacher("convnet_weak", 3, 3), images, [0, 1],
+                              ["cat", "dog", "ship"], (0.5,) * 3, (0.2,) * 3, kind="drawing")  # fmt: skip
+    page = page_of(browser, tmp_path, figure)
+    root, words = root_of(page, "LiveDeiT"), root_of(page, "LiveDeiT").locator(".words")
+    words.wait_for()
+    assert "Asked about drawing 1, cat." in words.inner_text()
+    assert root.get_by_text("drawings", exact=True).count()
+    root.locator(".picker input").nth(1).check(force=True)
+    wait_asked(page, 0)
+    assert "Asked about drawing 2, dog." in words.inner_text()
+    root.get_by_label("colour of the brush").fill("#ff8000")
+    root.locator("canvas.board").focus()
+    page.keyboard.press("Enter")
+    wait_asked(page, 1)
+    assert "Asked about your picture." in words.inner_text()
+    inked = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].join()"
+    assert "255,128,0,255" in root.locator("canvas.board").evaluate(inked)
+    page.close()
 
 
 # ---- the teacher comparison ----

@@ -13,7 +13,8 @@ function render({ model, el }) {
 
   // ---- the picture that is asked about: pixels 0 to 255, and which patches are erased ----
 
-  let pixels = stored.slice(0, size), source = `test image, ${names[model.get("labels")[0]]}`;
+  const kind = model.get("kind"), storedName = (i) => `${kind} ${i + 1}, ${names[model.get("labels")[i]]}`;
+  let pixels = stored.slice(0, size), source = storedName(0);
   const erased = new Set();
   const shown = () => pixels.map((v, i) => {
     const y = Math.floor((i % (H * W)) / W), x = i % W;
@@ -24,14 +25,17 @@ function render({ model, el }) {
     "aria-label": "The picture. Arrow keys move the brush, space or enter uses it." });
   const maps = { class: make("canvas"), distillation: make("canvas") };
   const cursor = { x: Math.floor(W / 2), y: Math.floor(H / 2) };
-  const state = { tool: "draw", invert: false };
+  const state = { tool: "draw" };
+  const colour = make("input", { type: "color", value: "#ffffff", "aria-label": "colour of the brush" });
+  const inked = () => C === 1 ? [255] : [1, 3, 5].map((at) => parseInt(colour.value.slice(at, at + 2), 16));
 
   function paint(x, y) {
     if (state.tool === "erase") erased.add(Math.floor(y / P) * G + Math.floor(x / P));
     else if (state.tool === "restore") erased.delete(Math.floor(y / P) * G + Math.floor(x / P));
     else {
+      const ink = inked();
       for (let c = 0; c < C; c++) for (const [dx, dy] of [[0, 0], [1, 0], [0, 1], [1, 1]]) {
-        if (x + dx < W && y + dy < H) pixels[c * H * W + (y + dy) * W + x + dx] = 255;
+        if (x + dx < W && y + dy < H) pixels[c * H * W + (y + dy) * W + x + dx] = ink[c];
       }
       source = "your picture";
       put(model, "image", -1); // none of the stored ones any more
@@ -132,7 +136,7 @@ function render({ model, el }) {
   const tools = { get: () => state.tool, set: (_, value) => { state.tool = value; }, save_changes() {}, on() {} };
   const note = make("p", { className: "note" }), answers = make("div");
   root.append(
-    picker(model, "image", { label: "test images", images: model.get("labels").map((label, i) => {
+    picker(model, "image", { label: `${kind}s`, images: model.get("labels").map((label, i) => {
       const small = make("canvas");
       drawImage(small, stored.subarray(i * size, (i + 1) * size), [C, H, W]);
       return { canvas: small, name: names[label] };
@@ -140,6 +144,7 @@ function render({ model, el }) {
     make("div", { className: "side" },
       make("div", {}, make("h4", {}, "the picture"), canvas,
         choice(tools, "tool", { label: "brush", options: [["draw", "draw"], ["erase", "erase patches"], ["restore", "bring back"]] }),
+        C === 3 ? make("label", {}, "colour ", colour) : "",
         slider(model, "brightness", { label: "brightness", min: 0, max: 2, step: 0.1, show: (v) => v.toFixed(1) }),
         make("p", {}, button("Clear", () => take(new Uint8Array(size), "an empty picture")),
           button("Choose a photo", () => input.click()), camera, input), video),
@@ -210,7 +215,7 @@ function render({ model, el }) {
 
   const choose = () => {
     const i = model.get("image");
-    if (i >= 0) take(stored.slice(i * size, (i + 1) * size), `test image ${i + 1}, ${names[model.get("labels")[i]]}`, i);
+    if (i >= 0) take(stored.slice(i * size, (i + 1) * size), storedName(i), i);
   };
   model.on("change:image", choose);
   model.on("change:brightness", changed);

@@ -25,6 +25,7 @@ class LiveDeiT(Figure):
         student: a DeiT with the distillation token. teacher: a DeiT or one of our ConvNets.
         images: (n, C, H, W) uint8, to choose from. labels: n classes. class_names: K words.
         mean, std: of the training images, C numbers each.
+        kind: what the stored images are, as in "test image".
 
     Raises:
         DeiTEduError: when they do not fit together.
@@ -39,6 +40,7 @@ class LiveDeiT(Figure):
     images = traitlets.Bytes().tag(sync=True)
     image_shape = traitlets.List().tag(sync=True)
     labels = traitlets.List().tag(sync=True)
+    kind = traitlets.Unicode().tag(sync=True)
     class_names = traitlets.List().tag(sync=True)
     mean = traitlets.List().tag(sync=True)
     std = traitlets.List().tag(sync=True)
@@ -48,7 +50,7 @@ class LiveDeiT(Figure):
     answers = traitlets.Dict().tag(sync=True)  # logits {class, distillation, teacher}: (K,) each, of what is shown
     maps = traitlets.Dict().tag(sync=True)  # the first image's attention {last, rollout}: {token: (N,)}
 
-    def __init__(self, student, teacher, images, labels, class_names, mean, std):
+    def __init__(self, student, teacher, images, labels, class_names, mean, std, kind="test image"):
         if not (isinstance(student, DeiT) and student.config.distilled):
             raise DeiTEduError("the live figure needs a DeiT with both tokens: train one with --distillation hard")
         sizes = (student.config.in_channels, student.config.image_size, student.config.image_size)
@@ -70,7 +72,7 @@ class LiveDeiT(Figure):
             student=manifests["student"][0], student_weights=manifests["student"][1],
             teacher=manifests["teacher"][0], teacher_weights=manifests["teacher"][1],
             images=packed(images, "u1"), image_shape=list(sizes), labels=[int(label) for label in labels],
-            class_names=list(class_names), mean=list(mean), std=list(std),
+            kind=kind, class_names=list(class_names), mean=list(mean), std=list(std),
             answers={name: logits[0].tolist() for name, logits in answers.items()},
             maps={
                 name: {"class": weights[0, 2:].tolist(), "distillation": weights[1, 2:].tolist()}
@@ -118,5 +120,5 @@ class LiveDeiT(Figure):
         best = {name: (share.max().item(), self.class_names[share.argmax()]) for name, share in self.shares().items()}
         said = ", ".join(f"{name} {word} ({share:.0%})" for name, (share, word) in best.items())
         shown = self.class_names[self.labels[0]]
-        return f"""A test image ({shown}), what the class token and the distillation token attend to in the last layer,
+        return f"""A {self.kind} ({shown}), what the class token and the distillation token attend to in the last layer,
         and the answers: {said}."""
