@@ -1,5 +1,5 @@
 import { argmax, bars, button, choice, complain, drawImage, frame, heatMap, legend, make, picker, put, slider, softmax, unpacked } from "./common.js";
-import { layerMap, networksOf, normalised, patchesOf, rollout, sizesOf } from "./running.js";
+import { fusedLogits, layerMap, networksOf, normalised, patchesOf, rollout, sizesOf } from "./running.js";
 
 const MEGAPIXELS = 16; // more would take a phone's memory
 
@@ -198,8 +198,7 @@ function render({ model, el }) {
         again = false;
         if (!said.ms) note.textContent = "Loading the networks ...";
         const { said: { student, teacher }, ms } = await ask(normalised(shown(), model.get("mean"), model.get("std")));
-        said = { class: [...student.class], distillation: [...student.distillation], teacher: [...teacher.class], ms };
-        if (teacher.distillation) said.teacher = [...teacher.class].map((_, k) => Math.log(softmax(teacher.class)[k] + softmax(teacher.distillation)[k]));
+        said = { class: [...student.class], distillation: [...student.distillation], teacher: fusedLogits(teacher), ms };
         const both = (map) => ({ class: patchesOf(map, 0, sizes), distillation: patchesOf(map, 1, sizes) });
         found = { last: both(layerMap(student.attention, sizes, sizes.depth - 1, -1)), rollout: both(rollout(student.attention, sizes, sizes.depth - 1)) };
         note.textContent = `Student and teacher answered in ${ms.toFixed(0)} ms on your machine. Nothing leaves your browser.`;

@@ -1,5 +1,5 @@
 import { argmax, bars, button, choice, complain, drawImage, frame, legend, make, makeSvg, menu, picker, put, slider, softmax, toggle, unpacked, load } from "./common.js";
-import { networksOf, normalised } from "./running.js";
+import { fusedLogits, networksOf, normalised } from "./running.js";
 
 // ---- deit_edu.augment once more, for one image and its partner. Shapes are [C, H, W]; u, v, ... are uniform draws in [0, 1) ----
 
@@ -183,8 +183,7 @@ function render({ model, el }) {
         const asked = Object.fromEntries(Object.keys(model.get("answered")).map((name) => [name, model.get(name)]));
         drawMix((mix = mixed()));
         const { said: { teacher }, ms } = await ask(mix.result);
-        const heads = [teacher.class, teacher.distillation].filter(Boolean).map((logits) => softmax(logits)); // two: fused as the paper does
-        const logits = heads.length > 1 ? heads[0].map((p, k) => Math.log((p + heads[1][k]) / 2)) : [...teacher.class];
+        const logits = fusedLogits(teacher);
         shown = { mix, logits };
         model.set("answered", asked);
         put(model, "answer", logits);

@@ -1,5 +1,5 @@
 // Trained networks in a worker of the page, and the attention that they give. Used by the figures that compute.
-import { load } from "./common.js";
+import { load, softmax } from "./common.js";
 import NETWORK from "./network.js?text";
 
 const WORKER = `
@@ -40,6 +40,13 @@ export function networksOf(model, roles, onEnd) {
       worker.postMessage({ id: asked, image });
     });
   };
+}
+
+// One network's answer as logits: those of its only head, or of both heads fused, as deit_edu.model.fuse does it.
+export function fusedLogits({ class: one, distillation: other }) {
+  if (!other) return [...one];
+  const p = softmax(one), q = softmax(other);
+  return p.map((v, k) => Math.log((v + q[k]) / 2));
 }
 
 // uint8 pixels (C, H, W) as the network wants them.
