@@ -29,7 +29,7 @@ BASE = {
     ),
     "small": dict(
         data="cifar10",
-        student=dict(SMALL, model="deit_micro_patch4_32", epochs=20, compile=True),
+        student=dict(SMALL, model="deit_micro_patch4_32", epochs=15, compile=True),
         teacher=dict(SMALL, model="convnet_large", epochs=30),
     ),
 }
@@ -313,7 +313,7 @@ EXPERIMENTS = {
     "flagship": Experiment(
         "One student of CIFAR-10, trained for as long as it keeps improving: the one that the book shows",
         "section 4",
-        {"flagship": dict(TOKEN_HARD, epochs=100, **MIXING | dict(mix_probability=0.5))},
+        {"flagship": dict(TOKEN_HARD, epochs=150, **MIXING | dict(mix_probability=0.5))},
         seeds=1,
         scales=("small",),
         keep_predictions=1,

@@ -1,5 +1,6 @@
 """The command line, as a newcomer meets it: what works, and what each mistake is answered with."""
 
+import importlib.util
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ from importlib.metadata import entry_points
 import pytest
 import timm
 import torch
+from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file
 from toy import toy_dataset
@@ -418,3 +420,40 @@ def test_a_transformer_named_as_the_teacher_is_trained_first_without_a_teacher(m
     deit_edu("train --teacher deit_nano_patch7_28")
     assert asked[0].model == "deit_nano_patch7_28" and asked[0].distillation == "none" and asked[0].tokens == "class"
     assert asked[0].epochs == TrainConfig(**recipes.recipe("tiny", role="student")).epochs
+
+
+# ---- data_scripts/package_pair.py, which packs what train has made ----
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("package_pair", ROOT / "data_scripts" / "package_pair.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_a_pair_is_packed_with_what_a_page_needs_and_without_the_folder_it_lay_in(
+    script, folders, pictures, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(script, "CHECKPOINTS", tmp_path)
+    trained = {role: str(folders / role) for role in ("teacher", "student")}
+    monkeypatch.setattr(script, "runs_of", lambda pair, data: trained)
+    monkeypatch.setattr(sys, "argv", ["package_pair.py", "cifar10", "--data", pictures])
+    assert script.main() == 0
+    student, metadata = load_network(tmp_path / "cifar10_student.safetensors")
+    data = load_dataset(pictures)
+    assert metadata["classes"] == list(data.classes) and metadata["mean"] == pytest.approx(list(data.mean))
+    assert (metadata["data"], metadata["teacher"]) == ("cifar10", "packaged:cifar10_teacher")
+    record = json.loads((tmp_path / "cifar10.json").read_text())["student"]
+    assert record["shipped_test"]["fused"]["total"] == len(data.test)
+    folder = pictures.removeprefix("folder:")
+    assert folder not in json.dumps(metadata) + record["config"]["data"]
+
+    monkeypatch.setattr(script, "runs_of", lambda pair, data: {"teacher": "nowhere"})
+    assert script.main() == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("pair", ["fashion_clutter", "cifar10"])
+def test_the_runs_of_a_pair_are_known_by_name(pair, script, pictures):
+    assert set(script.runs_of(pair, pictures)) == {"teacher", "student"}

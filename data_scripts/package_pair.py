@@ -1,8 +1,9 @@
-"""Pack the trained fashion_clutter pair into the package: fp16 weights and the record of both runs.
+"""Pack a trained pair into the package: fp16 weights, and the record of both runs.
 
-Train the pair first, which takes two cores the better part of an hour:
+Train the pair first. fashion_clutter takes two cores the better part of an hour, cifar10 a night:
 
     deit-edu train --data fashion_clutter --teacher convnet --resume
+    deit-edu ablate flagship --scale small
 
 then run this script. It looks at the test images once more, with the rounded weights that it ships.
 """
@@ -18,23 +19,34 @@ from deit_edu.checkpoints import write_atomically
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
+from deit_edu.experiments import Grid, data_label
 from deit_edu.runs import find_run, json_bytes
 from deit_edu.teachers import CHECKPOINTS, load_network, save_network
 
-NAMES = {"teacher": "fashion_clutter_teacher", "student": "fashion_clutter_student"}
-RUNS = {
+CLUTTER_RUNS = {
     "teacher": "fashion_clutter-convnet-seed0",
     "student": "fashion_clutter-deit_micro_patch4_28-hard-both-seed0",
 }
+PAIRS = ("fashion_clutter", "cifar10")
 
 
-def package(role, run, dataset):
+def runs_of(pair, data):
+    """The run folders of a pair: {role: name}."""
+    if pair == "fashion_clutter":
+        return CLUTTER_RUNS
+    (student,) = Grid("small", data).cells("flagship")
+    return {"teacher": student.teachers[0].key, "student": student.key}
+
+
+def package(pair, role, run, dataset):
     """Write one network in fp16; its record, with the accuracy of what is shipped."""
     folder = find_run(run)
     model, metadata = load_network(folder / "model.safetensors")
     record = json.loads((folder / "result.json").read_text())
-    extra = {"data": dataset.name} | ({"teacher": f"packaged:{NAMES['teacher']}"} if role == "student" else {})
-    path = CHECKPOINTS / f"{NAMES[role]}.safetensors"
+    record["config"]["data"] = data_label(record["config"]["data"])
+    extra = {"data": pair, "classes": list(dataset.classes), "mean": list(dataset.mean), "std": list(dataset.std)}
+    extra |= {"teacher": f"packaged:{pair}_teacher"} if role == "student" else {}
+    path = CHECKPOINTS / f"{pair}_{role}.safetensors"
     save_network(path, model, metadata["name"], metadata["image_shape"], metadata["num_classes"], extra, torch.float16)
     shipped, _ = load_network(path)
     scores = accuracies(predict(shipped, dataset.test, dataset), dataset.test.labels)
@@ -45,17 +57,18 @@ def package(role, run, dataset):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for role, run in RUNS.items():
-        parser.add_argument(f"--{role}", default=run, help="its run folder (default: %(default)s)")
+    parser.add_argument("pair", nargs="?", default=PAIRS[0], choices=PAIRS, help="which (default: %(default)s)")
+    parser.add_argument("--data", help="where its data lie, such as folder:PATH (default: the name of the pair)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and how much")
     chosen = parser.parse_args()
-    print(f"writes two networks, under 2 MB together, and fashion_clutter.json into {CHECKPOINTS}")
+    print(f"writes two networks, under 4 MB together, and {chosen.pair}.json into {CHECKPOINTS}")
     if chosen.dry_run:
         return 0
     try:
-        dataset = load_dataset("fashion_clutter")
-        records = {role: package(role, getattr(chosen, role), dataset) for role in RUNS}
-        write_atomically(Path(CHECKPOINTS) / "fashion_clutter.json", json_bytes(records))
+        data = chosen.data or chosen.pair
+        runs, dataset = runs_of(chosen.pair, data), load_dataset(data)
+        records = {role: package(chosen.pair, role, run, dataset) for role, run in runs.items()}
+        write_atomically(Path(CHECKPOINTS) / f"{chosen.pair}.json", json_bytes(records))
     except DeiTEduError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
