@@ -133,6 +133,8 @@ def seed_dots(rows, xlabel):
 def forest(judged, xlabel):
     """Claims as differences: ours with its interval, filled, and the paper's, hollow, one mark for each of its models.
 
+    Each is multiplied by its claim's sign, so that right of zero is always the paper's side.
+
     Args:
         judged: [deit_edu.report.Judged], of one unit. xlabel: what the differences are.
 
@@ -142,12 +144,14 @@ def forest(judged, xlabel):
     fig, ax = plt.subplots(figsize=(0.8 * NARROW, 0.9 + 0.42 * len(judged)))
     ax.axvline(0, color="black", linewidth=1, linestyle="-")
     for y, one in enumerate(judged):
+        sign = one.claim.sign
         for model in one.claim.paper:
-            ax.plot(one.claim.paper_difference(model), y, "s", color=COLOURS["truth"], fillstyle="none", markersize=5)
+            theirs = sign * one.claim.paper_difference(model)
+            ax.plot(theirs, y, "s", color=COLOURS["truth"], fillstyle="none", markersize=5)
         if one.found.seeds > 1:
-            ax.plot([one.found.low, one.found.high], [y, y], color=COLOURS["fused"], linestyle="-")
+            ax.plot([sign * one.found.low, sign * one.found.high], [y, y], color=COLOURS["fused"], linestyle="-")
         if one.found.seeds:
-            ax.plot(one.found.mean, y, VERDICT_MARKS[one.verdict], color=COLOURS["fused"], markersize=7)
+            ax.plot(sign * one.found.mean, y, VERDICT_MARKS[one.verdict], color=COLOURS["fused"], markersize=7)
         ax.text(0, y - 0.3, one.claim.id.replace("-", " "), fontsize=9, transform=ax.get_yaxis_transform())
     ax.set_xscale("symlog", linthresh=2)
     ax.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from deit_edu import figures
+from deit_edu.claims import CLAIMS
 from deit_edu.errors import DeiTEduError
+from deit_edu.report import Judged
+from deit_edu.verdicts import Difference
 
 matplotlib.use("Agg")
 
@@ -102,3 +105,11 @@ def test_seeds_are_dots_heads_have_words_and_teachers_an_axis_of_their_own():
     plt.close(fig)
     assert len(figures.seed_dots(rows[1:], "accuracy, %").axes) == 1
     plt.close("all")
+
+
+def test_in_the_forest_the_papers_side_is_right_whatever_a_claims_sign():
+    hurts = next(claim for claim in CLAIMS if claim.sign < 0 and claim.paper)
+    as_the_paper_says = Judged(hurts, Difference(-0.5, -0.9, -0.1, 5), "reproduced")
+    (ax,) = figures.forest([as_the_paper_says], "difference").axes
+    drawn = [x for line in ax.lines[1:] for x in line.get_xdata()]  # the first is the line at zero
+    assert min(drawn) > 0 and max(drawn) >= 0.9
