@@ -5,7 +5,7 @@ import numpy as np
 import torch
 import traitlets
 
-from deit_edu.data import load_dataset, normalise
+from deit_edu.data import drawn_pictures, load_dataset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.figures import COLOURS, NARROW, STYLE
 from deit_edu.inspect import attention_rollout
@@ -81,15 +81,25 @@ class LiveDeiT(Figure):
         )  # fmt: skip
 
     @classmethod
-    def packaged(cls, count=24):
-        """The pair that ships, and `count` test images, the classes in turn."""
-        dataset = load_dataset("fashion_clutter")
-        networks = [load_network(packaged_path(f"fashion_clutter_{role}"))[0] for role in ("student", "teacher")]
+    def packaged(cls, pair="fashion_clutter", count=24):
+        """The pair that ships under this name, and what to ask it about.
+
+        That is `count` test images of fashion_clutter, the classes in turn. No image of CIFAR-10 may be shipped: its
+        pair is asked about drawings and a photo.
+        """
+        (student, seen), (teacher, _) = (
+            load_network(packaged_path(f"{pair}_{role}")) for role in ("student", "teacher")
+        )
+        if pair == "cifar10":
+            images, names = drawn_pictures()
+            labels = [seen["classes"].index(name) for name in names]
+            return cls(student, teacher, images, labels, seen["classes"], seen["mean"], seen["std"], kind="picture")
+        dataset = load_dataset(pair)
         labels = dataset.test.labels
         of_class = [(labels == label).nonzero()[:, 0] for label in range(dataset.num_classes)]
         chosen = [of_class[n % len(of_class)][n // len(of_class)].item() for n in range(count)]
-        names = dataset.classes
-        return cls(*networks, dataset.test.images[chosen], labels[chosen], names, dataset.mean, dataset.std)
+        images, names = dataset.test.images[chosen], dataset.classes
+        return cls(student, teacher, images, labels[chosen], names, dataset.mean, dataset.std)
 
     def shares(self):
         """Probabilities of the answers as they stand: {class, distillation, fused, teacher}: (K,) tensors."""
