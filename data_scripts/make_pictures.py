@@ -82,7 +82,8 @@ def main():
         large = {name: drawing(Path(chosen.clipart) / path, *how) for name, (path, *how) in DRAWINGS.items()}
         large["cat_photo"] = photo(cat)
     except FileNotFoundError as error:
-        print(f"error: {error.filename} is missing: sudo apt-get install openclipart-png", file=sys.stderr)
+        hint = "sudo apt-get install openclipart-png, or give --clipart and --photo where they lie"
+        print(f"error: {error.filename} is missing: {hint}", file=sys.stderr)
         return 2
     for name, picture in large.items():
         picture.resize((SIDE, SIDE), Image.Resampling.BOX).save(output / f"{name}.png", optimize=True)

@@ -28,8 +28,8 @@ DATASETS = {
 RESIZABLE = ("fashion_clutter", "folder", "imagenet", "imagenette", "flowers102")  # at any image_size
 
 PACKAGED = Path(__file__).parent / "assets" / "fashion_mnist_10k"
-PICTURES = Path(__file__).parent / "assets" / "pictures"
 PACKAGED_SIZES = {"train.bin": 10_000, "validation.bin": 2_000, "test.bin": 10_000}
+PICTURES = Path(__file__).parent / "assets" / "pictures"
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
