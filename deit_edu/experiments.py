@@ -161,7 +161,7 @@ EXPERIMENTS = {
             },
             **{
                 f"transfer_{rate:g}": dict(TARGET, **HALF, initial=SOURCE, learning_rate=rate)
-                for rate in (1e-3, 4e-3, 1.6e-2, 3.2e-2)
+                for rate in (1e-3, 4e-3, 1.6e-2, 3.2e-2, 6.4e-2)
             },
         },
         seeds=3,
