@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
+from deit_edu.cells import Grid, data_label
 from deit_edu.checkpoints import write_atomically
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
-from deit_edu.experiments import Grid, data_label
-from deit_edu.runs import find_run, json_bytes
+from deit_edu.run_folders import find_run, json_bytes
 from deit_edu.teachers import CHECKPOINTS, load_network, save_network
 
 CLUTTER_RUNS = {

@@ -173,7 +173,8 @@ def show_data(chosen):
 def run_train(chosen):
     from deit_edu.model import MODELS
     from deit_edu.recipes import recipe
-    from deit_edu.runs import read_json, run_name, runs_root, train, train_pair
+    from deit_edu.run_folders import read_json, run_name, runs_root
+    from deit_edu.runs import train, train_pair
     from deit_edu.train import TrainConfig
 
     typed = {field.name: getattr(chosen, field.name, None) for field in fields(TrainConfig)}
@@ -228,10 +229,11 @@ def is_teacher_name(name):
 
 
 def run_evaluate(chosen):
+    from deit_edu.build import open_teacher
     from deit_edu.data import RESIZABLE, keep_classes, load_dataset
     from deit_edu.evaluate import accuracies, decisions, predict
     from deit_edu.inspect import disagreement
-    from deit_edu.runs import open_run, open_teacher
+    from deit_edu.run_folders import open_run
     from deit_edu.teachers import FrozenTeacher
 
     model, metadata = open_run(chosen.run_folder)
@@ -264,7 +266,8 @@ def run_evaluate(chosen):
 
 
 def run_ablate(chosen):
-    from deit_edu.experiments import EXPERIMENTS, Grid
+    from deit_edu.cells import Grid
+    from deit_edu.experiments import EXPERIMENTS
     from deit_edu.ledger import Ledger, ledger_for_writing
     from deit_edu.runner import available_jobs, estimate_seconds, run_cells
     from deit_edu.verify import verify
@@ -318,7 +321,7 @@ def run_report(chosen):
 def run_export(chosen):
     from deit_edu.checkpoints import save, to_timm_state_dict
     from deit_edu.model import DeiT
-    from deit_edu.runs import open_run
+    from deit_edu.run_folders import open_run
 
     model, _ = open_run(chosen.run_folder)
     if not isinstance(model, DeiT):

@@ -7,9 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from deit_edu.cells import Grid, data_label
 from deit_edu.claims import CLAIMS, Claim
 from deit_edu.evaluate import load_decisions
-from deit_edu.experiments import EXPERIMENTS, Grid, data_label
+from deit_edu.experiments import EXPERIMENTS
 from deit_edu.verdicts import Difference, paired_difference, verdict
 
 HEADS = ("class", "distillation", "fused", "fused_logits")
@@ -34,7 +35,7 @@ class Results:
     """What the ledger holds of a scale's cells.
 
     Args:
-        ledger: a Ledger. scale, data: as for `deit_edu.experiments.Grid`.
+        ledger: a Ledger. scale, data: as for `deit_edu.cells.Grid`.
     """
 
     def __init__(self, ledger, scale="tiny", data=None):
@@ -270,7 +271,7 @@ def report(ledger, scale="tiny", data=None, form="text"):
     """Everything the ledger says, as one string.
 
     Args:
-        ledger: a Ledger. scale, data: as for `deit_edu.experiments.Grid`. form: "text", "markdown" or "csv".
+        ledger: a Ledger. scale, data: as for `deit_edu.cells.Grid`. form: "text", "markdown" or "csv".
     """
     if not ledger.records:
         return f"{ledger.path} holds no records yet: deit-edu ablate --list names the experiments to run"

@@ -19,12 +19,15 @@ import torch
 from tqdm import tqdm
 
 import deit_edu
+from deit_edu.build import build_model, open_dataset, wrap
+from deit_edu.cells import data_label, unique_runs
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.experiments import EXPERIMENTS, data_label, unique_runs
+from deit_edu.experiments import EXPERIMENTS
 from deit_edu.losses import DistillationObjective
 from deit_edu.machine import machine
-from deit_edu.runs import build_model, open_dataset, runs_root, train, wrap
+from deit_edu.run_folders import runs_root
+from deit_edu.runs import train
 from deit_edu.teachers import Ensemble, FrozenTeacher
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 

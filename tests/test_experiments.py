@@ -8,13 +8,14 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from deit_edu import experiments
+from deit_edu import cells
+from deit_edu.cells import Grid, run_key, unique_runs
 from deit_edu.claims import CLAIMS
 from deit_edu.cli import main
 from deit_edu.data import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import decisions, load_decisions, save_predictions
-from deit_edu.experiments import BASE, EXPERIMENTS, Grid, run_key, unique_runs
+from deit_edu.experiments import BASE, EXPERIMENTS
 from deit_edu.ledger import Ledger, ledger_for_writing
 from deit_edu.model import HeadLogits
 from deit_edu.report import DECIDERS, HEADS, Results, report
@@ -358,7 +359,7 @@ def test_an_empty_ledger_is_reported_in_a_sentence(tmp_path, monkeypatch, capsys
 
 
 def test_the_list_says_what_is_recorded(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(experiments, "data_checksum", GRID.checksum)
+    monkeypatch.setattr(cells, "data_checksum", GRID.checksum)
     monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
     write(tmp_path, made_up_records())
     assert main(["ablate", "tokens", "--list"]) == 0

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from deit_edu import experiments, runner
+from deit_edu.cells import Grid, unique_runs
 from deit_edu.cli import main
 from deit_edu.errors import DeiTEduError
-from deit_edu.experiments import EXPERIMENTS, Experiment, Grid
+from deit_edu.experiments import EXPERIMENTS, Experiment
 from deit_edu.ledger import Ledger, ledger_for_writing
 from deit_edu.verify import compare, verify
 
@@ -83,7 +84,7 @@ def test_the_children_of_a_killed_grid_stop_with_it(finished):
 def test_a_killed_grid_is_finished_without_duplicates(finished, toy):
     lines = (finished["folder"] / "ledger" / "runs.jsonl").read_text().splitlines()
     keys = [json.loads(line)["key"] for line in lines]
-    assert sorted(keys) == sorted(cell.key for cell in experiments.unique_runs(toy))
+    assert sorted(keys) == sorted(cell.key for cell in unique_runs(toy))
     assert len(keys) == 3 and finished["done_again"] == {}
 
 

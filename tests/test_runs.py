@@ -15,13 +15,15 @@ import pytest
 import torch
 from toy import SMALL_DEIT, changed, toy_config, toy_dataset, weights
 
-from deit_edu import checkpoints, runs
+from deit_edu import build, checkpoints, runs
+from deit_edu.build import INTERPOLATIONS, build_model, build_objective, build_teacher
 from deit_edu.checkpoints import digest, load_model
 from deit_edu.data import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
 from deit_edu.patches import resize_position_embedding
-from deit_edu.runs import build_model, build_objective, build_teacher, find_run, run_name, runs_root, train, train_pair
+from deit_edu.run_folders import find_run, run_name, runs_root
+from deit_edu.runs import train, train_pair
 from deit_edu.teachers import load_network
 from deit_edu.train import TrainConfig
 
@@ -126,10 +128,10 @@ def test_compile_is_asked_for_where_it_can_be(tmp_path, monkeypatch, teacher_fol
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda model, **options: compiled.append(type(model).__name__) or model)
     config = toy_config(compile=True, distillation="hard", tokens="both", teacher=str(teacher_folder), epochs=1)
-    monkeypatch.setattr(runs, "can_compile", lambda: False)
+    monkeypatch.setattr(build, "can_compile", lambda: False)
     without = toy_train(config, tmp_path / "a")
     assert compiled == []
-    monkeypatch.setattr(runs, "can_compile", lambda: True)
+    monkeypatch.setattr(build, "can_compile", lambda: True)
     assert toy_train(config, tmp_path / "b")["checkpoint"] == without["checkpoint"]
     assert sorted(compiled) == ["DeiT", "FrozenTeacher"]
 
@@ -334,7 +336,7 @@ def test_training_goes_on_from_them(first_run, tmp_path):
     assert changed(weights(load_model(Path(first_run) / "model.safetensors")), weights(model))
 
 
-@pytest.mark.parametrize("interpolation", runs.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_position_embeddings_follow_the_image_size(first_run, tmp_path, interpolation):
     record, model = start(first_run, tmp_path / "large", LARGE, interpolation=interpolation)
     first = load_model(Path(first_run) / "model.safetensors")

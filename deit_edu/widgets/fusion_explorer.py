@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import traitlets
 
+from deit_edu.build import open_dataset
 from deit_edu.checkpoints import load
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
@@ -16,7 +17,7 @@ from deit_edu.figures import COLOURS, NARROW, STYLE
 from deit_edu.ledger import Ledger
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.report import Results
-from deit_edu.runs import find_run, open_dataset, read_json
+from deit_edu.run_folders import find_run, read_json
 from deit_edu.train import TrainConfig
 from deit_edu.widgets.figure import Figure, packed
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 import traitlets
 
+from deit_edu.build import INTERPOLATIONS
 from deit_edu.checkpoints import resize_model
 from deit_edu.data import load_dataset, nested_subset
 from deit_edu.errors import DeiTEduError
@@ -16,7 +17,6 @@ from deit_edu.figures import DIFFERENCE_MAP, NARROW, STYLE
 from deit_edu.ledger import Ledger
 from deit_edu.patches import resize_position_embedding
 from deit_edu.report import Results
-from deit_edu.runs import INTERPOLATIONS
 from deit_edu.teachers import load_network, packaged_path
 from deit_edu.verdicts import paired_difference
 from deit_edu.widgets.figure import Figure, packed

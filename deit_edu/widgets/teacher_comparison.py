@@ -13,7 +13,7 @@ from deit_edu.evaluate import load_decisions
 from deit_edu.figures import COLOURS, NARROW, STYLE
 from deit_edu.ledger import Ledger
 from deit_edu.report import Results
-from deit_edu.runs import find_run, read_json
+from deit_edu.run_folders import find_run, read_json
 from deit_edu.verdicts import paired_difference
 from deit_edu.widgets.figure import Figure, packed
 

@@ -1,0 +1,144 @@
+"""From a config's names to what a run works with: data, network, teacher, loss, the weights it starts from."""
+
+import torch
+
+from deit_edu.checkpoints import resize_model
+from deit_edu.data import load_dataset
+from deit_edu.errors import DeiTEduError
+from deit_edu.losses import DistillationObjective
+from deit_edu.machine import can_compile, compiled
+from deit_edu.model import MODELS, DeiT, create_model
+from deit_edu.run_folders import find_run, open_run
+from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, create_teacher, load_teacher
+
+
+def open_dataset(config, load=load_dataset):
+    """The data a config names, at its image size, of its classes."""
+    return load(config.data, image_size=config.image_size or None, classes=config.classes)
+
+
+def build_model(config, dataset):
+    """The network a config names, fitted to the data's image size, channels and classes.
+
+    Raises:
+        DeiTEduError: for a name nobody knows, images that are not square, tokens that the network does not have.
+    """
+    C, H, W = dataset.image_shape
+    if config.model in MODELS:
+        if H != W:
+            raise DeiTEduError(f"{dataset.name} has images of {H}x{W}: DeiT needs square ones, give an image size")
+        fitted = dict(image_size=H, in_channels=C, num_classes=dataset.num_classes)
+        rates = dict(drop_rate=config.drop_rate, drop_path_rate=config.drop_path_rate)
+        return create_model(config.model, config.tokens == "both", **fitted, **rates, **config.model_settings)
+    if config.model not in CONVNETS and not config.model.startswith("timm:"):
+        known = ", ".join([*MODELS, *CONVNETS])
+        raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME")
+    if config.tokens == "both" or config.model_settings or config.drop_rate or config.drop_path_rate:
+        raise DeiTEduError(f"{config.model} has no distillation token, no size and no dropout to set: a DeiT has")
+    model = create_teacher(config.model, C, dataset.num_classes)
+    check_sees(model, config.model, dataset)
+    return model.train()
+
+
+def check_sees(model, name, dataset):
+    """Refuse a network that cannot take this data's images; timm's models may want a size of their own."""
+    try:
+        model.eval()(torch.zeros(1, *dataset.image_shape))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        C, H, W = dataset.image_shape
+        reason = str(error).split("\n")[0]
+        raise DeiTEduError(f"{name} cannot see images of {C}x{H}x{W} ({reason}): choose another model") from None
+
+
+def wrap(model, config, world):
+    """Compile a network where the config says so and it can be, and join it to its copies in other processes."""
+    if model is None:
+        return None
+    if config.compile and can_compile():
+        model = compiled(model)
+    if world.size > 1 and any(parameter.requires_grad for parameter in model.parameters()):
+        model = torch.nn.parallel.DistributedDataParallel(model)
+    return model
+
+
+INTERPOLATIONS = {"bicubic": ("bicubic", False), "bilinear": ("bilinear", False), "antialias": ("bicubic", True)}
+
+SHAPE = ("patch_size", "in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio", "distilled")
+
+
+def start_from(student, config, dataset):
+    """Give a student the weights of the run that `TrainConfig.initial` names, to be fine-tuned.
+
+    Paper: section 3.2, another resolution, and table 7, other classes. The position embedding is resized where the
+    image sizes differ. Heads that were trained on other classes are left behind: the student keeps those it drew.
+
+    Returns:
+        {"before": , "resized": }: the mean l2 norm of the patches' position embeddings before and after.
+
+    Raises:
+        DeiTEduError: when the two networks are not of one shape.
+    """
+    if config.interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise DeiTEduError(f"unknown interpolation {config.interpolation!r}: choose one of {known}")
+    model, metadata = open_run(config.initial)
+    if not (isinstance(model, DeiT) and isinstance(student, DeiT)):
+        raise DeiTEduError(f"only a DeiT starts from another's weights: {config.initial} or {config.model} is none")
+    shapes = {name: (getattr(model.config, name), getattr(student.config, name)) for name in SHAPE}
+    if differs := [f"{name} {theirs}, not {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours]:
+        tokens = "both" if model.config.distilled else "class"
+        hint = f", with --tokens {tokens}" if model.config.distilled != student.config.distilled else ""
+        raise DeiTEduError(f"{config.initial} has {', '.join(differs)}: start from a network of the same shape{hint}")
+    before = position_norm(model)
+    model = resize_model(model, student.config.image_size, *INTERPOLATIONS[config.interpolation])
+    known = metadata.get("classes")
+    same = metadata["num_classes"] == dataset.num_classes if known is None else known == list(dataset.classes)
+    heads = {} if same else {name: tensor for name, tensor in student.state_dict().items() if "head" in name}
+    student.load_state_dict(model.state_dict() | heads)
+    return {"before": before, "resized": position_norm(student)}
+
+
+def position_norm(model):
+    """The mean l2 norm of the patches' position embeddings of a DeiT."""
+    return model.position_embedding[0, model.config.num_prefix_tokens :].norm(dim=-1).mean().item()
+
+
+def build_teacher(config, dataset):
+    """The frozen teacher a config names, or None. Raises DeiTEduError when it does not fit the data."""
+    if config.distillation == "none":
+        return None
+    if config.teacher is None:
+        raise DeiTEduError(f"{config.distillation} distillation needs a teacher: name a run folder or a model")
+    return FrozenTeacher(open_teacher(config.teacher, dataset))
+
+
+def open_teacher(name, dataset):
+    """The network that `TrainConfig.teacher` names; names joined by + are an ensemble.
+
+    Raises DeiTEduError when it does not fit the data.
+    """
+    if "+" in name and not find_run(name).is_dir():
+        return Ensemble([open_teacher(part, dataset) for part in name.split("+")])
+    path = name if ":" in name else str(find_run(name))
+    model, trained_on = load_teacher(path, dataset.image_shape[0], dataset.num_classes)
+    for what, here in (("image_shape", list(dataset.image_shape)), ("num_classes", dataset.num_classes)):
+        if trained_on.get(what, here) != here:
+            raise DeiTEduError(
+                f"teacher {name} was trained with {what} {trained_on[what]}, but {dataset.name} has {here}: "
+                f"train a teacher on this data"
+            )
+    known = trained_on.get("classes")
+    if known is not None and known != list(dataset.classes):
+        raise DeiTEduError(
+            f"teacher {name} was trained on the classes {', '.join(known[:5])}, not on "
+            f"{', '.join(dataset.classes[:5])}: train a teacher on these"
+        )
+    check_sees(model, name, dataset)
+    return model
+
+
+def build_objective(config):
+    """The loss a config names. Raises DeiTEduError for settings that cannot be."""
+    return DistillationObjective(
+        config.distillation, config.tokens, config.temperature, config.distillation_weight, config.soft_reduction
+    )

@@ -1,0 +1,87 @@
+"""Run folders: where they lie, what they are called, what is read back from them.
+
+`deit_edu.runs.train` writes them and says what they hold.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import deit_edu
+from deit_edu.errors import DeiTEduError
+from deit_edu.teachers import load_network, packaged_path
+
+
+def runs_root():
+    """Where run folders lie: the environment variable DEIT_EDU_RUNS, a clone's runs/, or runs/ right here."""
+    if folder := os.environ.get("DEIT_EDU_RUNS"):
+        return Path(folder)
+    clone = Path(deit_edu.__file__).resolve().parent.parent
+    return (clone if (clone / "pyproject.toml").exists() else Path()) / "runs"
+
+
+def find_run(name):
+    """The folder of a run, given as a path or as a name under `runs_root`."""
+    folder = Path(name)
+    return folder if folder.is_dir() else runs_root() / name
+
+
+def run_name(config):
+    """What a run's folder is called, unless the reader says otherwise: data, model, what it learns from, seed."""
+    sees = [f"{config.image_size}px"] if config.image_size else []
+    sees += [f"classes{config.classes.replace(',', '_')}"] if config.classes else []
+    start = ["tuned"] if config.initial else []
+    learns_from = [] if config.distillation == "none" else [config.distillation]
+    tokens = ["both"] if config.tokens == "both" else []
+    parts = [config.data, config.model, *sees, *learns_from, *tokens, *start, f"seed{config.seed}"]
+    return "-".join(parts).replace(":", "-").replace("/", "-")
+
+
+def read_json(path):
+    """What a json file of a run folder holds. Raises DeiTEduError when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DeiTEduError(f"{path.parent} has no {path.name}: name the folder of a run that has finished") from None
+    except (OSError, ValueError):
+        raise DeiTEduError(f"{path} is damaged: delete the folder and train again") from None
+
+
+def json_bytes(value, indent=1):
+    return (json.dumps(value, indent=indent) + "\n").encode()
+
+
+def check_folder(folder, config, resume):
+    """Refuse a folder that holds another run, or this one without `resume`. One without a whole epoch is free."""
+    if not any((folder / name).exists() for name in ("resume.safetensors", "result.json")):
+        return
+    if not resume:
+        raise DeiTEduError(f"{folder} holds a run already: go on with --resume, choose another --out, or delete it")
+    stored, given = read_json(folder / "config.json"), json.loads(json_bytes(dataclasses.asdict(config)))
+    where = ("device", "compile")  # it may go on elsewhere
+    differs = [name for name in given if name not in where and stored.get(name, given[name]) != given[name]]
+    if differs:
+        was = ", ".join(f"{name}={stored[name]}" for name in differs)
+        now = ", ".join(f"{name}={given[name]}" for name in differs)
+        raise DeiTEduError(f"{folder} was begun with {was}, not {now}: choose another --out, or delete the folder")
+
+
+def open_run(name):
+    """The network of a run folder or of packaged:NAME, and its metadata with what it was trained on and by whom.
+
+    Raises:
+        DeiTEduError: when there is no such run, or it has not finished.
+    """
+    if name.startswith("packaged:"):
+        return load_network(packaged_path(name.removeprefix("packaged:")))
+    folder = find_run(name)
+    if not (folder / "config.json").exists():
+        known = ", ".join(sorted(path.parent.name for path in runs_root().glob("*/result.json")))
+        raise DeiTEduError(f"no run {name}: give a run folder" + (f", or one of {known}" if known else ""))
+    if not (folder / "model.safetensors").exists():
+        raise DeiTEduError(f"{name} has not finished: deit-edu train --out {folder} --resume goes on with it")
+    config = read_json(folder / "config.json")
+    model, metadata = load_network(folder / "model.safetensors")
+    trained = {"data": config["data"], "teacher": config["teacher"], "kept_classes": config.get("classes", "")}
+    return model, metadata | trained | {"image_size": config.get("image_size") or None}
