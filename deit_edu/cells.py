@@ -13,6 +13,7 @@ from pathlib import Path
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.experiments import BASE, EXPERIMENTS, TEACHERS
+from deit_edu.teachers import is_packaged
 from deit_edu.train import TrainConfig
 
 # A teacher is trained on the student's images (paper, section 4).
@@ -30,6 +31,11 @@ class Cell:
     key: str
     teachers: tuple = ()
     initial: "Cell | None" = None
+
+    @property
+    def shipped(self):
+        """The names of its teachers that ship with the library."""
+        return [name for name in (self.config.teacher or "").split("+") if is_packaged(name)]
 
     @property
     def needs(self):
@@ -78,16 +84,19 @@ class Grid:
         role = settings.pop("role", "student")
         names, initial = settings.pop("teacher", ()), settings.pop("initial", None)
         shared = {name: settings[name] for name in SEEN_BY_BOTH if name in settings}
-        # Every seed has teachers of its own, so that an interval speaks of the teacher's luck too.
+        # Every seed has teachers of its own, so that an interval speaks of the teacher's luck too. One that ships
+        # with the library teaches every seed.
+        shipped = [name for name in names if is_packaged(name)]
         teachers = tuple(
             self.cell(experiment, f"teacher {name}", TEACHERS[name] | shared, seed + position)
             for position, name in enumerate(names)
+            if name not in shipped
         )
         settings = self.base[role] | settings | {"seed": seed}
         if initial is not None:
             initial = self.cell(experiment, "initial", initial, seed)
             settings["initial"] = initial.key
-        config = TrainConfig(**settings, teacher="+".join(teacher.key for teacher in teachers) or None)
+        config = TrainConfig(**settings, teacher="+".join([*(teacher.key for teacher in teachers), *shipped]) or None)
         key = run_key(config, self.checksum(config.data, config.image_size))
         return Cell(experiment, configuration, seed, config, key, teachers, initial)
 

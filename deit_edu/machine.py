@@ -18,12 +18,19 @@ def machine(world):
     return {
         "device": world.device.type,
         "processor": processor,
+        # A virtual machine may hide which processor of its maker it is; which kernels run is decided by this.
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "processes": world.size,
         "precision": str(world.precision).removeprefix("torch."),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def machine_name(record):
+    """Processor and instruction set of a record of `machine`, in words; the oldest records know the processor alone."""
+    return " with ".join(filter(None, [record["processor"], record.get("instructions")]))
 
 
 def processor_name():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import deit_edu
 from deit_edu.errors import DeiTEduError
-from deit_edu.teachers import load_network, packaged_path
+from deit_edu.teachers import is_packaged, load_network, packaged_path
 
 
 def runs_root():
@@ -73,8 +73,8 @@ def open_run(name):
     Raises:
         DeiTEduError: when there is no such run, or it has not finished.
     """
-    if name.startswith("packaged:"):
-        return load_network(packaged_path(name.removeprefix("packaged:")))
+    if is_packaged(name):
+        return load_network(packaged_path(name))
     folder = find_run(name)
     if not (folder / "config.json").exists():
         known = ", ".join(sorted(path.parent.name for path in runs_root().glob("*/result.json")))

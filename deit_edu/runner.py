@@ -19,16 +19,17 @@ import torch
 from tqdm import tqdm
 
 import deit_edu
-from deit_edu.build import build_model, open_dataset, wrap
+from deit_edu.build import build_model, open_dataset, open_teacher, wrap
 from deit_edu.cells import data_label, unique_runs
+from deit_edu.checkpoints import digest
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.experiments import EXPERIMENTS
 from deit_edu.losses import DistillationObjective
-from deit_edu.machine import machine
+from deit_edu.machine import machine, machine_name
 from deit_edu.run_folders import runs_root
 from deit_edu.runs import train
-from deit_edu.teachers import Ensemble, FrozenTeacher
+from deit_edu.teachers import Ensemble, FrozenTeacher, load_network, packaged_path
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 
 load_once = cache(load_dataset)
@@ -145,6 +146,53 @@ def end_with_parent():
 # ---- the whole grid ----
 
 
+class Crew:
+    """The jobs at work on a list of runs, one in each slot.
+
+    Args:
+        waiting: [Cell], the runs to do. root: Path of the run folders. slots: how many at a time.
+    """
+
+    def __init__(self, waiting, root, slots):
+        self.waiting, self.root, self.slots = waiting, root, list(range(slots))
+        self.running, self.failed, self.events = [], {}, queue.Queue()
+        self.total = {cell.key: cell.config.epochs * epoch_images(cell.config) for cell in waiting}  # images
+        self.before = {cell.key: epochs_done(root / cell.key) * epoch_images(cell.config) for cell in waiting}
+
+    def start(self):
+        """A job for every free slot and run whose needs are done. A run that needs one that failed fails too."""
+        for cell in [cell for cell in self.waiting if any(needed.key in self.failed for needed in cell.needs)]:
+            self.waiting.remove(cell)
+            self.failed[cell.key] = f"{cell}: a run it needs failed"
+        busy = {cell.key for cell in self.waiting} | {job.cell.key for job in self.running}
+        ready = [cell for cell in self.waiting if not busy & {needed.key for needed in cell.needs}]
+        while self.slots and ready:
+            cell = ready.pop(0)
+            self.waiting.remove(cell)
+            job = Job(cell, self.root, self.slots.pop(0), self.events)
+            job.images = self.before[cell.key]
+            self.running.append(job)
+
+    def hear(self):
+        """Wait for a job's next message: (images it has done since the last, the cell it has finished or None)."""
+        job, message = self.events.get()
+        job.error = message.get("error", job.error)
+        finished = message.get("exit") == 0
+        images = self.total[job.cell.key] if finished else message.get("images", job.images)
+        since, job.images = images - job.images, images
+        if "exit" in message:
+            self.running.remove(job)
+            self.slots.append(job.slot)
+            if not finished:
+                why = job.error or f"its process ended with {message['exit']}, see {job.folder / 'log.txt'}"
+                self.failed[job.cell.key] = f"{job.cell}: {why}"
+        return since, job.cell if finished else None
+
+    def stop(self):
+        for job in self.running:
+            job.stop()
+
+
 def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
     """Train every run of these cells that is not recorded, and record it.
 
@@ -161,62 +209,34 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
         DeiTEduError: after all others are done, when runs failed.
     """
     root = Path(root or runs_root()).resolve()
-    waiting = pending(cells, ledger, root) if record else unique_runs(cells)
-    total = {cell.key: cell.config.epochs * epoch_images(cell.config) for cell in waiting}
-    before = {cell.key: epochs_done(root / cell.key) * epoch_images(cell.config) for cell in waiting}  # a stop
-    done, failed, running, events = {}, {}, [], queue.Queue()
-    slots = list(range(jobs or available_jobs()))
+    crew = Crew(pending(cells, ledger, root) if record else unique_runs(cells), root, jobs or available_jobs())
+    count, done = len(crew.waiting), {}
     if record:
         for cell in cells:
             keep_predictions(cell, ledger, root)
 
-    with tqdm(total=sum(total.values()), initial=sum(before.values()), unit="img", unit_scale=True, smoothing=0,
-              disable=not (progress and waiting)) as bar:  # fmt: skip
-
-        def advance(job, images):
-            bar.update(images - job.images)
-            job.images = images
-
+    with tqdm(total=sum(crew.total.values()), initial=sum(crew.before.values()), unit="img", unit_scale=True,
+              smoothing=0, disable=not (progress and count)) as bar:  # fmt: skip
         try:
-            while waiting or running:
-                for cell in [cell for cell in waiting if any(needed.key in failed for needed in cell.needs)]:
-                    waiting.remove(cell)
-                    failed[cell.key] = f"{cell}: a run it needs failed"
-                busy = {cell.key for cell in waiting} | {job.cell.key for job in running}
-                ready = [cell for cell in waiting if not busy & {needed.key for needed in cell.needs}]
-                while slots and ready:
-                    cell = ready.pop(0)
-                    waiting.remove(cell)
-                    job = Job(cell, root, slots.pop(0), events)
-                    running.append(job)
-                    job.images = before[cell.key]
-                bar.set_description(f"{len(done)} of {len(total)} runs")
-                if not running:
+            while crew.waiting or crew.running:
+                crew.start()
+                bar.set_description(f"{len(done)} of {count} runs")
+                if not crew.running:
                     continue
-                job, message = events.get()
-                if "images" in message:
-                    advance(job, message["images"])
-                job.error = message.get("error", job.error)
-                if "exit" not in message:
-                    continue
-                running.remove(job)
-                slots.append(job.slot)
-                if message["exit"]:
-                    why = job.error or f"its process ended with {message['exit']}, see {job.folder / 'log.txt'}"
-                    failed[job.cell.key] = f"{job.cell}: {why}"
-                    continue
-                advance(job, total[job.cell.key])
-                done[job.cell.key] = make_record(job.cell, root)
-                if record and not ledger.find(job.cell):
-                    ledger.append(done[job.cell.key])
-                if record:
-                    keep_predictions(job.cell, ledger, root)
+                images, finished = crew.hear()
+                bar.update(images)
+                if finished:
+                    done[finished.key] = make_record(finished, root)
+                if finished and record:
+                    if not ledger.find(finished):
+                        ledger.append(done[finished.key])
+                    keep_predictions(finished, ledger, root)
         finally:
-            for job in running:
-                job.stop()
-    if failed:
-        listed = "; ".join(list(failed.values())[:3]) + (f"; and {len(failed) - 3} more" if len(failed) > 3 else "")
-        raise DeiTEduError(f"{len(failed)} of {len(total)} runs failed, the others are done: {listed}")
+            crew.stop()
+    if crew.failed:
+        listed = "; ".join(list(crew.failed.values())[:3])
+        listed += f"; and {len(crew.failed) - 3} more" if len(crew.failed) > 3 else ""
+        raise DeiTEduError(f"{len(crew.failed)} of {count} runs failed, the others are done: {listed}")
     return done
 
 
@@ -233,6 +253,7 @@ def make_record(cell, root):
         needed.key: json.loads((root / needed.key / "result.json").read_text())["checkpoint"] for needed in cell.needs
     }
     teachers = {teacher.key: weights[teacher.key] for teacher in cell.teachers}
+    teachers |= {name: digest(load_network(packaged_path(name))[0].state_dict()) for name in cell.shipped}
     config = result["config"] | {"data": data_label(result["config"]["data"])}
     data = result["data"] | {"name": config["data"]}
     first = {"key": cell.key, "experiment": cell.experiment, "configuration": cell.configuration, "seed": cell.seed}
@@ -257,7 +278,8 @@ def speed_class(cell):
     """What decides a run's images per second: runs that agree in it are equally fast."""
     config = cell.config
     kinds = [(run.config.model, json.dumps(run.config.model_settings)) for run in (cell, *cell.teachers)]
-    return (data_label(config.data), config.image_size, config.tokens, config.batch_size, config.compile, *kinds)
+    settings = (config.image_size, config.tokens, config.batch_size, config.compile)
+    return (data_label(config.data), *settings, *kinds, *cell.shipped)
 
 
 def estimate_seconds(cells, ledger, root=None):
@@ -266,11 +288,11 @@ def estimate_seconds(cells, ledger, root=None):
     The speed is that of a recorded run of the same kind on the same machine, or else of a probe of 20 steps.
     """
     root = Path(root or runs_root()).resolve()
-    here = machine(join_world(TrainConfig()))["processor"]
+    here = machine_name(machine(join_world(TrainConfig())))
     speeds, seconds, probed = {}, {}, 0
     for cell in unique_runs(cells):
         record = ledger.find(cell)
-        if record and cell.config.epochs and record["machine"]["processor"] == here:
+        if record and cell.config.epochs and machine_name(record["machine"]) == here:
             speeds[speed_class(cell)] = cell.config.epochs * epoch_images(cell.config) / record["seconds"]
     for cell in pending(cells, ledger, root):
         if cell.config.epochs == 0:  # only measured
@@ -292,6 +314,7 @@ def probe(cell, steps=20, warm_up=5):
     torch.set_num_threads(1)
     student = build_model(config, dataset).to(world.device)
     teachers = [build_model(teacher.config, dataset) for teacher in cell.teachers]
+    teachers += [open_teacher(name, dataset) for name in cell.shipped]
     teacher = FrozenTeacher(Ensemble(teachers)).to(world.device) if teachers else None
     objective = DistillationObjective(config.distillation, config.tokens)
     times = []

@@ -163,8 +163,16 @@ def load_network(path):
     return model.eval(), metadata
 
 
+PACKAGED = "packaged:"  # begins the name of a network that ships with the library
+
+
+def is_packaged(name):
+    return name.startswith(PACKAGED)
+
+
 def packaged_path(name):
-    """Where a shipped network lies: "fashion_clutter_student" or "fashion_clutter_teacher"."""
+    """Where a shipped network lies: "fashion_clutter_student" or "packaged:fashion_clutter_student"."""
+    name = name.removeprefix(PACKAGED)
     path = CHECKPOINTS / f"{name}.safetensors"
     if not path.exists():
         known = ", ".join(sorted(file.stem for file in CHECKPOINTS.glob("*.safetensors")))
@@ -187,8 +195,8 @@ def load_teacher(name, in_channels, num_classes):
     """
     if name.startswith("timm:"):
         return create_teacher(name, in_channels, num_classes, pretrained=True), {}
-    if name.startswith("packaged:"):
-        return load_network(packaged_path(name.removeprefix("packaged:")))
+    if is_packaged(name):
+        return load_network(packaged_path(name))
     path = Path(name) / "model.safetensors"
     if not path.exists():
         what = "has not finished training" if Path(name).is_dir() else "is not a run folder"

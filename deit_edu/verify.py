@@ -54,19 +54,20 @@ def seed_noise(ledger):
 def compare(record, again, noise):
     """The same run twice: (whether it agrees, a sentence).
 
-    On the same type of machine (processor, threads, precision, versions of torch and Python) weights, accuracies
-    and curve must be equal to the last bit. On another one, where rounding differs, training takes another course:
-    there the test accuracies must differ by no more than two seeds of one configuration do, 99 times in 100:
-    t * standard deviation * sqrt(2), with the standard deviation pooled over the ledger.
+    On the same type of machine (processor, instruction set, threads, precision, versions of torch and Python)
+    weights, accuracies and curve must be equal to the last bit. On another one, where rounding differs, training takes
+    another course: there the test accuracies must differ by no more than two seeds of one configuration do, 99 times
+    in 100: t * standard deviation * sqrt(2), with the standard deviation pooled over the ledger. The oldest records
+    do not name the instruction set: then the type is taken for another one where it makes a difference.
 
     Args:
         record, again: the recorded run and the new one. noise: from `seed_noise`.
     """
+    exact = ("checkpoint", "validation", "test", "curve", "teachers", "parameters")
+    differ = [name for name in exact if record[name] != again[name]]
+    if not differ:
+        return True, "equal to the last bit"
     if record["machine"] == again["machine"]:
-        exact = ("checkpoint", "validation", "test", "curve", "teachers", "parameters")
-        differ = [name for name in exact if record[name] != again[name]]
-        if not differ:
-            return True, "equal to the last bit"
         same_code = record["library"]["source"] == again["library"]["source"]
         why = "the same code" if same_code else "other code: the library has changed since"
         return False, f"on the same type of machine, with {why}, these differ: {', '.join(differ)}"

@@ -12,10 +12,13 @@ import pytest
 
 from deit_edu import experiments, runner
 from deit_edu.cells import Grid, unique_runs
+from deit_edu.checkpoints import digest
 from deit_edu.cli import main
 from deit_edu.errors import DeiTEduError
 from deit_edu.experiments import EXPERIMENTS, Experiment
 from deit_edu.ledger import Ledger, ledger_for_writing
+from deit_edu.machine import machine_name
+from deit_edu.teachers import load_network, packaged_path
 from deit_edu.verify import compare, verify
 
 SMALLEST = dict(batch_size=500, crop_padding=0, flip=False)
@@ -121,6 +124,22 @@ def test_a_run_starts_from_weights_that_are_trained_again_where_they_are_gone(fi
     assert runner.estimate_seconds([cell], recorded, here) == ({cell.key: 0.0}, 0)
 
 
+def test_a_teacher_that_ships_teaches_every_seed_and_is_not_trained(monkeypatch, tmp_path):
+    teacher = "packaged:fashion_clutter_teacher"
+    taught = dict(DISTILLED, data="fashion_clutter", teacher=(teacher,), epochs=1)
+    monkeypatch.setitem(experiments.BASE, "tiny", TOY_BASE)
+    monkeypatch.setitem(EXPERIMENTS, "shipped", Experiment("a toy", "nowhere", {"taught": taught}, seeds=2))
+    cells = Grid("tiny").cells("shipped")
+    assert [cell.config.teacher for cell in cells] == [teacher] * 2 and not any(cell.needs for cell in cells)
+    assert cells[0].shipped == [teacher] and runner.speed_class(cells[0]) == runner.speed_class(cells[1])
+    with ledger_for_writing(tmp_path / "ledger") as ledger:
+        runner.run_cells(cells[:1], ledger, jobs=1, root=tmp_path / "runs", progress=False)
+        record = ledger.find(cells[0])
+    shipped, _ = load_network(packaged_path(teacher))
+    assert record["teachers"] == {teacher: digest(shipped.state_dict())}
+    assert record["teacher_on_train"]["accuracy"] > 0.8
+
+
 def test_verify_finds_every_run_equal_and_a_tampered_record_other(finished, toy, monkeypatch):
     ledger = Ledger(finished["folder"] / "ledger")
     tampered = ledger.records[toy[0].key]
@@ -142,12 +161,23 @@ def test_other_weights_on_the_same_machine_are_not_the_same_run():
     assert not same and sentence.endswith("these differ: checkpoint")
 
 
+def test_one_processor_name_with_other_instructions_is_another_type_of_machine():
+    again = record_with(0.5, checkpoint="b")
+    again["machine"]["instructions"] = "AVX2"
+    assert compare(record_with(0.5), again, (1.0, 4)) == (
+        True, "another type of machine, test accuracy differs by +0.00 points, seeds differ by up to 6.51"
+    )  # fmt: skip
+    again["checkpoint"] = "a"
+    assert compare(record_with(0.5), again, (1.0, 4)) == (True, "equal to the last bit")
+    assert machine_name(again["machine"]) == "one with AVX2" and machine_name({"processor": "one"}) == "one"
+
+
 def test_on_another_machine_the_noise_of_seeds_decides():
     bound = 4.604 * 1.0 * 2**0.5 / 100  # t of 0.995 with 4 degrees of freedom, from a printed table
     for difference, same in ((bound - 0.001, True), (bound + 0.001, False)):
         again = record_with(0.5 + difference, processor="two", checkpoint="b")
         assert compare(record_with(0.5), again, (1.0, 4))[0] is same
-    assert compare(record_with(0.5), record_with(0.5, "two"), (0.0, 0))[0] is False
+    assert compare(record_with(0.5), record_with(0.5, "two", "b"), (0.0, 0))[0] is False
 
 
 def test_a_recorded_teacher_whose_weights_are_gone_is_trained_again(finished, toy, tmp_path):
