@@ -264,7 +264,7 @@ EXPERIMENTS = {
             "none": NONE,
             "token_hard": TOKEN_HARD,
             **{name: convnet(name) for name in ("convnet", "convnet_wide", "convnet_weak")},
-            **{name: dict(role="teacher", model=f"timm:{name}") for name in ("lcnet_050", "resnet10t")},
+            **{name: dict(role="teacher", model=f"timm:{name}") for name in ("regnety_002", "resnet10t")},
         },
         seeds=3,
     ),
