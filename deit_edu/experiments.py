@@ -163,6 +163,12 @@ EXPERIMENTS = {
         {"convnet": convnet(), **SIX_ROWS},
         keep_predictions=2,
     ),
+    "distillation_ten_seeds": Experiment(
+        "Ten seeds of the two rows between which five could not decide",
+        "table 3",
+        {name: SIX_ROWS[name] for name in ("hard_class", "token_hard")},
+        seeds=10,
+    ),
     "distillation_short": Experiment(
         "The same rows after a quarter of the epochs",
         "table 3",
