@@ -3,9 +3,11 @@
 Train the pair first. fashion_clutter takes two cores the better part of an hour, cifar10 a night:
 
     deit-edu train --data fashion_clutter --teacher convnet --resume
+    deit-edu ablate cifar10_teacher --scale small
     deit-edu ablate flagship --scale small
 
-then run this script. It looks at the test images once more, with the rounded weights that it ships.
+then run this script. It looks at the test images once more, with the rounded weights that it ships. `--role teacher`
+packs the teacher alone, which can then teach as packaged:cifar10_teacher.
 """
 
 import argparse
@@ -34,8 +36,9 @@ def runs_of(pair, data):
     """The run folders of a pair: {role: name}."""
     if pair == "fashion_clutter":
         return CLUTTER_RUNS
-    (student,) = Grid("small", data).cells("flagship")
-    return {"teacher": student.teachers[0].key, "student": student.key}
+    grid = Grid("small", data)
+    (teacher,), (student,) = grid.cells("cifar10_teacher"), grid.cells("flagship")
+    return {"teacher": teacher.key, "student": student.key}
 
 
 def package(pair, role, run, dataset):
@@ -59,16 +62,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pair", nargs="?", default=PAIRS[0], choices=PAIRS, help="which (default: %(default)s)")
     parser.add_argument("--data", help="where its data lie, such as folder:PATH (default: the name of the pair)")
+    parser.add_argument("--role", choices=("teacher", "student"), help="one of the two alone (default: both)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and how much")
     chosen = parser.parse_args()
-    print(f"writes two networks, under 4 MB together, and {chosen.pair}.json into {CHECKPOINTS}")
+    networks = f"one network, the {chosen.role}," if chosen.role else "two networks, under 4 MB together,"
+    print(f"writes {networks} and {chosen.pair}.json into {CHECKPOINTS}")
     if chosen.dry_run:
         return 0
     try:
         data = chosen.data or chosen.pair
         runs, dataset = runs_of(chosen.pair, data), load_dataset(data)
-        records = {role: package(chosen.pair, role, run, dataset) for role, run in runs.items()}
-        write_atomically(Path(CHECKPOINTS) / f"{chosen.pair}.json", json_bytes(records))
+        record_path = Path(CHECKPOINTS) / f"{chosen.pair}.json"
+        records = json.loads(record_path.read_text()) if chosen.role and record_path.exists() else {}
+        for role, run in runs.items():
+            if chosen.role in (None, role):
+                records[role] = package(chosen.pair, role, run, dataset)
+        write_atomically(record_path, json_bytes(records))
     except DeiTEduError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -450,6 +450,11 @@ def test_a_pair_is_packed_with_what_a_page_needs_and_without_the_folder_it_lay_i
     folder = pictures.removeprefix("folder:")
     assert folder not in json.dumps(metadata) + record["config"]["data"]
 
+    monkeypatch.setattr(sys, "argv", ["package_pair.py", "cifar10", "--data", pictures, "--role", "teacher"])
+    before = (tmp_path / "cifar10_student.safetensors").stat().st_mtime_ns
+    assert script.main() == 0 and (tmp_path / "cifar10_student.safetensors").stat().st_mtime_ns == before
+    assert set(json.loads((tmp_path / "cifar10.json").read_text())) == {"teacher", "student"}  # what was there stays
+
     monkeypatch.setattr(script, "runs_of", lambda pair, data: {"teacher": "nowhere"})
     assert script.main() == 2 and capsys.readouterr().err.count("\n") == 1
 
