@@ -78,7 +78,7 @@ class ConvNet(nn.Module):
 CONVNETS = {
     "convnet": dict(widths=(32, 64, 96), depths=(1, 1, 2), stem_stride=2),
     "convnet_wide": dict(widths=(48, 96, 128), depths=(1, 1, 2), stem_stride=2),
-    "convnet_large": dict(widths=(32, 64, 128), depths=(2, 2, 2), stem_stride=1),
+    "convnet_large": dict(widths=(32, 64, 128, 256), depths=(1, 1, 1, 1), stem_stride=1),
     "convnet_weak": dict(widths=(8, 16, 32), depths=(1, 1, 1), stem_stride=2),
 }
 
