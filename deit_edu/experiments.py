@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 # What teacher and student of a scale share. The regime was settled on validation: see `regime` and `tuning` below.
 TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1, crop_padding=2, flip=True, redraw=True)
-SMALL = dict(batch_size=128, learning_rate=4e-3, crop_padding=4, flip=True)
+SMALL = dict(crop_padding=4, flip=True)
 
 BASE = {
     "tiny": dict(
@@ -20,8 +20,8 @@ BASE = {
     ),
     "small": dict(
         data="cifar10",
-        student=dict(SMALL, model="deit_micro_patch4_32", epochs=15, compile=True),
-        teacher=dict(SMALL, model="convnet_large", epochs=30),
+        student=dict(SMALL, model="deit_micro_patch4_32", epochs=10, batch_size=64, learning_rate=8e-3, compile=True),
+        teacher=dict(SMALL, model="convnet_large", epochs=24, batch_size=128, learning_rate=1.6e-2),
     ),
 }
 
