@@ -141,7 +141,12 @@ def add_ablate_arguments(parser):
     parser.add_argument("name", nargs="?", metavar="NAME", help="an experiment, or all; without one, the list")
     add_grid_arguments(parser)
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: the experiment's)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: one a GPU, or one a core)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at a time, which share the cores (default: one a GPU, or one a core)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="name the experiments, or the cells of one; run nothing")
@@ -282,7 +287,7 @@ def run_ablate(chosen):
     if chosen.list or chosen.name is None:
         return list_cells(names, cells, Ledger())
     if chosen.dry_run:
-        seconds, probed = estimate_seconds(cells, Ledger())
+        seconds, probed = estimate_seconds(cells, Ledger(), jobs=chosen.jobs)
         jobs = min(chosen.jobs or available_jobs(), max(1, len(seconds)))
         hours = sum(seconds.values()) / 3600
         print(f"{len(seconds)} runs to do, about {hours:.1f} hours of one process, {hours / jobs:.1f} with {jobs}"

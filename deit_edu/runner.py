@@ -1,4 +1,4 @@
-"""The runner: cells in processes of their own, one thread or one GPU each, every run recorded once.
+"""The runner: cells in processes of their own, with a share of the cores or a GPU each, every run recorded once.
 
 ``python -m deit_edu.runner`` is one such process; `run_cells` starts them.
 """
@@ -40,6 +40,11 @@ def available_jobs():
     return torch.cuda.device_count() or os.cpu_count()
 
 
+def job_threads(jobs):
+    """How many threads each of so many runs at once has: the cores, shared out."""
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
 def epoch_images(config):
     """How many images an epoch of a run in one process shows."""
     world = join_world(config)
@@ -75,10 +80,11 @@ class Job:
 
     Args:
         cell: what to train. root: Path of the run folders. slot: which of the jobs, for the choice of a GPU.
+        threads: how many it computes with.
         events: a queue that gets (job, message), a message being {"images": done so far} or {"exit": status}.
     """
 
-    def __init__(self, cell, root, slot, events):
+    def __init__(self, cell, root, slot, threads, events):
         self.cell, self.folder, self.slot = cell, root / cell.key, slot
         self.images, self.error = 0, None
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +92,7 @@ class Job:
         environment = os.environ | {
             "DEIT_EDU_RUNS": str(root),  # where its teachers are found
             "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]),
-            "OMP_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": str(threads),
         }
         if gpus := torch.cuda.device_count():
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
@@ -97,7 +103,7 @@ class Job:
                 [sys.executable, "-m", "deit_edu.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
-        work = {"config": dataclasses.asdict(cell.config), "folder": str(self.folder)}
+        work = {"config": dataclasses.asdict(cell.config), "folder": str(self.folder), "threads": threads}
         self.process.stdin.write(json.dumps(work).encode() + b"\n")
         self.process.stdin.flush()
         threading.Thread(target=self.listen, args=(events,), daemon=True).start()
@@ -117,7 +123,7 @@ def work():
     """What the process of a Job does: read the work from stdin, train, print progress and errors as JSON lines."""
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    torch.set_num_threads(job["threads"])
     messages = os.fdopen(os.dup(1), "w", buffering=1)  # one line at a time
     os.dup2(2, 1)  # whatever else is printed belongs in the log
     said = time.monotonic()
@@ -155,6 +161,7 @@ class Crew:
 
     def __init__(self, waiting, root, slots):
         self.waiting, self.root, self.slots = waiting, root, list(range(slots))
+        self.threads = job_threads(slots)
         self.running, self.failed, self.events = [], {}, queue.Queue()
         self.total = {cell.key: cell.config.epochs * epoch_images(cell.config) for cell in waiting}  # images
         self.before = {cell.key: epochs_done(root / cell.key) * epoch_images(cell.config) for cell in waiting}
@@ -169,7 +176,7 @@ class Crew:
         while self.slots and ready:
             cell = ready.pop(0)
             self.waiting.remove(cell)
-            job = Job(cell, self.root, self.slots.pop(0), self.events)
+            job = Job(cell, self.root, self.slots.pop(0), self.threads, self.events)
             job.images = self.before[cell.key]
             self.running.append(job)
 
@@ -198,6 +205,7 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
 
     Args:
         cells: [Cell]. ledger: from `ledger_for_writing`. jobs: processes at a time; by default `available_jobs`.
+            Each has its share of the cores, so fewer at a time are faster each.
         root: Path of the run folders, `runs_root` by default.
         record: False trains all of them in `root`, recorded or not, and writes nothing to the ledger.
         progress: show one bar for all.
@@ -282,36 +290,39 @@ def speed_class(cell):
     return (data_label(config.data), *settings, *kinds, *cell.shipped)
 
 
-def estimate_seconds(cells, ledger, root=None):
+def estimate_seconds(cells, ledger, root=None, jobs=None):
     """Seconds of one job for every run still to do: ({key: seconds}, number of speeds that a probe measured).
 
-    The speed is that of a recorded run of the same kind on the same machine, or else of a probe of 20 steps.
+    The speed is that of a recorded run of the same kind on the same machine, with as many threads as each of `jobs`
+    has (`available_jobs` by default), or else of a probe of 20 steps.
     """
+    threads = job_threads(jobs or available_jobs())
     root = Path(root or runs_root()).resolve()
     here = machine_name(machine(join_world(TrainConfig())))
     speeds, seconds, probed = {}, {}, 0
     for cell in unique_runs(cells):
         record = ledger.find(cell)
-        if record and cell.config.epochs and machine_name(record["machine"]) == here:
+        as_here = record and machine_name(record["machine"]) == here and record["machine"]["threads"] == threads
+        if as_here and cell.config.epochs:
             speeds[speed_class(cell)] = cell.config.epochs * epoch_images(cell.config) / record["seconds"]
     for cell in pending(cells, ledger, root):
         if cell.config.epochs == 0:  # only measured
             seconds[cell.key] = 0.0
             continue
         if speed_class(cell) not in speeds:
-            speeds[speed_class(cell)] = probe(cell)
+            speeds[speed_class(cell)] = probe(cell, threads)
             probed += 1
         left = cell.config.epochs - epochs_done(root / cell.key)
         seconds[cell.key] = left * epoch_images(cell.config) / speeds[speed_class(cell)]
     return seconds, probed
 
 
-def probe(cell, steps=20, warm_up=5):
-    """Images per second of a run's first steps, in one thread, its teachers untrained: they take as long."""
+def probe(cell, threads, steps=20, warm_up=5):
+    """Images per second of a run's first steps, in so many threads, its teachers untrained: they take as long."""
     config, dataset = cell.config, open_dataset(cell.config, load_once)
     world = join_world(config)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     student = build_model(config, dataset).to(world.device)
     teachers = [build_model(teacher.config, dataset) for teacher in cell.teachers]
     teachers += [open_teacher(name, dataset) for name in cell.shipped]
@@ -333,7 +344,7 @@ def probe(cell, steps=20, warm_up=5):
     except Enough:
         pass
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads_before)
     if len(times) <= warm_up + 1:
         raise DeiTEduError(f"{cell}: an epoch of {len(times)} steps is too short to time: choose a smaller batch size")
     return config.batch_size * (len(times) - 1 - warm_up) / (times[-1] - times[warm_up])

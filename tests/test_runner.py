@@ -218,11 +218,18 @@ def test_a_dry_run_measures_what_no_record_tells(toy, tmp_path, monkeypatch, cap
     assert not (tmp_path / "ledger").exists() and not (tmp_path / "runs").exists()
 
 
+def test_jobs_share_the_cores(finished, monkeypatch):
+    threads = {record["machine"]["threads"] for record in Ledger(finished["folder"] / "ledger").records.values()}
+    assert threads == {runner.job_threads(2)}  # as many as `finished` had at a time
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 8)
+    assert [runner.job_threads(jobs) for jobs in (1, 3, 8, 20)] == [8, 2, 1, 1]
+
+
 def test_a_dry_run_takes_recorded_speeds(finished, toy):
     ledger = Ledger(finished["folder"] / "ledger")
     del ledger.records[toy[0].key]
     other_seed = Grid("tiny").cells("toy", seeds=2)[3]
-    seconds, probed = runner.estimate_seconds([toy[1], other_seed], ledger, finished["folder"] / "runs")
+    seconds, probed = runner.estimate_seconds([toy[1], other_seed], ledger, finished["folder"] / "runs", jobs=2)
     recorded = ledger.find(toy[1])["seconds"]
     assert probed == 0 and seconds[other_seed.key] == pytest.approx(recorded)
 
