@@ -20,7 +20,7 @@ from deit_edu.teachers import as_head_logits
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run, completely. The defaults are scale "tiny": a small DeiT on the packaged images, on a CPU."""
+    """One run, completely. The defaults are those of scale "tiny", but for the epochs."""
 
     data: str = "fashion_mnist_10k"  # a name for deit_edu.data.load_dataset
     model: str = "deit_nano_patch7_28"  # a DeiT, a convnet or timm:NAME; fitted to the data's size and classes

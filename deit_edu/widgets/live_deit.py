@@ -52,7 +52,9 @@ class LiveDeiT(Figure):
 
     def __init__(self, student, teacher, images, labels, class_names, mean, std, kind="test image"):
         if not (isinstance(student, DeiT) and student.config.distilled):
-            raise DeiTEduError("the live figure needs a DeiT with both tokens: train one with --distillation hard")
+            raise DeiTEduError(
+                "the live figure needs a DeiT with both tokens: train one with --tokens both and a --teacher"
+            )
         sizes = (student.config.in_channels, student.config.image_size, student.config.image_size)
         if tuple(images.shape[1:]) != sizes or len(images) != len(labels) or not len(images):
             raise DeiTEduError(
