@@ -173,12 +173,15 @@ def parameter_parts(config):
     D, L, K, k, T = config.embed_dim, config.depth, config.num_classes, config.num_prefix_tokens, config.num_tokens
     return {
         "the patch projection": config.in_channels * config.patch_size**2 * D + D,
-        "the bias of the patch projection": D,
-        "the class token, or one of the two prefix tokens": k * D,
+        "the class token, or the bias of the patch projection, D numbers each": D,
+        "the prefix tokens": k * D,
+        "the distillation token": (k - 1) * D,
         "the position embedding": T * D,
+        "the blocks": L * (12 * D * D + 13 * D),
         "the second LayerNorm of each block": L * 2 * D,
         "both LayerNorms of each block": L * 4 * D,
         "the biases of the blocks' linear layers": L * 9 * D,
+        "queries, keys and values": L * 3 * (D * D + D),
         "the bias of queries, keys and values": L * 3 * D,
         "the attention's projection": L * (D * D + D),
         "the MLPs": L * (8 * D * D + 5 * D),

@@ -94,7 +94,7 @@ def resize_position_embedding(
 
     Prefix tokens (class, distillation) have no place in the picture: their embeddings are kept as they are.
     Bicubic without antialias is the authors' way; timm's `resample_abs_pos_embed` turns antialias on.
-    Bilinear shortens the vectors, which the pre-trained blocks are not adapted to (paper, section 3.2).
+    Bilinear shortens the vectors, and short ones are not adapted to the pre-trained blocks (paper, section 3.2).
 
     Args:
         position_embedding: (1, num_prefix_tokens + N, D).
