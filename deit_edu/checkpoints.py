@@ -86,6 +86,8 @@ def digest(tensors):
 def write_atomically(path, data):
     """Write bytes so that `path` always holds the old file or the new one, never a part of it."""
     path = Path(path)
+    if not path.name:
+        raise DeiTEduError(f"{path} is a folder: give the name of a file")
     temporary = path.with_name(f".{path.name}.tmp")  # the same folder: os.replace does not cross file systems
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

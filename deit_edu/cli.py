@@ -132,7 +132,7 @@ MODEL_SETTINGS = {"patch_size": "P, in pixels", "embed_dim": "width D", "depth":
 
 
 def add_grid_arguments(parser):
-    scale = os.environ.get("DEIT_EDU_SCALE", "tiny")
+    scale = os.environ.get("DEIT_EDU_SCALE") or "tiny"
     parser.add_argument("--scale", default=scale, help="tiny or small (default: %(default)s)")
     parser.add_argument("--data", help="a data set in place of the scale's own, such as folder:PATH")
 
@@ -280,6 +280,8 @@ def run_ablate(chosen):
     for name in ("seeds", "jobs", "verify"):
         if getattr(chosen, name) is not None and getattr(chosen, name) < 1:
             raise DeiTEduError(f"--{name} is {getattr(chosen, name)}: it must be 1 or more")
+    if chosen.name is None and any((chosen.dry_run, chosen.verify, chosen.jobs, chosen.seeds)):
+        raise DeiTEduError("name an experiment, or all: deit-edu ablate --list names them")
     grid = Grid(chosen.scale, chosen.data)
     here = [name for name, experiment in EXPERIMENTS.items() if chosen.scale in experiment.scales]
     names = here if chosen.name in (None, "all") else [chosen.name]
@@ -317,9 +319,12 @@ def list_cells(names, cells, ledger):
 
 
 def run_report(chosen):
+    from deit_edu.data import check_name
     from deit_edu.ledger import Ledger
     from deit_edu.report import report
 
+    if chosen.data:
+        check_name(chosen.data)
     print(report(Ledger(), chosen.scale, chosen.data, chosen.format))
 
 

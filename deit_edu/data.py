@@ -87,9 +87,8 @@ def load_dataset(name, root=None, image_size=None, classes=""):
     classes: only the images of these, by number, as in "0-4" or "0,2,5"; empty is all.
     Returns an ImageDataset. Raises DeiTEduError if the name is unknown, or the data missing or damaged.
     """
+    check_name(name)
     kind, _, path = name.partition(":")
-    if (f"{kind}:PATH" if path else name) not in DATASETS:
-        raise DeiTEduError(unknown_name(name))
     if image_size is not None and kind not in RESIZABLE:
         raise DeiTEduError(f"{name} comes in one image size: leave image_size out")
     if image_size is not None and image_size < 1:
@@ -119,6 +118,13 @@ def load_all_classes(name, kind, path, root, image_size):
 def data_root(root=None):
     """Folder for downloads: `root`, or the environment variable DEIT_EDU_DATA, or ~/.cache/deit_edu."""
     return Path(root or os.environ.get("DEIT_EDU_DATA") or "~/.cache/deit_edu").expanduser()
+
+
+def check_name(name):
+    """Raise DeiTEduError for a name that is no data set's, whether or not its images are here."""
+    kind, _, path = name.partition(":")
+    if (f"{kind}:PATH" if path else name) not in DATASETS:
+        raise DeiTEduError(unknown_name(name))
 
 
 def unknown_name(name):

@@ -53,6 +53,11 @@ def load_folder(name, path, image_size=None):
             break
     else:
         kept, held_out = hold_out(train.labels)
+        if not len(held_out):
+            raise DeiTEduError(
+                f"{path / 'train'} has too few images of each class to hold one out for validation: "
+                f"add images, or a folder validation/"
+            )
         train, validation = train.at(kept), train.at(held_out)
     size = image_size or common_size(train, len(classes))
     return make_dataset(name, classes, *decode_listings([train, validation, test], size))

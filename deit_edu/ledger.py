@@ -112,7 +112,11 @@ def parse(data, path):
     for number, line in enumerate(data.splitlines(), 1):
         try:
             record = json.loads(line)
-            records.append(record | {"key": record["key"]})
+            if not all(
+                isinstance(record[name], kind) for name, kind in (("key", str), ("config", dict), ("data", dict))
+            ):
+                raise TypeError
+            records.append(record)
         except (ValueError, KeyError, TypeError):
             raise DeiTEduError(f"{path}, line {number} is no record: restore the file with git") from None
     return records

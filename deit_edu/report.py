@@ -94,6 +94,24 @@ class Results:
         return tuple((weight, column) for (weight, _, _), column in zip(terms, columns, strict=True))
 
 
+def core_hours(ledger):
+    """What all runs took together, in hours of one core, or of one GPU where a run had one."""
+    machines = [(record["seconds"], record["machine"]) for record in ledger.records.values()]
+    return sum(took * (on["threads"] if on["device"] == "cpu" else 1) for took, on in machines) / 3600
+
+
+def retrained(ledger):
+    """How many runs learned from, or began as, a network that is not the recorded one of its key.
+
+    A network whose weights were gone was trained again for them, and on another type of machine it comes out different.
+    """
+    learned_from = [(record.get("teachers") or {}) | record.get("initial", {}) for record in ledger.records.values()]
+    return sum(
+        any(key in ledger.records and ledger.records[key]["checkpoint"] != weights for key, weights in networks.items())
+        for networks in learned_from
+    )
+
+
 # ---- tables ----
 
 
@@ -282,8 +300,12 @@ def report(ledger, scale="tiny", data=None, form="text"):
     if form == "csv":
         return "\n\n".join(map(as_csv, tables))
     notes = list(filter(None, (missing(results, name) for name in names)))
-    hours = sum(record["seconds"] for record in ledger.records.values()) / 3600
-    notes.append(f"{len(ledger.records)} runs are recorded, {hours:.1f} hours of one process each.")
+    notes.append(f"{len(ledger.records)} runs are recorded, {core_hours(ledger):.1f} hours of one core.")
+    if others := retrained(ledger):
+        notes.append(
+            f"{others} runs learned from, or began as, a network that was trained again because its weights were gone, "
+            "and that came out different from the recorded one on another type of machine."
+        )
     if form == "markdown":
         return "\n\n".join([*map(as_markdown, tables), *notes])
     return "\n\n".join(map(as_text, tables)) + "\n\n" + "\n".join(notes)

@@ -53,14 +53,21 @@ def json_bytes(value, indent=1):
 
 
 def check_folder(folder, config, resume):
-    """Refuse a folder that holds another run, or this one without `resume`. One without a whole epoch is free."""
+    """Refuse a folder that holds another run, this one without `resume`, or a network that is no run of ours.
+
+    One that holds the config.json of a run without a whole epoch is free.
+    """
     if not any((folder / name).exists() for name in ("resume.safetensors", "result.json")):
+        begun = folder / "config.json"
+        if (folder / "model.safetensors").exists() or (begun.exists() and "epochs" not in read_json(begun)):
+            raise DeiTEduError(f"{folder} holds files that deit-edu did not write there: choose another --out")
         return
     if not resume:
         raise DeiTEduError(f"{folder} holds a run already: go on with --resume, choose another --out, or delete it")
-    stored, given = read_json(folder / "config.json"), json.loads(json_bytes(dataclasses.asdict(config)))
+    stored, given = (json.loads(json_bytes(dataclasses.asdict(one))) for one in (type(config)(), config))
+    stored |= read_json(folder / "config.json")  # a folder from before a setting was added ran with its default
     where = ("device", "compile")  # it may go on elsewhere
-    differs = [name for name in given if name not in where and stored.get(name, given[name]) != given[name]]
+    differs = [name for name in given if name not in where and stored[name] != given[name]]
     if differs:
         was = ", ".join(f"{name}={stored[name]}" for name in differs)
         now = ", ".join(f"{name}={given[name]}" for name in differs)

@@ -91,7 +91,7 @@ class Job:
         package = str(Path(deit_edu.__file__).resolve().parent.parent)
         environment = os.environ | {
             "DEIT_EDU_RUNS": str(root),  # where its teachers are found
-            "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
             "OMP_NUM_THREADS": str(threads),
         }
         if gpus := torch.cuda.device_count():
@@ -100,7 +100,8 @@ class Job:
         with open(self.folder / "log.txt", "ab") as log:
             # A session of its own: Ctrl-C reaches the parent alone, which then stops its jobs.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deit_edu.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                # -P: a queue.py in the folder where the reader stands is not the library's
+                [sys.executable, "-P", "-m", "deit_edu.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
         work = {"config": dataclasses.asdict(cell.config), "folder": str(self.folder), "threads": threads}
@@ -156,27 +157,29 @@ class Crew:
     """The jobs at work on a list of runs, one in each slot.
 
     Args:
-        waiting: [Cell], the runs to do. root: Path of the run folders. slots: how many at a time.
+        waiting: [Cell], the runs to do, each after those it needs. root: Path of the run folders.
+        slots: how many at a time. threads: {key: number} of those that want another than their share of the cores.
     """
 
-    def __init__(self, waiting, root, slots):
+    def __init__(self, waiting, root, slots, threads):
         self.waiting, self.root, self.slots = waiting, root, list(range(slots))
-        self.threads = job_threads(slots)
+        self.threads = {cell.key: job_threads(slots) for cell in waiting} | threads
         self.running, self.failed, self.events = [], {}, queue.Queue()
         self.total = {cell.key: cell.config.epochs * epoch_images(cell.config) for cell in waiting}  # images
         self.before = {cell.key: epochs_done(root / cell.key) * epoch_images(cell.config) for cell in waiting}
 
     def start(self):
         """A job for every free slot and run whose needs are done. A run that needs one that failed fails too."""
-        for cell in [cell for cell in self.waiting if any(needed.key in self.failed for needed in cell.needs)]:
-            self.waiting.remove(cell)
-            self.failed[cell.key] = f"{cell}: a run it needs failed"
+        for cell in list(self.waiting):
+            if any(needed.key in self.failed for needed in cell.needs):
+                self.waiting.remove(cell)
+                self.failed[cell.key] = f"{cell}: a run it needs failed"
         busy = {cell.key for cell in self.waiting} | {job.cell.key for job in self.running}
         ready = [cell for cell in self.waiting if not busy & {needed.key for needed in cell.needs}]
         while self.slots and ready:
             cell = ready.pop(0)
             self.waiting.remove(cell)
-            job = Job(cell, self.root, self.slots.pop(0), self.threads, self.events)
+            job = Job(cell, self.root, self.slots.pop(0), self.threads[cell.key], self.events)
             job.images = self.before[cell.key]
             self.running.append(job)
 
@@ -200,7 +203,7 @@ class Crew:
             job.stop()
 
 
-def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
+def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True, threads=None):
     """Train every run of these cells that is not recorded, and record it.
 
     Args:
@@ -208,7 +211,7 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
             Each has its share of the cores, so fewer at a time are faster each.
         root: Path of the run folders, `runs_root` by default.
         record: False trains all of them in `root`, recorded or not, and writes nothing to the ledger.
-        progress: show one bar for all.
+        progress: show one bar for all. threads: {key: number} of threads, of runs that want another than their share.
 
     Returns:
         {key: the record of the run}, of the runs done now.
@@ -217,7 +220,8 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
         DeiTEduError: after all others are done, when runs failed.
     """
     root = Path(root or runs_root()).resolve()
-    crew = Crew(pending(cells, ledger, root) if record else unique_runs(cells), root, jobs or available_jobs())
+    waiting = pending(cells, ledger, root) if record else unique_runs(cells)
+    crew = Crew(waiting, root, jobs or available_jobs(), threads or {})
     count, done = len(crew.waiting), {}
     if record:
         for cell in cells:
@@ -236,9 +240,17 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True):
                 if finished:
                     done[finished.key] = make_record(finished, root)
                 if finished and record:
-                    if not ledger.find(finished):
+                    known = ledger.find(finished)
+                    if not known:
                         ledger.append(done[finished.key])
-                    keep_predictions(finished, ledger, root)
+                    elif known["checkpoint"] != done[finished.key]["checkpoint"]:
+                        told = (
+                            "its weights were gone, and trained again they came out different; is this another type of"
+                        )
+                        bar.write(f"{finished}: {told} machine? Its students learn from these.", sys.stderr)
+                    for cell in cells:  # experiments share runs, and each says for itself what it keeps
+                        if cell.key == finished.key:
+                            keep_predictions(cell, ledger, root)
         finally:
             crew.stop()
     if crew.failed:

@@ -171,6 +171,8 @@ class Run:
         self.folder, self.config, self.world = folder, config, world
         self.student, self.optimizer, self.average, self.norms = student, optimizer, average, norms
         self.source = source_digest()  # now: who edits the library while a run is under way changes the next run
+        self.machine = machine(world)
+        self.earlier = []  # on what, and with which code, the epochs before a stop were trained, where that was another
         self.epoch = 0  # whole epochs done
         self.metrics = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -190,6 +192,10 @@ class Run:
             self.epoch = len(self.metrics)
             self.started, self.seconds_before = metadata["started"], metadata["seconds"]
             self.norms = metadata.get("norms")
+            self.earlier = metadata.get("earlier", [])
+            before = {name: metadata.get(name) for name in ("machine", "source")}
+            if before != {"machine": self.machine, "source": self.source}:
+                self.earlier.append({"epochs": self.epoch, **before})
             self.write_metrics()
         elif self.world.rank == 0:
             write_atomically(self.folder / "config.json", json_bytes(dataclasses.asdict(self.config)))
@@ -233,8 +239,10 @@ class Run:
         self.epoch += 1
         self.metrics.append({"epoch": self.epoch, **metrics})
         if self.world.rank == 0:
-            metadata = {"metrics": self.metrics, "started": self.started, "seconds": self.seconds(),
-                        "norms": self.norms}  # fmt: skip
+            metadata = {
+                "metrics": self.metrics, "started": self.started, "seconds": self.seconds(), "norms": self.norms,
+                "machine": self.machine, "source": self.source, "earlier": self.earlier,
+            }  # fmt: skip
             save(self.folder / "resume.safetensors", self.state(), metadata)
             self.write_metrics()
 
@@ -275,7 +283,7 @@ class Run:
                 "config": dataclasses.asdict(self.config),
                 "data": {"name": dataset.name, "checksum": dataset.checksum},
                 "library": {"version": deit_edu.__version__, "source": self.source},
-                "machine": machine(self.world),
+                "machine": self.machine,
                 "parameters": sum(p.numel() for p in self.student.parameters()),
                 "started": self.started,
                 "seconds": self.seconds(),
@@ -293,6 +301,8 @@ class Run:
                 asked = nested_subset(taught.labels, min(self.config.train_images or len(taught), ASKED_OF_TEACHER))
                 said_by_teacher = predict(teacher, taught, dataset, indices=asked)
                 record["teacher_on_train"] = accuracies(said_by_teacher, taught.labels[asked])["class"].to_dict()
+            if self.earlier:
+                record["earlier"] = self.earlier
             if self.norms:
                 record["position_norm"] = self.norms | {"trained": position_norm(self.student)}
             if isinstance(self.student, DeiT) and self.student.config.distilled:

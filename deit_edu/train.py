@@ -91,7 +91,7 @@ LIMITS = {  # the smallest and the largest value that can be; the rooms that use
     "cutmix_alpha": (0, math.inf),
     "mix_probability": (0, 1),
     "repeats": (1, math.inf),
-    "seed": (0, math.inf),
+    "seed": (0, 2**32 - 1),  # what NumPy takes
 }
 
 

@@ -1,5 +1,7 @@
 """Do recorded runs come out the same again?"""
 
+import dataclasses
+import json
 import random
 import tempfile
 from pathlib import Path
@@ -10,10 +12,13 @@ from scipy.stats import t
 from deit_edu.cells import unique_runs
 from deit_edu.errors import DeiTEduError
 from deit_edu.runner import run_cells
+from deit_edu.train import TrainConfig
 
 
 def verify(cells, ledger, number, jobs=None, progress=True):
     """Run recorded cells again, chosen at random, in a folder that is thrown away, and compare.
+
+    Each is computed with as many threads as its record says, for one more would round otherwise.
 
     Args:
         cells: [Cell] to choose from. ledger: a Ledger. number: how many. jobs, progress: as for `run_cells`.
@@ -28,8 +33,9 @@ def verify(cells, ledger, number, jobs=None, progress=True):
     if not recorded:
         raise DeiTEduError(f"nothing to verify: {ledger.path} holds no record of these cells")
     chosen = random.sample(recorded, min(number, len(recorded)))
+    threads = {key: record["machine"]["threads"] for key, record in ledger.records.items()}
     with tempfile.TemporaryDirectory() as root:
-        again = run_cells(chosen, ledger, jobs, Path(root), record=False, progress=progress)
+        again = run_cells(chosen, ledger, jobs, Path(root), record=False, progress=progress, threads=threads)
     noise = seed_noise(ledger)
     return [(cell, *compare(ledger.find(cell), again[cell.key], noise)) for cell in chosen]
 
@@ -41,10 +47,15 @@ def main_accuracy(record):
 
 
 def seed_noise(ledger):
-    """How much seeds of one configuration differ: (standard deviation in points, degrees of freedom), pooled."""
-    groups = {}
+    """How much seeds of one configuration differ: (standard deviation in points, degrees of freedom), pooled.
+
+    Runs under one name whose settings have changed since are two configurations.
+    """
+    defaults, groups = dataclasses.asdict(TrainConfig()), {}
     for record in ledger.records.values():
-        group = (record["data"]["name"], record["experiment"], record["configuration"])
+        settings = defaults | record["config"]  # the oldest records lack settings that came later
+        settings = {name: value for name, value in settings.items() if name not in ("seed", "teacher", "initial")}
+        group = (record["experiment"], record["configuration"], json.dumps(settings, sort_keys=True))
         groups.setdefault(group, []).append(main_accuracy(record))
     squares = sum(np.var(group) * len(group) for group in groups.values())
     freedom = sum(len(group) - 1 for group in groups.values())
@@ -56,9 +67,10 @@ def compare(record, again, noise):
 
     On the same type of machine (processor, instruction set, threads, precision, versions of torch and Python)
     weights, accuracies and curve must be equal to the last bit. On another one, where rounding differs, training takes
-    another course: there the test accuracies must differ by no more than two seeds of one configuration do, 99 times
-    in 100: t * standard deviation * sqrt(2), with the standard deviation pooled over the ledger. The oldest records
-    do not name the instruction set: then the type is taken for another one where it makes a difference.
+    another course. So it does under a teacher that another one trained, and in a run that was stopped and went on on
+    another one. There the test accuracies must differ by no more than two seeds of one configuration do, 99 times in
+    100: t * standard deviation * sqrt(2), with the standard deviation pooled over the ledger. The oldest records do
+    not name the instruction set: then the type is taken for another one where it makes a difference.
 
     Args:
         record, again: the recorded run and the new one. noise: from `seed_noise`.
@@ -67,13 +79,21 @@ def compare(record, again, noise):
     differ = [name for name in exact if record[name] != again[name]]
     if not differ:
         return True, "equal to the last bit"
-    if record["machine"] == again["machine"]:
+    apart = {
+        "another type of machine": record["machine"] != again["machine"],
+        "it was stopped, and went on on another type of machine or with other code": "earlier" in record,
+        "another teacher, or another start": any(
+            record.get(name) != again.get(name) for name in ("teachers", "initial")
+        ),
+    }
+    if not any(apart.values()):
         same_code = record["library"]["source"] == again["library"]["source"]
         why = "the same code" if same_code else "other code: the library has changed since"
         return False, f"on the same type of machine, with {why}, these differ: {', '.join(differ)}"
     deviation, freedom = noise
     difference = main_accuracy(again) - main_accuracy(record)
-    told = f"another type of machine, test accuracy differs by {difference:+.2f} points"
+    reasons = "; ".join(reason for reason, holds in apart.items() if holds)
+    told = f"{reasons}, test accuracy differs by {difference:+.2f} points"
     if not freedom:
         return False, f"{told}; no configuration has two seeds, so the seed noise is unknown"
     bound = t.ppf(0.995, freedom) * deviation * 2**0.5

@@ -556,6 +556,12 @@ def corrupt_test(tree):
         path.write_bytes(b"no image")
 
 
+def thin_train(tree):
+    for folder in (tree / "train").iterdir():
+        for path in sorted(folder.iterdir())[1:]:
+            path.unlink()
+
+
 def flatten_train(tree):
     for path in (tree / "train").iterdir():
         shutil.rmtree(path)
@@ -569,6 +575,7 @@ def flatten_train(tree):
         (add_class_to_test, "has classes that train/ has not: horse"),
         (empty_test, "test has no images: expected"),
         (corrupt_test, "none of the 5 images"),
+        (thin_train, "train has too few images of each class to hold one out for validation"),
         (flatten_train, "train has no class folders: expected"),
         (shutil.rmtree, "has no folder train/: expected"),
     ],

@@ -253,8 +253,10 @@ def test_a_torn_last_line_is_moved_aside_and_nothing_else_changes(tmp_path, caps
     assert (tmp_path / "runs.jsonl.torn").read_bytes() == torn + b"\n"
 
 
-def test_a_damaged_line_before_the_last_is_named(tmp_path):
-    (tmp_path / "runs.jsonl").write_bytes(b'{"key": "a"}\n{"key"\n{"key": "b"}\n')
+@pytest.mark.parametrize("damaged", [b'{"key"', b'{"key": "b"}', b'{"key": ["b"], "config": {}, "data": {}}', b"3"])
+def test_a_damaged_line_before_the_last_is_named(damaged, tmp_path):
+    whole = b'{"key": "a", "config": {}, "data": {}}'
+    (tmp_path / "runs.jsonl").write_bytes(whole + b"\n" + damaged + b"\n" + whole + b"\n")
     with pytest.raises(DeiTEduError, match="runs.jsonl, line 2 is no record: restore the file with git"):
         Ledger(tmp_path)
 

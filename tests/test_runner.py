@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,8 +19,9 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.experiments import EXPERIMENTS, Experiment
 from deit_edu.ledger import Ledger, ledger_for_writing
 from deit_edu.machine import machine_name
+from deit_edu.report import retrained
 from deit_edu.teachers import load_network, packaged_path
-from deit_edu.verify import compare, verify
+from deit_edu.verify import compare, seed_noise, verify
 
 SMALLEST = dict(batch_size=500, crop_padding=0, flip=False)
 TOY_BASE = dict(
@@ -50,6 +52,12 @@ def run_toy(folder):
         return runner.run_cells(Grid("tiny").cells("toy"), ledger, jobs=2, root=folder / "runs", progress=False)
 
 
+def is_alive(pid):
+    """Whether a process still runs; one that is dead and that nobody has asked for does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A toy grid whose parent was killed while a student was training, and that was then finished."""
@@ -62,11 +70,12 @@ def finished(tmp_path_factory):
     while not list(folder.glob("runs/*/resume.safetensors")):
         assert parent.poll() is None and time.monotonic() < deadline, "the toy grid was not caught in the middle"
         time.sleep(0.005)
+    started = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/resume.safetensors")}
-    time.sleep(1)  # whoever still trained would write again
-    after = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/resume.safetensors")}
+    deadline = time.monotonic() + 2
+    while (alive := [pid for pid in started if is_alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
     # TOY is put in place by hand: monkeypatch does not live as long as this fixture.
     base, known = experiments.BASE["tiny"], dict(EXPERIMENTS)
     try:
@@ -76,12 +85,11 @@ def finished(tmp_path_factory):
         experiments.BASE["tiny"] = base
         EXPERIMENTS.clear()
         EXPERIMENTS.update(known)
-    return dict(folder=folder, before=before, after=after, done=done, done_again=done_again)
+    return dict(folder=folder, started=started, alive=alive, done=done, done_again=done_again)
 
 
 def test_the_children_of_a_killed_grid_stop_with_it(finished):
-    grown = [path for path, written in finished["after"].items() if finished["before"].get(path) not in (written, None)]
-    assert len(finished["before"]) >= 1 and len(grown) <= 1  # one may have been in the middle of its last write
+    assert finished["started"] and not finished["alive"]
 
 
 def test_a_killed_grid_is_finished_without_duplicates(finished, toy):
@@ -150,6 +158,52 @@ def test_verify_finds_every_run_equal_and_a_tampered_record_other(finished, toy,
     assert all(answer == (True, "equal to the last bit") for answer in answers.values())
 
 
+def test_verify_computes_with_the_threads_of_the_record(finished, toy):
+    ledger = Ledger(finished["folder"] / "ledger")
+    record = ledger.records[toy[0].key]
+    record["machine"]["threads"] = runner.job_threads(1) + 1
+    ((_, _, sentence),) = verify(toy[:1], ledger, 1, jobs=1, progress=False)
+    assert sentence.startswith(("equal to the last bit", "on the same type of machine"))  # other threads, other bits
+
+
+def test_the_noise_of_seeds_is_of_runs_that_differ_in_the_seed_alone():
+    def record(accuracy, seed, **settings):
+        config = {"seed": seed, "teacher": f"of seed {seed}", **settings}
+        return record_with(accuracy) | {"experiment": "e", "configuration": "c", "config": config}
+
+    several = [
+        record(0.50, 0),
+        record(0.52, 1, rand_augment=False),
+        record(0.7, 0, epochs=40),
+        record(0.9, 0, epochs=50),
+    ]
+    deviation, freedom = seed_noise(SimpleNamespace(records=dict(enumerate(several))))
+    assert (round(deviation, 6), freedom) == (round(2**0.5, 6), 1)
+
+
+def test_a_run_is_kept_for_every_experiment_that_wants_it(toy, tmp_path, monkeypatch):
+    for name, kept in {"first": 0, "second": 1}.items():
+        monkeypatch.setitem(
+            EXPERIMENTS, name, Experiment("", "", {"none": dict(epochs=1)}, seeds=1, keep_predictions=kept)
+        )
+    cells = [cell for name in ("first", "second") for cell in Grid("tiny").cells(name)]
+    with ledger_for_writing(tmp_path) as ledger:
+        runner.run_cells(cells, ledger, jobs=1, root=tmp_path / "runs", progress=False)
+        assert ledger.predictions(cells[0].key).exists() and len(ledger.records) == 1
+
+
+def test_a_network_trained_again_and_different_is_told(finished, toy, tmp_path, capsys):
+    (teacher,) = toy[1].teachers
+    first = Ledger(finished["folder"] / "ledger").records[teacher.key] | {"checkpoint": "another"}
+    with ledger_for_writing(tmp_path) as ledger:
+        ledger.append(first)
+        done = runner.run_cells(toy[1:], ledger, jobs=1, root=tmp_path / "runs", progress=False)
+        assert ledger.records[teacher.key]["checkpoint"] == "another"
+    assert "trained again they came out different" in capsys.readouterr().err
+    assert done[toy[1].key]["teachers"] == {teacher.key: done[teacher.key]["checkpoint"]}
+    assert retrained(ledger) == 1
+
+
 def record_with(accuracy, processor="one", checkpoint="a"):
     test = {"class": {"accuracy": accuracy}}
     return {"machine": {"processor": processor}, "library": {"source": "s"}, "checkpoint": checkpoint, "test": test,
@@ -170,6 +224,12 @@ def test_one_processor_name_with_other_instructions_is_another_type_of_machine()
     again["checkpoint"] = "a"
     assert compare(record_with(0.5), again, (1.0, 4)) == (True, "equal to the last bit")
     assert machine_name(again["machine"]) == "one with AVX2" and machine_name({"processor": "one"}) == "one"
+
+
+@pytest.mark.parametrize("change", [{"teachers": {"t": "b"}}, {"initial": {"i": "b"}}, {"earlier": [{"epochs": 1}]}])
+def test_what_began_elsewhere_is_held_against_the_noise_of_seeds(change):
+    same, sentence = compare(record_with(0.5) | change, record_with(0.5, checkpoint="b"), (1.0, 4))
+    assert same and sentence.endswith("test accuracy differs by +0.00 points, seeds differ by up to 6.51")
 
 
 def test_on_another_machine_the_noise_of_seeds_decides():
@@ -256,3 +316,28 @@ def test_control_c_stops_the_grid_with_one_line(tmp_path):
     assert said == (
         "\nstopped; a training keeps its whole epochs: the same command goes on (deit-edu train: with --resume)\n"
     )
+
+
+def test_who_needs_a_run_that_failed_is_never_started(tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "tuned", TUNED)
+    monkeypatch.setitem(experiments.BASE, "tiny", TOY_BASE)
+    monkeypatch.setitem(experiments.TEACHERS, "convnet", dict(role="teacher", train_images=10_001))
+    cells, started = Grid("tiny").cells("tuned"), []
+
+    class Watched(runner.Job):
+        def __init__(self, cell, *rest):
+            started.append(cell.key)
+            super().__init__(cell, *rest)
+
+    monkeypatch.setattr(runner, "Job", Watched)
+    with ledger_for_writing(tmp_path) as ledger, pytest.raises(DeiTEduError, match="3 of 3 runs failed"):
+        runner.run_cells(cells, ledger, jobs=1, root=tmp_path / "runs", progress=False)
+    assert started == [cells[0].initial.teachers[0].key]
+
+
+def test_the_readers_own_files_do_not_stand_in_for_the_librarys(toy, tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+    with ledger_for_writing(tmp_path / "ledger") as ledger:
+        assert runner.run_cells(toy[:1], ledger, jobs=1, root=tmp_path / "runs", progress=False)

@@ -21,11 +21,12 @@ from deit_edu.checkpoints import digest, load_model
 from deit_edu.data import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
+from deit_edu.machine import machine
 from deit_edu.patches import resize_position_embedding
 from deit_edu.run_folders import find_run, run_name, runs_root
 from deit_edu.runs import train, train_pair
 from deit_edu.teachers import load_network
-from deit_edu.train import TrainConfig
+from deit_edu.train import TrainConfig, join_world
 
 DATASET = toy_dataset()
 EVERYTHING = dict(  # all that is random, and all that has a state
@@ -173,8 +174,25 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(settings, step, tmp_p
     assert len((tmp_path / "stopped/metrics.jsonl").read_text().splitlines()) == (step - 1) // 6
     stopped = toy_train(config, tmp_path / "stopped", resume=True)
     assert stopped["checkpoint"] == whole["checkpoint"]
-    assert stopped["curve"] == whole["curve"] and stopped["test"] == whole["test"]
+    assert stopped["curve"] == whole["curve"] and stopped["test"] == whole["test"] and "earlier" not in stopped
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_a_run_that_went_on_elsewhere_says_so(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 8)
+        toy_train(toy_config(epochs=3), tmp_path / "run")
+    here, code = machine(join_world(toy_config())), runs.source_digest()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runs, "source_digest", lambda: "other code")
+        stop_at_step(patch, 8)
+        toy_train(toy_config(epochs=3), tmp_path / "run", resume=True)
+    record = toy_train(toy_config(epochs=3), tmp_path / "run", resume=True)
+    assert record["earlier"] == [
+        {"epochs": 1, "machine": here, "source": code},
+        {"epochs": 2, "machine": here, "source": "other code"},
+    ]
+    assert record["library"]["source"] == code and record["machine"] == here
 
 
 def test_a_run_that_was_stopped_after_its_last_epoch_only_writes_its_record(tmp_path, monkeypatch):
@@ -240,6 +258,17 @@ def test_a_run_may_go_on_elsewhere_and_with_settings_that_came_later(tmp_path):
     del stored["rand_augment"]
     (tmp_path / "run/config.json").write_text(json.dumps(stored))
     assert toy_train(toy_config(device="auto", compile=True), tmp_path / "run", resume=True) == record
+    with pytest.raises(DeiTEduError, match="was begun with rand_augment=False, not rand_augment=True"):
+        toy_train(toy_config(rand_augment=True), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_files_of_the_readers_are_left_alone(name, resume, tmp_path):
+    (tmp_path / name).write_text('{"architectures": []}')
+    with pytest.raises(DeiTEduError, match="holds files that deit-edu did not write there: choose another --out"):
+        toy_train(toy_config(label_smoothing=1.0), tmp_path, resume=resume)
+    assert files(tmp_path) == {name} and (tmp_path / name).read_text() == '{"architectures": []}'
 
 
 @pytest.mark.parametrize(
