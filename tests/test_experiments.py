@@ -223,6 +223,7 @@ def record_of(cell, test=None):
         "config": dataclasses.asdict(cell.config),
         "data": {"name": cell.config.data, "checksum": GRID.checksum(cell.config.data)},
         "seconds": 36.0,
+        "machine": {"device": "cpu", "threads": 1},
         "test": {head: {"accuracy": value} for head, value in (test or {"class": 0.5}).items()},
         "validation": {head: {"accuracy": value} for head, value in (test or {"class": 0.5}).items()},
     }
