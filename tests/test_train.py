@@ -474,7 +474,7 @@ def test_a_learning_rate_far_too_high_is_caught_in_training():
         ("cutmix_alpha", -1.0, "a finite number, 0 or more"),
         ("mix_probability", -0.1, "between 0 and 1"),
         ("repeats", 0, "a finite number, 1 or more"),
-        ("seed", -1, "a finite number, 0 or more"),
+        ("seed", -1, "between 0 and 4294967295"),
     ],
 )
 def test_a_setting_out_of_range_is_named(setting, value, expected):
