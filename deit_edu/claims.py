@@ -1,5 +1,4 @@
-"""The paper's claims that the reruns judge, each as a signed difference, written down before the
-first of its runs.
+"""The paper's claims that the reruns judge: each a signed difference, written down before its own first run.
 
 Paper: tables 2, 3, 4, 7, 8 and 10, figure 3, sections 3.2 and 4; the numbers are the arXiv version's.
 """
