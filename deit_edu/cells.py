@@ -14,10 +14,7 @@ from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.experiments import BASE, EXPERIMENTS, TEACHERS
 from deit_edu.teachers import is_packaged
-from deit_edu.train import TrainConfig
-
-# A teacher is trained on the student's images (paper, section 4).
-SEEN_BY_BOTH = ("data", "image_size", "classes", "train_images", "redraw")
+from deit_edu.train import SEEN_BY_BOTH, TrainConfig
 
 
 @dataclass(frozen=True)

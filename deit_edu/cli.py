@@ -180,7 +180,7 @@ def run_train(chosen):
     from deit_edu.recipes import recipe
     from deit_edu.run_folders import read_json, run_name, runs_root
     from deit_edu.runs import train, train_pair
-    from deit_edu.train import TrainConfig
+    from deit_edu.train import SEEN_BY_BOTH, TrainConfig
 
     typed = {field.name: getattr(chosen, field.name, None) for field in fields(TrainConfig)}
     typed["distillation"] = chosen.distill
@@ -209,7 +209,7 @@ def run_train(chosen):
     if is_teacher_name(chosen.teacher) or chosen.teacher in MODELS:
         role = "teacher" if is_teacher_name(chosen.teacher) else "student"  # a plain transformer of the student's size
         shared = {name: typed[name] for name in ("seed", "device", "precision", "compile") if name in typed}
-        shared |= {name: getattr(config, name) for name in ("image_size", "classes")}  # it sees what the student sees
+        shared |= {name: getattr(config, name) for name in SEEN_BY_BOTH}
         teacher = TrainConfig(**recipe(scale, config.data, role) | shared | {"model": chosen.teacher})
         there = runs_root() / run_name(teacher)
         if (there / "result.json").exists():

@@ -60,10 +60,7 @@ def soft_distillation(student_logits, teacher_logits, temperature, reduction="ba
         reduction: "batchmean" is the mean over the batch; "official" divides the sum by B*K as the authors'
             code does, and is K times smaller.
     """
-    if reduction not in ("batchmean", "official"):
-        raise DeiTEduError(f'unknown reduction {reduction!r}: choose "batchmean" or "official" (the authors\' code)')
-    if temperature <= 0:
-        raise DeiTEduError(f"temperature {temperature} must be positive; the paper uses 3")
+    check_soft(temperature, reduction)
     check_same_classes(student_logits, teacher_logits)
     student = F.log_softmax(student_logits / temperature, dim=-1)  # (B, K)
     teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=-1)  # (B, K)
@@ -71,6 +68,14 @@ def soft_distillation(student_logits, teacher_logits, temperature, reduction="ba
     if reduction == "official":
         divergence = divergence / student_logits.shape[-1]
     return temperature**2 * divergence
+
+
+def check_soft(temperature, reduction):
+    """Refuse settings that `soft_distillation` has not."""
+    if reduction not in ("batchmean", "official"):
+        raise DeiTEduError(f'unknown reduction {reduction!r}: choose "batchmean" or "official" (the authors\' code)')
+    if temperature <= 0:
+        raise DeiTEduError(f"temperature {temperature} must be positive; the paper uses 3")
 
 
 def hard_distillation(student_logits, teacher_logits):
@@ -110,6 +115,8 @@ class DistillationObjective(nn.Module):
             raise DeiTEduError(f'unknown tokens {tokens!r}: choose "class" or "both"')
         if weight is not None and not 0 <= weight <= 1:
             raise DeiTEduError(f"distillation weight {weight} must lie in [0, 1]; the paper uses 0.1 soft, 0.5 hard")
+        if distillation == "soft":
+            check_soft(temperature, reduction)
         self.distillation = distillation
         self.tokens = tokens
         self.temperature = temperature

@@ -31,6 +31,8 @@ def run_name(config):
     """What a run's folder is called, unless the reader says otherwise: data, model, what it learns from, seed."""
     sees = [f"{config.image_size}px"] if config.image_size else []
     sees += [f"classes{config.classes.replace(',', '_')}"] if config.classes else []
+    sees += [f"{config.train_images}images"] if config.train_images else []
+    sees += [] if config.redraw else ["fixed"]
     start = ["tuned"] if config.initial else []
     learns_from = [] if config.distillation == "none" else [config.distillation]
     tokens = ["both"] if config.tokens == "both" else []

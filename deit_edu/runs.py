@@ -25,6 +25,7 @@ from deit_edu.run_folders import check_folder, json_bytes, read_json, run_name, 
 from deit_edu.source import source_digest
 from deit_edu.teachers import save_network
 from deit_edu.train import (
+    SEEN_BY_BOTH,
     MovingAverage,
     TrainConfig,
     join_world,
@@ -52,11 +53,9 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
     student = dataclasses.replace(student, teacher=teacher_folder.name)
     folder = Path(folder or runs_root() / run_name(student))
     dataset = open_dataset(student)
-    check_folder(folder, student, resume)  # what the student cannot be is said before the teacher trains for minutes
-    build_model(student, dataset)
-    build_objective(student)
-    seen = ("data", "image_size", "classes")
-    if differs := [name for name in seen if getattr(teacher, name) != getattr(student, name)]:
+    check_folder(folder, student, resume)
+    prepare(student, dataset, join_world(student))  # what cannot be is said before the teacher trains for minutes
+    if differs := [name for name in SEEN_BY_BOTH if getattr(teacher, name) != getattr(student, name)]:
         raise DeiTEduError(f"teacher and student differ in {', '.join(differs)}: give both the same")
     train(teacher, teacher_folder, resume=True, dataset=dataset, progress=progress)
     train(student, folder, resume=resume, dataset=dataset, progress=progress)
@@ -100,22 +99,37 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         return read_json(folder / "result.json")
     world = join_world(config)
     dataset = dataset or open_dataset(config)
-    torch.manual_seed(config.seed)
-    student = build_model(config, dataset)
     begun = resume and (folder / "resume.safetensors").exists()
-    norms = start_from(student, config, dataset) if config.initial and not begun else None
-    student = student.to(world.device)
+    student, optimizer, objective, norms = prepare(config, dataset, world, begun)
     teacher = build_teacher(config, dataset)
     teacher = None if teacher is None else teacher.to(world.device)
-    objective = build_objective(config)
-    optimizer = make_optimizer(student, config)
     average = MovingAverage(student, config.ema_decay) if config.ema_decay else None
     run = Run(folder, config, world, student, optimizer, average, norms)
-    steps_per_epoch(config, dataset, world)  # a batch that does not fit is said before the folder is begun
     run.open(resume)
     with run.undone_before_the_first_epoch():
         train_epochs(run, dataset, teacher, objective, progress, on_images)
     return run.close(dataset, teacher)
+
+
+def prepare(config, dataset, world, begun=False):
+    """What a run needs before its first step, except its teacher: (student, optimizer, objective, norms).
+
+    Nothing is written, so it also says what a config cannot be, ahead of time.
+
+    Args:
+        begun: the run goes on, and its weights are not those of `config.initial`.
+
+    Raises:
+        DeiTEduError: for a name nobody knows, settings that cannot be, images or a batch that the data do not have.
+    """
+    steps_per_epoch(config, dataset, world)
+    if config.train_images:
+        nested_subset(dataset.train.labels, config.train_images)
+    torch.manual_seed(config.seed)
+    student = build_model(config, dataset)
+    norms = start_from(student, config, dataset) if config.initial and not begun else None
+    student = student.to(world.device)
+    return student, make_optimizer(student, config), build_objective(config), norms
 
 
 def train_epochs(run, dataset, teacher, objective, progress, on_images):

@@ -76,6 +76,9 @@ class TrainConfig:
             raise DeiTEduError("epochs is 0: it must be 1 or more, unless initial names the weights to measure")
 
 
+# What a teacher shares with its student: it is trained on the student's images (paper, section 4).
+SEEN_BY_BOTH = ("data", "image_size", "classes", "train_images", "redraw")
+
 LIMITS = {  # the smallest and the largest value that can be; the rooms that use the other settings look at those
     "epochs": (0, math.inf),
     "batch_size": (1, math.inf),

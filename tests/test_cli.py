@@ -24,7 +24,7 @@ from deit_edu.evaluate import accuracies, decisions, predict
 from deit_edu.inspect import disagreement
 from deit_edu.model import DeiT
 from deit_edu.teachers import load_network
-from deit_edu.train import TrainConfig
+from deit_edu.train import SEEN_BY_BOTH, TrainConfig
 
 QUICK = "--quiet --device cpu --no-compile --batch-size 9 --epochs 1 --warmup-epochs 0"
 SMALL = "--patch-size 4 --embed-dim 16 --depth 1 --num-heads 2"
@@ -412,6 +412,19 @@ def test_a_typed_batch_size_is_the_teachers_too_unless_it_is_trained_already(the
     monkeypatch.setattr(runs, "train_pair", train_pair)
     assert deit_edu("train --teacher convnet --batch-size 9") == 130
     assert asked == [batch_size, 9]
+
+
+def test_a_teacher_is_trained_on_the_images_of_its_student(monkeypatch):
+    asked = []
+
+    def train_pair(teacher, student, *others):
+        asked.extend([teacher, student])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train_pair", train_pair)
+    deit_edu("train --data fashion_clutter --teacher convnet --train-images 500 --no-redraw --classes 0-4")
+    assert all(getattr(asked[0], name) == getattr(asked[1], name) for name in SEEN_BY_BOTH)
+    assert (asked[0].train_images, asked[0].redraw, asked[0].classes) == (500, False, "0-4")
 
 
 def test_a_transformer_named_as_the_teacher_is_trained_first_without_a_teacher(monkeypatch):

@@ -452,6 +452,9 @@ def test_a_config_names_the_size_and_the_classes_of_its_data():
     assert run_name(toy_config(image_size=21, classes="0,2")) == run_name(toy_config()).replace(
         "-seed", "-21px-classes0_2-seed"
     )
+    assert run_name(toy_config(train_images=500, redraw=False)) == run_name(toy_config()).replace(
+        "-seed", "-500images-fixed-seed"
+    )
 
 
 def test_no_epochs_and_no_weights_are_refused():
@@ -508,6 +511,15 @@ def test_a_record_says_how_often_the_teacher_was_right_on_what_it_taught(toy_dat
         (dict(model="deit_giant"), "unknown model 'deit_giant': choose one of deit_tiny_patch16_224, .* or timm:NAME"),
         (dict(tokens="all"), "unknown tokens 'all'"),
         (dict(temperature=0.0, distillation="hardly"), "unknown distillation 'hardly'"),
+        (dict(temperature=0.0, distillation="soft"), "temperature 0.0 must be positive"),
+        (dict(soft_reduction="sum", distillation="soft"), "unknown reduction 'sum'"),
+        (dict(optimizer="adam"), "unknown optimiser 'adam'"),
+        (dict(batch_size=10_000), "batch size 10000 x 1 does not fit"),
+        (dict(train_images=10_000), "cannot take 10000 of"),
+        (dict(initial="nowhere"), "no run nowhere"),
+        (dict(initial="nowhere", interpolation="cubic"), "unknown interpolation 'cubic'"),
+        (dict(train_images=9), "teacher and student differ in train_images: give both the same"),
+        (dict(redraw=False), "teacher and student differ in redraw"),
     ],
 )
 def test_a_student_that_cannot_be_is_refused_before_its_teacher_trains(settings, message, toy_data, tmp_path):
