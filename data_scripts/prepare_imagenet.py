@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
@@ -43,7 +44,10 @@ def unpack_val(archive, wnids, output):
     found = set()
     with tarfile.open(archive) as images:
         for image in images:
-            number = int(Path(image.name).stem.split("_")[-1])  # ILSVRC2012_val_00000001.JPEG
+            number = Path(image.name).stem.split("_")[-1]  # ILSVRC2012_val_00000001.JPEG
+            if not (number.isdecimal() and 1 <= int(number) <= len(wnids)):
+                raise tarfile.ReadError(f"{archive} is not the official file: it holds {image.name}")
+            number = int(number)
             folder = partial / wnids[number - 1]
             folder.mkdir(exist_ok=True)
             write_member(images, image, folder)
@@ -58,13 +62,16 @@ def validation_wnids(devkit):
     from scipy.io import loadmat
 
     files = {}
-    with tarfile.open(devkit) as archive:
-        for member in archive:
-            if Path(member.name).name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"):
-                files[Path(member.name).name] = archive.extractfile(member).read()
-    synsets = loadmat(io.BytesIO(files["meta.mat"]), squeeze_me=True)["synsets"]
-    wnid_of = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
-    return [wnid_of[int(line)] for line in files["ILSVRC2012_validation_ground_truth.txt"].split()]
+    try:
+        with tarfile.open(devkit) as archive:
+            for member in archive:
+                if Path(member.name).name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"):
+                    files[Path(member.name).name] = archive.extractfile(member).read()
+        synsets = loadmat(io.BytesIO(files["meta.mat"]), squeeze_me=True)["synsets"]
+        wnid_of = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
+        return [wnid_of[int(line)] for line in files["ILSVRC2012_validation_ground_truth.txt"].split()]
+    except (tarfile.TarError, zlib.error, EOFError, LookupError, ValueError, TypeError):
+        raise tarfile.ReadError(f"{devkit} is not the official file (or damaged): fetch it again") from None
 
 
 def write_member(archive, member, folder):

@@ -20,7 +20,7 @@ BASE = {
     ),
     "small": dict(
         data="cifar10",
-        student=dict(SMALL, model="deit_micro_patch4_32", epochs=10, batch_size=64, learning_rate=8e-3, compile=True),
+        student=dict(SMALL, model="deit_micro_patch4_32", epochs=8, batch_size=64, learning_rate=8e-3, compile=True),
         teacher=dict(SMALL, model="convnet_large", epochs=20, batch_size=128, learning_rate=1.6e-2),
     ),
 }

@@ -85,8 +85,14 @@ def test_full_disk_leaves_no_half_written_file_under_the_final_name(tmp_path):
     assert not (tmp_path / "train.bin").exists()
 
 
-def test_files_that_are_not_the_official_ones_are_refused(tmp_path):
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x01\0"))
+OTHER_FILE = gzip.compress(b"\0\0\x08\x01\0\0\0\x01\0")
+
+
+@pytest.mark.parametrize(
+    "contents", [OTHER_FILE, OTHER_FILE[:15], OTHER_FILE[:10] + b"\xff" + OTHER_FILE[11:], b"not gzip"]
+)
+def test_files_that_are_not_the_official_ones_are_refused(contents, tmp_path):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(contents)
     done = run("make_fashion_mnist_10k.py", "--source", tmp_path, "--output", tmp_path / "new")
     assert done.returncode == 2 and "not the official file" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "new").exists()
@@ -211,6 +217,31 @@ def test_cut_off_archive_never_becomes_a_finished_folder(official, tmp_path, par
     done = run("prepare_imagenet.py", official, tmp_path / "imagenet")
     assert done.returncode == 2 and "error: " in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "imagenet" / part).exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbled", "empty", "no meta.mat"])
+def test_a_damaged_devkit_gets_one_line(official, tmp_path, damage):
+    path = official / "ILSVRC2012_devkit_t12.tar.gz"
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    broken = {"cut": whole[:middle], "garbled": whole[:middle] + b"\xff" * 40 + whole[middle + 40 :], "empty": b""}
+    if damage in broken:
+        path.write_bytes(broken[damage])
+    else:
+        with tarfile.open(path, "w:gz") as devkit:
+            add(devkit, "ILSVRC2012_devkit_t12/readme.txt", b"nothing else")
+    done = run("prepare_imagenet.py", official, tmp_path / "imagenet")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "devkit_t12.tar.gz is not the official file (or damaged): fetch it again" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["cat.JPEG", "ILSVRC2012_val_00000000.JPEG", "ILSVRC2012_val_00000009.JPEG"])
+def test_another_archive_in_place_of_the_validation_images_gets_one_line(official, tmp_path, name):
+    with tarfile.open(official / "ILSVRC2012_img_val.tar", "w") as images:
+        add(images, name, jpeg(0))
+    done = run("prepare_imagenet.py", official, tmp_path / "imagenet")
+    assert done.returncode == 2 and f"is not the official file: it holds {name}" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr and not (tmp_path / "imagenet" / "val").exists()
 
 
 def test_missing_archive_is_named(tmp_path):
