@@ -6,11 +6,12 @@ configuration changes in it. What should come out is written in `deit_edu.claims
 
 from dataclasses import dataclass
 
+from deit_edu.recipes import RECIPES
+
 # ---- the regime ----
 
 # What teacher and student of a scale share. The regime was settled on validation: see `regime` and `tuning` below.
 TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1, crop_padding=2, flip=True, redraw=True)
-SMALL = dict(crop_padding=4, flip=True)
 
 BASE = {
     "tiny": dict(
@@ -20,8 +21,10 @@ BASE = {
     ),
     "small": dict(
         data="cifar10",
-        student=dict(SMALL, model="deit_micro_patch4_32", epochs=8, batch_size=64, learning_rate=8e-3, compile=True),
-        teacher=dict(SMALL, model="convnet_large", epochs=20, batch_size=128, learning_rate=1.6e-2),
+        student=dict(
+            model="deit_micro_patch4_32", epochs=8, batch_size=64, learning_rate=8e-3, crop_padding=4, compile=True
+        ),
+        teacher=RECIPES["small", "cifar10"]["teacher"],
     ),
 }
 
