@@ -1,13 +1,18 @@
 """Pack a trained pair into the package: fp16 weights, and the record of both runs.
 
-Train the pair first. fashion_clutter takes two cores the better part of an hour, cifar10 a night:
+Train the pair first. For fashion_clutter, which takes two cores the better part of an hour:
 
     deit-edu train --data fashion_clutter --teacher convnet --resume
-    deit-edu ablate cifar10_teacher --scale small
-    deit-edu ablate flagship --scale small
+    python data_scripts/package_pair.py
 
-then run this script. It looks at the test images once more, with the rounded weights that it ships. `--role teacher`
-packs the teacher alone, which can then teach as packaged:cifar10_teacher.
+For cifar10, where the packed teacher teaches, and which takes some hours:
+
+    deit-edu ablate cifar10_teacher --scale small
+    python data_scripts/package_pair.py cifar10 --role teacher
+    deit-edu ablate flagship --scale small
+    python data_scripts/package_pair.py cifar10 --role student
+
+This script looks at the test images once more, with the rounded weights that it ships.
 """
 
 import argparse
@@ -46,7 +51,7 @@ def package(pair, role, run, dataset):
     folder = find_run(run)
     model, metadata = load_network(folder / "model.safetensors")
     record = json.loads((folder / "result.json").read_text())
-    record["config"]["data"] = data_label(record["config"]["data"])
+    record["config"]["data"] = record["data"]["name"] = data_label(record["config"]["data"])
     extra = {"data": pair, "classes": list(dataset.classes), "mean": list(dataset.mean), "std": list(dataset.std)}
     extra |= {"teacher": f"packaged:{pair}_teacher"} if role == "student" else {}
     path = CHECKPOINTS / f"{pair}_{role}.safetensors"

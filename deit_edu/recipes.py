@@ -1,6 +1,6 @@
 """Recipes: what `--scale` stands for. The paper's own is table 9; the others are cut to a laptop and to one GPU.
 
-Those of tiny and small were chosen on validation images, and made the networks that ship with the library.
+Those of tiny and small were chosen on validation images.
 """
 
 from deit_edu.errors import DeiTEduError

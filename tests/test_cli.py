@@ -121,7 +121,7 @@ def test_help_names_every_setting_and_tells_what_it_does(capsys):
         ("train --distill none --teacher convnet", "--distill none learns nothing from --teacher: leave one"),
         ("train --tokens patches", "argument --tokens: invalid choice: 'patches'"),
         ("train --teacher nobody", "teacher .*nobody is not a run folder: train it first with deit-edu train"),
-        ("train --teacher packaged:nobody", "no packaged network 'nobody': choose one of fashion_clutter_student, "),
+        ("train --teacher packaged:nobody", "no packaged network 'nobody': choose one of cifar10_teacher, "),
         ("train --teacher convnet --temperature 0 --distill soft --patch-size 3", "patch size 3 does not divide image"),
         ("train --model deit_huge", "unknown model 'deit_huge': choose one of deit_tiny_patch16_224, .*timm:NAME"),
         ("train --model timm:resnet18000", "timm has no model 'resnet18000': did you mean .*resnet"),
@@ -466,7 +466,7 @@ def test_a_pair_is_packed_with_what_a_page_needs_and_without_the_folder_it_lay_i
     record = json.loads((tmp_path / "cifar10.json").read_text())["student"]
     assert record["shipped_test"]["fused"]["total"] == len(data.test)
     folder = pictures.removeprefix("folder:")
-    assert folder not in json.dumps(metadata) + record["config"]["data"]
+    assert folder not in json.dumps(metadata) + json.dumps(record)
 
     monkeypatch.setattr(sys, "argv", ["package_pair.py", "cifar10", "--data", pictures, "--role", "teacher"])
     before = (tmp_path / "cifar10_student.safetensors").stat().st_mtime_ns
