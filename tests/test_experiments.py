@@ -19,7 +19,7 @@ from deit_edu.experiments import BASE, EXPERIMENTS
 from deit_edu.ledger import Ledger, ledger_for_writing
 from deit_edu.model import HeadLogits
 from deit_edu.report import DECIDERS, HEADS, Results, report
-from deit_edu.teachers import Ensemble
+from deit_edu.teachers import Ensemble, packaged_path
 from deit_edu.train import TrainConfig
 from deit_edu.verdicts import Difference, paired_difference, verdict
 
@@ -41,7 +41,9 @@ def test_every_cell_is_a_run_that_can_be(name, scale):
     assert len({(cell.configuration, cell.seed) for cell in cells}) == len(cells)
     for cell in unique_runs(cells):
         assert (cell.config.teacher is None) == (cell.config.distillation == "none")
-        assert cell.config.teacher == ("+".join(teacher.key for teacher in cell.teachers) or None)
+        taught_by = [*(teacher.key for teacher in cell.teachers), *cell.shipped]
+        assert cell.config.teacher == ("+".join(taught_by) or None)
+        assert all(packaged_path(name).exists() for name in cell.shipped)
         assert all(teacher.config.data == cell.config.data for teacher in cell.teachers)
 
 
