@@ -54,7 +54,8 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
     folder = Path(folder or runs_root() / run_name(student))
     dataset = open_dataset(student)
     check_folder(folder, student, resume)
-    prepare(student, dataset, join_world(student))  # what cannot be is said before the teacher trains for minutes
+    begun = any((folder / name).exists() for name in ("resume.safetensors", "result.json"))
+    prepare(student, dataset, join_world(student), begun)  # what cannot be is said before the teacher trains
     if differs := [name for name in SEEN_BY_BOTH if getattr(teacher, name) != getattr(student, name)]:
         raise DeiTEduError(f"teacher and student differ in {', '.join(differs)}: give both the same")
     train(teacher, teacher_folder, resume=True, dataset=dataset, progress=progress)

@@ -528,6 +528,13 @@ def test_a_student_that_cannot_be_is_refused_before_its_teacher_trains(settings,
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_pair_whose_student_has_begun_needs_its_initial_weights_no_more(toy_data, first_run, tmp_path):
+    pair = PAIR[0], dataclasses.replace(PAIR[1], initial=first_run)
+    folders = train_pair(*pair, progress=False)
+    Path(first_run).rename(tmp_path / "moved")
+    assert train_pair(*pair, resume=True, progress=False) == folders
+
+
 def test_runs_are_found_by_path_and_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))
     assert runs_root() == tmp_path / "runs"
