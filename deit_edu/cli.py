@@ -271,9 +271,10 @@ def run_evaluate(chosen):
 
 
 def run_ablate(chosen):
-    from deit_edu.cells import Grid
+    from deit_edu.cells import Grid, data_checksum
     from deit_edu.experiments import EXPERIMENTS
     from deit_edu.ledger import Ledger, ledger_for_writing
+    from deit_edu.report import Results
     from deit_edu.runner import available_jobs, estimate_seconds, run_cells
     from deit_edu.verify import verify
 
@@ -282,11 +283,15 @@ def run_ablate(chosen):
             raise DeiTEduError(f"--{name} is {getattr(chosen, name)}: it must be 1 or more")
     if chosen.name is None and any((chosen.dry_run, chosen.verify, chosen.jobs, chosen.seeds)):
         raise DeiTEduError("name an experiment, or all: deit-edu ablate --list names them")
-    grid = Grid(chosen.scale, chosen.data)
+    listing = chosen.list or chosen.name is None
+    if listing and not chosen.data:  # what the ledger knows need not be fetched to be listed
+        grid = Results(Ledger(), chosen.scale, checksum=data_checksum).grid
+    else:
+        grid = Grid(chosen.scale, chosen.data)
     here = [name for name, experiment in EXPERIMENTS.items() if chosen.scale in experiment.scales]
     names = here if chosen.name in (None, "all") else [chosen.name]
     cells = [cell for name in names for cell in grid.cells(name, chosen.seeds)]
-    if chosen.list or chosen.name is None:
+    if listing:
         return list_cells(names, cells, Ledger())
     if chosen.dry_run:
         seconds, probed = estimate_seconds(cells, Ledger(), jobs=chosen.jobs)

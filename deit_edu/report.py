@@ -7,10 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from deit_edu.cells import Grid, data_label
+from deit_edu.cells import Grid, data_label, unique_runs
 from deit_edu.claims import CLAIMS, Claim
 from deit_edu.evaluate import load_decisions
-from deit_edu.experiments import EXPERIMENTS
+from deit_edu.experiments import BASE, EXPERIMENTS
 from deit_edu.verdicts import Difference, paired_difference, verdict
 
 HEADS = ("class", "distillation", "fused", "fused_logits")
@@ -35,18 +35,25 @@ class Results:
     """What the ledger holds of a scale's cells.
 
     Args:
-        ledger: a Ledger. scale, data: as for `deit_edu.cells.Grid`.
+        ledger: a Ledger. scale: a key of `deit_edu.experiments.BASE`.
+        data: as for `deit_edu.cells.Grid`; None: the scale's own, or the folder of that name in the ledger.
+        checksum: as for `Grid`, of data that the ledger does not know; by default they are not looked for.
     """
 
-    def __init__(self, ledger, scale="tiny", data=None):
+    def __init__(self, ledger, scale="tiny", data=None, checksum=lambda name, size: "not recorded"):
         checksums = {
             (record["data"]["name"], record["config"].get("image_size", 0)): record["data"]["checksum"]
             for record in ledger.records.values()
         }
+
+        def recorded_checksum(name, size):
+            return checksums.get((data_label(name), size)) or checksum(name, size)
+
+        own = BASE[scale]["data"] if scale in BASE else None
+        if data is None and own not in (known := {name for name, _ in checksums}) and f"folder:{own}" in known:
+            data = f"folder:{own}"
         self.ledger = ledger
-        self.grid = Grid(
-            scale, data, checksum=lambda name, size: checksums.get((data_label(name), size), "not recorded")
-        )
+        self.grid = Grid(scale, data, recorded_checksum)
         self.recorded_seeds = {record["seed"] for record in ledger.records.values()}
         self.decisions = lru_cache(maxsize=64)(load_decisions)
 
@@ -98,6 +105,13 @@ def core_hours(ledger):
     """What all runs took together, in hours of one core, or of one GPU where a run had one."""
     machines = [(record["seconds"], record["machine"]) for record in ledger.records.values()]
     return sum(took * (on["threads"] if on["device"] == "cpu" else 1) for took, on in machines) / 3600
+
+
+def runs_of_scale(results):
+    """How many runs the ledger holds of the experiments of a scale, their teachers among them."""
+    names = [name for name, experiment in EXPERIMENTS.items() if results.grid.scale in experiment.scales]
+    cells = [cell for name in names for cell in results.grid.cells(name)]
+    return sum(results.ledger.find(cell) is not None for cell in unique_runs(cells))
 
 
 def retrained(ledger):
@@ -289,18 +303,24 @@ def report(ledger, scale="tiny", data=None, form="text"):
     """Everything the ledger says, as one string.
 
     Args:
-        ledger: a Ledger. scale, data: as for `deit_edu.cells.Grid`. form: "text", "markdown" or "csv".
+        ledger: a Ledger. scale, data: as for `Results`. form: "text", "markdown" or "csv".
     """
     if not ledger.records:
         return f"{ledger.path} holds no records yet: deit-edu ablate --list names the experiments to run"
     results = Results(ledger, scale, data)
     names = [name for name, experiment in EXPERIMENTS.items() if scale in experiment.scales]
     tables = [TABLES.get(name, accuracy_table)(results, name) for name in names]
-    tables = [table for table in tables if table.rows] + [verdict_table(judge(results))]
+    judged = judge(results)
+    tables = [table for table in tables if table.rows]
+    if any(one.found.seeds for one in judged.values()):
+        tables.append(verdict_table(judged))
     if form == "csv":
         return "\n\n".join(map(as_csv, tables))
     notes = list(filter(None, (missing(results, name) for name in names)))
     notes.append(f"{len(ledger.records)} runs are recorded, {core_hours(ledger):.1f} hours of one core.")
+    for other in BASE:
+        if other != scale and (there := runs_of_scale(Results(ledger, other))):
+            notes.append(f"Scale {other} has {there} of them: deit-edu report --scale {other}")
     if others := retrained(ledger):
         notes.append(
             f"{others} runs learned from, or began as, a network that was trained again because its weights were gone, "

@@ -324,6 +324,32 @@ def test_the_report_judges_what_is_recorded_and_names_what_is_not(tmp_path):
     assert "35 runs are recorded, 0.3 hours" in said
 
 
+def photographs(folder):
+    """A ledger with a convnet that was trained on a folder of CIFAR-10 images, among those of scale tiny."""
+    (cell,) = Grid("small", "folder:/here/cifar10", GRID.checksum).cells("cifar10_teacher")
+    record = record_of(cell, {"class": 0.9})
+    record["data"]["name"] = "folder:cifar10"
+    return write(folder, [*made_up_records(), record])
+
+
+def test_the_report_finds_a_scale_in_the_ledger_under_the_name_of_its_copy(tmp_path):
+    ledger = photographs(tmp_path)
+    said = report(ledger, "small", form="markdown")
+    assert "| convnet | class | 90.00 |  | 1 |" in said
+    assert "verdicts" not in said  # no claim is judged there
+    assert "Scale tiny has 35 of them: deit-edu report --scale tiny" in said
+    assert report(ledger, "small", "cifar10").count("90.00") == 0  # another copy, asked for by name
+    assert "Scale small has 1 of them: deit-edu report --scale small" in report(ledger)
+
+
+def test_cells_are_listed_without_the_data_where_the_ledger_knows_them(tmp_path, monkeypatch, capsys):
+    photographs(tmp_path)
+    monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
+    monkeypatch.setattr("deit_edu.cells.load_dataset", None)
+    assert main("ablate --list cifar10_teacher --scale small".split()) == 0
+    assert "1 of   1 cells recorded" in capsys.readouterr().out
+
+
 def test_a_missing_seed_is_left_out_of_both_sides_of_a_difference(tmp_path):
     gone = GRID.cells("distillation")[1]
     assert (gone.configuration, gone.seed) == ("none", 0)
