@@ -319,6 +319,7 @@ EXPERIMENTS = {
         {"convnet": convnet()},
         seeds=1,
         scales=("small",),
+        keep_predictions=1,
     ),
     "cifar10": Experiment(
         "No, soft and hard distillation on CIFAR-10",
