@@ -60,26 +60,26 @@ def token_attention(images, boxes, attention, titles):
     """Draw images, and under each what every prefix token takes from its patches, the item's box dashed.
 
     Args:
-        images: (n, H, W), grey. boxes: (n, 4): top, left, height, width, in pixels. titles: n words.
+        images: (n, H, W) grey, or (n, H, W, 3) in colour. titles: n words.
+        boxes: (n, 4): top, left, height, width, in pixels; None: the images have no boxes.
         attention: {token: (n, rows, columns)}, from `deit_edu.inspect.prefix_attention`.
 
     Returns:
         the matplotlib figure, for `show`.
     """
-    n, H, W = images.shape
+    n, H, W = images.shape[:3]
     rows = 1 + len(attention)
     fig, axes = plt.subplots(rows, n, figsize=(WIDTH, rows * WIDTH / n * 1.05), squeeze=False)
     for column in range(n):
-        top, left, height, width = (int(side) for side in boxes[column])
         axes[0, column].imshow(images[column], cmap="gray")
         axes[0, column].set_title(titles[column], fontsize=9, loc="center")
         for ax, picture in zip(axes[1:, column], attention.values(), strict=True):
             ax.imshow(picture[column], extent=(-0.5, W - 0.5, H - 0.5, -0.5))  # in pixels of the image
         for ax in axes[:, column]:
-            corner = (left - 0.5, top - 0.5)
-            ax.add_patch(
-                plt.Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=1.4, linestyle="--")
-            )
+            if boxes is not None:
+                top, left, height, width = (int(side) for side in boxes[column])
+                corner, line = (left - 0.5, top - 0.5), dict(edgecolor="white", linewidth=1.4, linestyle="--")
+                ax.add_patch(plt.Rectangle(corner, width, height, fill=False, **line))
             ax.set(xticks=[], yticks=[])
     for ax, token in zip(axes[1:, 0], attention, strict=True):
         ax.set_ylabel(f"{token} token", fontsize=9, color=COLOURS[token])

@@ -168,7 +168,7 @@ def choose_device(name="auto"):
 def choose_precision(name, device):
     """The type of the matrix products: bfloat16 on a GPU that has it, else float32.
 
-    A CPU gains from bfloat16 only with special instructions and widths of 192 or more: ask for it by name there.
+    A CPU gains from bfloat16 only where it has instructions for it (avx512_bf16, amx): ask for it by name there.
     """
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name == "auto":
