@@ -36,7 +36,7 @@ RECIPES = {
     ),
     ("small", "cifar10"): dict(
         teacher=dict(SMALL, model="convnet_large", epochs=20, batch_size=128, learning_rate=1.6e-2),
-        student=dict(SMALL, model="deit_micro_patch4_32", epochs=36, compile=True),
+        student=dict(SMALL, model="deit_micro_patch4_32", epochs=42, compile=True),
     ),
     ("paper", "imagenet"): dict(
         teacher=dict(PAPER, model="timm:regnety_160", drop_path_rate=0.0),
