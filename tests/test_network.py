@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deit_edu.data import load_dataset, normalise
+from deit_edu.data import drawn_pictures, load_dataset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import token_similarity
 from deit_edu.model import DeiT, DeiTConfig
@@ -74,6 +74,18 @@ def test_the_packaged_networks_answer_as_in_torch_on_500_test_images(browser, cl
     assert median < 600  # ms; ten times the aim of 60, so that a busy machine is not a failure
 
 
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_the_pair_of_cifar10_answers_as_in_torch(browser, role):
+    model, seen = load_network(packaged_path(f"cifar10_{role}"))
+    images = normalise(drawn_pictures()[0], seen["mean"], seen["std"])
+    said, _, _ = in_the_page(browser, model, images)
+    rounded = in_torch(in_half_precision(model), images)
+    assert said.keys() == rounded.keys()
+    for head in said:
+        assert (said[head] - rounded[head]).abs().max() < 1e-4
+        assert (said[head].argmax(1) == rounded[head].argmax(1)).all()
+
+
 @pytest.mark.parametrize("distilled", [False, True])
 @pytest.mark.parametrize(
     "sizes", [dict(image_size=12, patch_size=4, in_channels=3), dict(image_size=14, patch_size=7, in_channels=1)]
@@ -106,11 +118,13 @@ def test_any_convnet_runs_with_its_batch_norms(browser, name):
     assert (said["class"] - in_torch(model, images)["class"]).abs().max() < 5e-3
 
 
-def test_the_weights_of_the_packaged_pair_take_at_most_4_megabytes():
-    sizes = [
-        len(export(load_network(packaged_path(f"fashion_clutter_{role}"))[0])[1]) for role in ("student", "teacher")
-    ]
-    assert sum(sizes) <= 4e6
+@pytest.mark.parametrize(
+    ("pair", "most"),
+    [(("fashion_clutter_student", "fashion_clutter_teacher"), 4e6), (("cifar10_student", "cifar10_teacher"), 5e6)],
+)
+def test_the_weights_that_a_figure_fetches_are_few(pair, most):
+    sizes = [len(export(load_network(packaged_path(name))[0])[1]) for name in pair]
+    assert sum(sizes) <= most
 
 
 def test_the_networks_source_needs_nothing_else():

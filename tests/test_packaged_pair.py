@@ -1,15 +1,20 @@
-"""The pair that ships: small, trained by the recipe that is committed, and as good as its record says."""
+"""The networks that ship: small, trained as is committed, and as good as their record says."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 
+from deit_edu.cells import Grid
+from deit_edu.checkpoints import digest
 from deit_edu.data import drawn_pictures, load_dataset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
+from deit_edu.ledger import Ledger
+from deit_edu.model import fuse
 from deit_edu.recipes import recipe
-from deit_edu.teachers import CHECKPOINTS, load_network, packaged_path
+from deit_edu.teachers import CHECKPOINTS, as_head_logits, load_network, packaged_path
 
 ROLES = ("teacher", "student")
 
@@ -47,25 +52,61 @@ def test_the_shipped_weights_are_as_good_as_their_record(role, head, bar, record
     assert metadata["data"] == "fashion_clutter"
 
 
-def test_the_teacher_of_cifar10_is_of_the_committed_recipe_and_lost_nothing_to_rounding():
-    record = json.loads((CHECKPOINTS / "cifar10.json").read_text())["teacher"]
-    for name, value in recipe("small", "folder:cifar10", "teacher").items():
+# ---- CIFAR-10 ----
+
+CIFAR10 = {"teacher": "cifar10_teacher", "student": "flagship"}  # experiments
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return json.loads((CHECKPOINTS / "cifar10.json").read_text())
+
+
+def in_the_ledger(role):
+    (record,) = [record for record in Ledger().records.values() if record["experiment"] == CIFAR10[role]]
+    return record
+
+
+@pytest.mark.parametrize("role", CIFAR10)
+def test_the_networks_of_cifar10_are_of_the_committed_experiments(role, photographs):
+    (cell,) = Grid("small", "folder:cifar10", lambda name, size: "any").cells(CIFAR10[role])
+    record = photographs[role]
+    for name, value in dataclasses.asdict(cell.config).items():
         assert record["config"][name] == value, name
-    exact, shipped = record["test"]["class"], record["shipped_test"]["class"]
-    assert exact["total"] == shipped["total"] == 10_000
-    assert abs(exact["correct"] - shipped["correct"]) <= 10
-    assert packaged_path("cifar10_teacher").stat().st_size <= 4e6
+    recorded = in_the_ledger(role)
+    assert recorded["test"] == record["test"]  # what ships is the network that the evidence speaks of
+    assert recorded["data"]["checksum"] == record["data"]["checksum"]
 
 
-def test_the_teacher_of_cifar10_knows_things_in_pictures_it_has_not_seen():
-    model, metadata = load_network(packaged_path("cifar10_teacher"))
+@pytest.mark.parametrize("role", CIFAR10)
+def test_the_networks_of_cifar10_lost_nothing_to_rounding(role, photographs):
+    for head, exact in photographs[role]["test"].items():
+        shipped = photographs[role]["shipped_test"][head]
+        assert exact["total"] == shipped["total"] == 10_000
+        assert abs(exact["correct"] - shipped["correct"]) <= 10
+
+
+def test_the_networks_of_cifar10_together_take_at_most_8_megabytes():
+    assert 0 < sum(packaged_path(f"cifar10_{role}").stat().st_size for role in CIFAR10) <= 8e6
+
+
+def test_the_teacher_of_cifar10_is_the_one_that_taught_the_student():
+    _, metadata = load_network(packaged_path("cifar10_student"))
+    taught_by, _ = load_network(packaged_path(metadata["teacher"]))
+    assert in_the_ledger("student")["teachers"] == {metadata["teacher"]: digest(taught_by.state_dict())}
+
+
+@pytest.mark.parametrize("role", CIFAR10)
+def test_the_networks_of_cifar10_know_things_in_pictures_they_have_not_seen(role):
+    model, metadata = load_network(packaged_path(f"cifar10_{role}"))
     pictures, labels = drawn_pictures()
     with torch.no_grad():
-        said = model(normalise(pictures, metadata["mean"], metadata["std"])).argmax(dim=1)
+        said = fuse(as_head_logits(model(normalise(pictures, metadata["mean"], metadata["std"])))).argmax(dim=1)
     right = [metadata["classes"][answer] == label for answer, label in zip(said.tolist(), labels, strict=True)]
     assert sum(right) >= len(right) / 2
 
 
 def test_a_name_that_is_not_packaged_is_answered_with_those_that_are():
-    with pytest.raises(DeiTEduError, match="cifar10_teacher, fashion_clutter_student, fashion_clutter_teacher"):
-        packaged_path("cifar10_student")
+    known = "cifar10_student, cifar10_teacher, fashion_clutter_student, fashion_clutter_teacher"
+    with pytest.raises(DeiTEduError, match=known):
+        packaged_path("cifar100_student")

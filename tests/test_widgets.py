@@ -387,14 +387,20 @@ def live(browser, http_base):
     page.close()
 
 
+@pytest.fixture
+def root(live):
+    """The first of the page's two live figures."""
+    return root_of(live, "LiveDeiT")
+
+
 def asked(page):
     return int(root_of(page, "LiveDeiT").get_attribute("data-asked") or 0)
 
 
-def wait_asked(page, more_than):
-    page.wait_for_function(
-        f"Number(document.querySelector('.deit-edu').dataset.asked ?? 0) > {more_than}", timeout=30_000
-    )
+def wait_asked(page, more_than, position=0):
+    """Until the figure at this position in the page has asked its networks more often than that."""
+    asked = f"document.querySelectorAll('.deit-edu')[{position}].dataset.asked ?? 0"
+    page.wait_for_function(f"Number({asked}) > {more_than}", timeout=30_000)
 
 
 def test_the_networks_are_fetched_when_something_changes_and_not_before(browser, http_base):
@@ -415,37 +421,37 @@ def test_the_networks_are_fetched_when_something_changes_and_not_before(browser,
     page.close()
 
 
-def test_the_page_answers_as_python_does(live):
+def test_the_page_answers_as_python_does(live, root):
     figure = widgets.LiveDeiT.packaged()
-    before = root_of(live, "LiveDeiT").locator(".words").inner_text()
-    live.get_by_role("button", name="Clear").click()
+    before = root.locator(".words").inner_text()
+    root.get_by_role("button", name="Clear").click()
     wait_asked(live, 0)
-    assert root_of(live, "LiveDeiT").locator(".words").inner_text() != before
-    live.locator(".picker input").nth(1).check(force=True)
-    live.locator(".picker input").nth(0).check(force=True)
+    assert root.locator(".words").inner_text() != before
+    root.locator(".picker input").nth(1).check(force=True)
+    root.locator(".picker input").nth(0).check(force=True)
     wait_asked(live, 2)
     live.wait_for_timeout(300)
-    words = root_of(live, "LiveDeiT").locator(".words").inner_text()
+    words = root.locator(".words").inner_text()
     assert words.partition(". ")[2] == before.partition(". ")[2]  # the page's own networks, and Python's first view
     teacher = max(figure.shares()["teacher"].tolist())
     assert f"({100 * teacher:.0f} %)." in words
 
 
-def test_the_first_image_can_be_chosen_again_after_a_picture_of_ones_own(live):
+def test_the_first_image_can_be_chosen_again_after_a_picture_of_ones_own(live, root):
     before = look(live, "LiveDeiT")
-    live.get_by_role("button", name="Clear").click()
+    root.get_by_role("button", name="Clear").click()
     wait_asked(live, 0)
-    assert live.locator(".picker input:checked").count() == 0
-    live.locator(".picker input").nth(0).check(force=True)
+    assert root.locator(".picker input:checked").count() == 0
+    root.locator(".picker input").nth(0).check(force=True)
     wait_asked(live, 1)
     live.wait_for_timeout(300)
     assert look(live, "LiveDeiT")[1].partition(". ")[2] == before[1].partition(". ")[2]
 
 
-def test_patches_are_erased_by_the_keyboard_alone(live):
-    board = live.locator("canvas.board")
+def test_patches_are_erased_by_the_keyboard_alone(live, root):
+    board = root.locator("canvas.board")
     first = look(live, "LiveDeiT")
-    live.get_by_role("radio", name="erase patches").focus()
+    root.get_by_role("radio", name="erase patches").focus()
     live.keyboard.press("Space")
     board.focus()
     live.keyboard.press("Enter")
@@ -469,9 +475,9 @@ def test_patches_are_erased_by_the_keyboard_alone(live):
         ("broken.png", "image/png", b"\x89PNG broken", "broken.png is damaged, or is not what its name says"),
     ],
 )
-def test_a_file_that_is_no_photo_gets_a_sentence(live, name, kind, content, sentence):
-    live.locator("input[type=file]").set_input_files({"name": name, "mimeType": kind, "buffer": content})
-    live.locator(".complaint", has_text=sentence).wait_for()
+def test_a_file_that_is_no_photo_gets_a_sentence(live, root, name, kind, content, sentence):
+    root.locator("input[type=file]").set_input_files({"name": name, "mimeType": kind, "buffer": content})
+    root.locator(".complaint", has_text=sentence).wait_for()
     assert look(live, "LiveDeiT")[0]  # and the figure is whole
 
 
@@ -483,31 +489,31 @@ def photo(width, height):
     return {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()}
 
 
-def test_a_photo_is_read_and_one_too_large_gets_a_sentence(live):
-    live.locator("input[type=file]").set_input_files(photo(5200, 4000))
-    live.locator(".complaint", has_text="photo.jpg has 21 megapixels: choose a photo of at most 16").wait_for()
-    live.locator("input[type=file]").set_input_files(photo(600, 400))
+def test_a_photo_is_read_and_one_too_large_gets_a_sentence(live, root):
+    root.locator("input[type=file]").set_input_files(photo(5200, 4000))
+    root.locator(".complaint", has_text="photo.jpg has 21 megapixels: choose a photo of at most 16").wait_for()
+    root.locator("input[type=file]").set_input_files(photo(600, 400))
     wait_asked(live, 0)
-    assert "Asked about your photo" in root_of(live, "LiveDeiT").locator(".words").inner_text()
-    assert live.locator(".complaint").count() == 0
+    assert "Asked about your photo" in root.locator(".words").inner_text()
+    assert root.locator(".complaint").count() == 0
     dark_edge = "document.querySelector('canvas.board').getContext('2d').getImageData(0, 0, 1, 1).data[0]"
     assert live.evaluate(dark_edge) < 30  # a light ground is turned round
 
 
-def test_without_a_camera_there_is_a_sentence(live):
-    live.get_by_role("button", name="Use the camera").click()
-    live.locator(
+def test_without_a_camera_there_is_a_sentence(live, root):
+    root.get_by_role("button", name="Use the camera").click()
+    root.locator(
         ".complaint", has_text="No camera could be used: allow it in the browser, or choose a photo"
     ).wait_for()
 
 
-def test_the_page_is_never_blocked_for_long(live):
+def test_the_page_is_never_blocked_for_long(live, root):
     live.evaluate(
         "window.blocked = []; new PerformanceObserver(list => blocked.push(...list.getEntries().map(e => e.duration)))"
         ".observe({entryTypes: ['longtask']})"
     )
     for index in range(1, 6):
-        live.locator(".picker input").nth(index).check(force=True)
+        root.locator(".picker input").nth(index).check(force=True)
         wait_asked(live, index - 1)
     longest = max(live.evaluate("blocked"), default=0)
     assert longest < 500  # ms; ten times the aim, so that a busy machine is not a failure
@@ -569,6 +575,20 @@ def test_the_pair_of_cifar10_is_asked_about_pictures_that_are_free(tmp_path, mon
     assert (figure.kind, figure.class_names) == ("picture", classes)
     assert [classes[label] for label in figure.labels] == drawn_pictures()[1]
     assert figure.caption().startswith("A picture (airplane)")
+
+
+def test_the_page_has_the_pair_of_cifar10_too_and_it_answers_as_python_does(live):
+    figure = widgets.LiveDeiT.packaged("cifar10")
+    root = live.locator(".deit-edu[data-figure=LiveDeiT]").nth(1)
+    before = root.locator(".words").inner_text()
+    root.locator(".picker input").nth(1).check(force=True)
+    wait_asked(live, 0, position=1)
+    root.locator(".picker input").nth(0).check(force=True)
+    wait_asked(live, 1, position=1)
+    live.wait_for_timeout(300)
+    words = root.locator(".words").inner_text()
+    assert words.partition(". ")[2] == before.partition(". ")[2]
+    assert f"({100 * max(figure.shares()['teacher'].tolist()):.0f} %)." in words
 
 
 # ---- the teacher comparison ----

@@ -84,13 +84,14 @@ class LiveDeiT(Figure):
 
     @classmethod
     def packaged(cls, pair="fashion_clutter", count=24):
-        """The student that ships under this name, the teacher it learned from, and what to ask them about.
+        """The pair that ships under this name, and what to ask it about.
 
         That is `count` test images of fashion_clutter, the classes in turn. No image of CIFAR-10 may be shipped: its
         pair is asked about drawings and a photo.
         """
-        student, seen = load_network(packaged_path(f"{pair}_student"))
-        teacher, _ = load_network(packaged_path(seen["teacher"]))
+        (student, seen), (teacher, _) = (
+            load_network(packaged_path(f"{pair}_{role}")) for role in ("student", "teacher")
+        )
         if pair == "cifar10":
             images, names = drawn_pictures()
             labels = [seen["classes"].index(name) for name in names]
