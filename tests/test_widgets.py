@@ -579,6 +579,7 @@ def test_the_pair_of_cifar10_is_asked_about_pictures_that_are_free(tmp_path, mon
 
 def test_the_page_has_the_pair_of_cifar10_too_and_it_answers_as_python_does(live):
     figure = widgets.LiveDeiT.packaged("cifar10")
+    live.locator("#in-colour").scroll_into_view_if_needed()  # a figure is drawn when it comes near
     root = live.locator(".deit-edu[data-figure=LiveDeiT]").nth(1)
     before = root.locator(".words").inner_text()
     root.locator(".picker input").nth(1).check(force=True)
