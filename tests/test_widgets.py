@@ -264,10 +264,15 @@ def test_a_page_is_at_most_600_kilobytes(site, name):
     assert (site / name).stat().st_size < 600_000
 
 
+# Two pairs of networks; each is fetched when its own figure is first used, and that of photographs is the larger.
+MOST = {"live.html": 9e6}
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in SITE.glob("*.html")))
-def test_what_a_page_loads_for_its_figures_is_at_most_4_megabytes(site, name):
+def test_what_a_page_can_load_for_its_figures_is_at_most_4_megabytes_or_9_for_two_pairs(site, name):
     used = names_of((site / name).read_text("utf8"))
-    assert sum(path.stat().st_size for path in (site / "_static/widgets").glob("*.js") if path.stem in used) < 4e6
+    loaded = sum(path.stat().st_size for path in (site / "_static/widgets").glob("*.js") if path.stem in used)
+    assert loaded < MOST.get(name, 4e6)
 
 
 # ---- the patch explorer ----
