@@ -3,13 +3,13 @@
 import torch
 
 from deit_edu.checkpoints import resize_model
-from deit_edu.data import load_dataset
+from deit_edu.data import load_dataset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
 from deit_edu.machine import can_compile, compiled
 from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.run_folders import find_run, open_run
-from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, create_teacher, load_teacher
+from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher, load_teacher
 
 
 def open_dataset(config, load=load_dataset):
@@ -37,6 +37,10 @@ def build_model(config, dataset):
         raise DeiTEduError(f"{config.model} has no distillation token, no size and no dropout to set: a DeiT has")
     model = create_teacher(config.model, C, dataset.num_classes)
     check_sees(model, config.model, dataset)
+    if isinstance(model, WhiteningConvNet):
+        some = torch.arange(0, len(dataset.train), max(1, len(dataset.train) // 5000))  # of all classes, in any order
+        images = dataset.train.batch(some, torch.Generator().manual_seed(config.seed))
+        model.whiten(normalise(images, dataset.mean, dataset.std))
     return model.train()
 
 

@@ -309,6 +309,14 @@ EXPERIMENTS = {
         split="validation",
         scales=("small",),
     ),
+    "cifar10_strong_teacher": Experiment(
+        "The convnet that teaches the student of CIFAR-10 that the book shows",
+        "section 4",
+        {"convnet": convnet(model="convnet_whitening", epochs=24, **SGD, **BFLOAT16)},
+        seeds=1,
+        scales=("small",),
+        keep_predictions=1,
+    ),
     "cifar10_tuning": Experiment(
         "The learning rate of the model without distillation on CIFAR-10, chosen on validation",
         "table 9",

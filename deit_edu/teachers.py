@@ -75,11 +75,77 @@ class ConvNet(nn.Module):
         return self.head(features.mean(dim=(2, 3)))  # (B, K)
 
 
+class WhiteningConvNet(nn.Module):
+    """A convnet that learns CIFAR-10 in few epochs: whitening, then stages that each halve the picture.
+
+    The plan is that of airbench94 (Jordan 2024, arXiv:2404.00498): the first convolution is computed from the images by
+    `whiten` and stays as it is; every stage is two convolutions with a max pooling after the first.
+
+    Args:
+        in_channels: C. num_classes: K. widths: channels of each stage. patch_size: side of the patches to whiten.
+    """
+
+    def __init__(self, in_channels, num_classes, widths=(64, 256, 256), patch_size=2):
+        super().__init__()
+        channels = 2 * in_channels * patch_size**2  # every direction of a patch's colours, and its opposite
+        self.whitening = nn.Conv2d(in_channels, channels, patch_size)
+        self.whitening.weight.requires_grad_(False)
+        self.stages = nn.ModuleList()
+        for width in widths:
+            self.stages.append(PooledStage(channels, width))
+            channels = width
+        self.head = nn.Linear(channels, num_classes)
+        self.to(memory_format=torch.channels_last)  # the layout in which a CPU convolves fastest
+
+    @torch.no_grad()
+    def whiten(self, images, epsilon=5e-4):
+        """Compute the first layer: the patches of these images (B, C, H, W), normalised, come out uncorrelated.
+
+        Its kernels are the eigenvectors of the covariance of patches, each over the root of its eigenvalue, so that
+        their answers have variance 1, and the same with the other sign. epsilon: keeps rare directions from noise.
+        """
+        size = self.whitening.kernel_size[0]
+        patches = images.unfold(2, size, 1).unfold(3, size, 1).permute(0, 2, 3, 1, 4, 5)  # (B, H', W', C, P, P)
+        values, vectors = torch.linalg.eigh(torch.cov(patches.flatten(3).flatten(0, 2).T))  # (CPP,), (CPP, CPP)
+        kernels = (vectors / (values + epsilon).sqrt()).T.reshape(-1, *patches.shape[3:])  # (CPP, C, P, P)
+        self.whitening.weight.copy_(torch.cat([kernels, -kernels]))
+        self.whitening.bias.zero_()
+
+    def forward(self, images):
+        """(B, C, H, W) -> logits (B, K)."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        features = F.gelu(self.whitening(images))
+        for stage in self.stages:
+            features = stage(features)  # (B, C', H'/2, W'/2)
+        return self.head(features.amax(dim=(2, 3)))  # (B, K)
+
+
+class PooledStage(nn.Module):
+    """Convolution, max pooling that halves the picture, convolution; a batch norm and GELU after each.
+
+    Args:
+        in_channels, out_channels: C before and after.
+    """
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, features):
+        """(B, C, H, W) -> (B, C', H/2, W/2), rounded down."""
+        features = F.gelu(self.norm1(F.max_pool2d(self.conv1(features), 2)))
+        return F.gelu(self.norm2(self.conv2(features)))
+
+
 CONVNETS = {
     "convnet": dict(widths=(32, 64, 96), depths=(1, 1, 2), stem_stride=2),
     "convnet_wide": dict(widths=(48, 96, 128), depths=(1, 1, 2), stem_stride=2),
     "convnet_large": dict(widths=(32, 64, 128, 256), depths=(1, 1, 1, 1), stem_stride=1),
     "convnet_weak": dict(widths=(8, 16, 32), depths=(1, 1, 1), stem_stride=2),
+    "convnet_whitening": dict(widths=(64, 256, 256), patch_size=2),
 }
 
 
@@ -104,7 +170,9 @@ def create_teacher(name, in_channels, num_classes, pretrained=False):
         return create_timm_model(timm_name, in_channels, num_classes, pretrained)
     if name not in CONVNETS:
         raise DeiTEduError(f"unknown teacher {name!r}: choose one of {', '.join(CONVNETS)}, or timm:NAME")
-    return ConvNet(in_channels, num_classes, **CONVNETS[name])
+    settings = CONVNETS[name]
+    kind = WhiteningConvNet if "patch_size" in settings else ConvNet
+    return kind(in_channels, num_classes, **settings)
 
 
 def create_timm_model(name, in_channels, num_classes, pretrained):
