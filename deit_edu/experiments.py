@@ -312,7 +312,7 @@ EXPERIMENTS = {
     "cifar10_strong_teacher": Experiment(
         "The convnet that teaches the student of CIFAR-10 that the book shows",
         "section 4",
-        {"convnet": convnet(model="convnet_whitening", epochs=24, **SGD, **BFLOAT16)},
+        {"convnet": convnet(model="convnet_whitening", **SGD, **BFLOAT16)},
         seeds=1,
         scales=("small",),
         keep_predictions=1,
