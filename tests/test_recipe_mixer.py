@@ -287,7 +287,7 @@ def test_your_own_images_and_a_teacher_with_two_heads_are_mixed_too(page):
         (dict(class_names=list("abcd")), "4 class names for the 3 classes of the teacher"),
         (dict(teacher=create_teacher("convnet_weak", 1, 3)), "do not fit the teacher"),
         (dict(images=torch.zeros(2, 3, 12, 12, dtype=torch.uint8)), r"\[3, 12, 12\] do not fit the teacher"),
-        (dict(teacher=torch.nn.Identity()), "a DeiT or a ConvNet"),
+        (dict(teacher=torch.nn.Identity()), "a DeiT or a convnet"),
     ],
 )  # fmt: skip
 def test_the_mixer_refuses_what_does_not_fit(given, message):

@@ -5,11 +5,14 @@ import json
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import nn
 from toy import changed, weights
 
 from deit_edu import teachers
+from deit_edu.build import build_model, open_dataset
 from deit_edu.checkpoints import load, save, to_timm_state_dict
+from deit_edu.data import normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import HeadLogits, create_model, fuse
 from deit_edu.teachers import (
@@ -17,6 +20,7 @@ from deit_edu.teachers import (
     ConvNet,
     Ensemble,
     FrozenTeacher,
+    PooledStage,
     ResidualBlock,
     as_head_logits,
     create_teacher,
@@ -24,6 +28,7 @@ from deit_edu.teachers import (
     load_teacher,
     save_network,
 )
+from deit_edu.train import TrainConfig, make_optimizer
 
 
 def images(B=4, C=1, side=28, seed=0):
@@ -69,6 +74,46 @@ def test_a_residual_block_with_silent_convolutions_is_the_way_around():
     nn.init.zeros_(block.norm2.weight)
     torch.testing.assert_close(block(features), features)
     assert not torch.allclose(ResidualBlock(4, 4).eval()(features), features)
+
+
+def test_a_whitened_patch_comes_out_uncorrelated_with_variance_one():
+    model = create_teacher("convnet_whitening", 3, 10)
+    seen = images(64, 3)
+    seen[:, 1] += 2 * seen[:, 0]  # colours that go together, as in photographs
+    model.whiten(seen)
+    answers = model.whitening(seen).detach()
+    half = len(answers[0]) // 2
+    assert half == 3 * 2 * 2
+    torch.testing.assert_close(answers[:, half:], -answers[:, :half])  # every direction, and its opposite
+    covariance = torch.cov(answers[:, :half].transpose(0, 1).flatten(1))
+    torch.testing.assert_close(covariance, torch.eye(half), atol=1e-2, rtol=0)
+
+
+def test_the_whitening_layer_is_computed_from_the_training_images_and_stays(tmp_path):
+    config = TrainConfig(data="fashion_mnist_10k", model="convnet_whitening")
+    dataset = open_dataset(config)
+    model = build_model(config, dataset)
+    seen = normalise(dataset.train.images[::2], dataset.mean, dataset.std)
+    half = model.whitening.out_channels // 2
+    spread = model.whitening(seen)[:, :half].detach().transpose(0, 1).flatten(1).var(dim=1)
+    torch.testing.assert_close(spread, torch.ones(half), atol=0.05, rtol=0)
+    before = model.whitening.weight.clone()
+    optimizer = make_optimizer(model, config)
+    optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 0.1
+    model(seen[:8]).square().sum().backward()
+    optimizer.step()
+    assert torch.equal(model.whitening.weight, before) and not model.whitening.bias.eq(0).all()
+    save_network(tmp_path / "it.safetensors", model, "convnet_whitening", dataset.image_shape, dataset.num_classes)
+    again, _ = load_network(tmp_path / "it.safetensors")
+    assert torch.equal(again(seen[:8]), model.eval()(seen[:8]))
+
+
+def test_a_pooled_stage_halves_the_picture():
+    stage = PooledStage(4, 6).eval()
+    features = images(2, 4, 7)
+    assert stage(features).shape == (2, 6, 3, 3)
+    pooled = F.max_pool2d(stage.conv1(features), 2)  # then norm, GELU, and the second convolution
+    torch.testing.assert_close(stage(features), F.gelu(stage.norm2(stage.conv2(F.gelu(stage.norm1(pooled))))))
 
 
 def test_the_memory_layout_changes_no_number():

@@ -530,7 +530,7 @@ def test_the_page_is_never_blocked_for_long(live, root):
         (dict(class_names=("a",)), "1 class names for 3 classes"),
         (dict(labels=[0]), "1 labels do not fit"),
         (dict(student=torch.nn.Linear(2, 2)), "needs a DeiT with both tokens"),
-        (dict(teacher=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))), "a DeiT or a ConvNet"),
+        (dict(teacher=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))), "a DeiT or a convnet"),
     ],
 )
 def test_the_live_figure_takes_any_pair_and_refuses_what_does_not_fit(given, message):

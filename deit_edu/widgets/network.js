@@ -1,4 +1,4 @@
-// A DeiT and a ConvNet, forward, in plain JavaScript: the network of deit_edu.model and deit_edu.teachers once more.
+// A DeiT and our convnets, forward, in plain JavaScript: the network of deit_edu.model and deit_edu.teachers once more.
 // Numbers lie in Float32Arrays row by row; the names of the weights are the library's. No imports: a worker runs it.
 
 // Half-precision weights, read as the manifest of deit_edu.widgets.network.export says.
@@ -132,9 +132,9 @@ function forwardDeiT({ manifest: m, weights: w }, image) {
   };
 }
 
-// A convolution of x (S, S, C), with weights (out, k, k, C), padded so that the size is S / stride, and its batch norm.
-function convolve(x, S, C, w, norm, k, stride) {
-  const T = Math.ceil(S / stride), pad = (k - 1) / 2, inner = k * k * C, columns = new Float32Array(T * T * inner);
+// A convolution of x (S, S, C) with weights (out, k, k, C) and biases (out): (T, T, out).
+function convolve(x, S, C, w, bias, k, stride, pad) {
+  const T = Math.floor((S + 2 * pad - k) / stride) + 1, inner = k * k * C, columns = new Float32Array(T * T * inner);
   for (let row = 0; row < T; row++) for (let column = 0; column < T; column++) {
     for (let dy = 0; dy < k; dy++) for (let dx = 0; dx < k; dx++) {
       const y = row * stride + dy - pad, xx = column * stride + dx - pad;
@@ -143,18 +143,37 @@ function convolve(x, S, C, w, norm, k, stride) {
       columns.set(x.subarray(from, from + C), (row * T + column) * inner + (dy * k + dx) * C);
     }
   }
-  const outer = norm.scale.length, y = linear(columns, T * T, inner, w, new Float32Array(outer));
-  for (let i = 0; i < y.length; i++) y[i] = y[i] * norm.scale[i % outer] + norm.shift[i % outer];
+  return linear(columns, T * T, inner, w, bias);
+}
+
+// A batch norm of x (n, C), as the scale and the shift that its statistics come to.
+const batchNorm = (x, { scale, shift }) => x.map((v, i) => v * scale[i % scale.length] + shift[i % scale.length]);
+
+// The largest of every 2x2 pixels of x (S, S, C): (T, T, C), with T half of S, rounded down.
+function maxPool(x, S, C) {
+  const T = S >> 1, y = new Float32Array(T * T * C);
+  for (let row = 0; row < T; row++) for (let column = 0; column < T; column++) for (let c = 0; c < C; c++) {
+    const at = (2 * row * S + 2 * column) * C + c, below = at + S * C;
+    y[(row * T + column) * C + c] = Math.max(x[at], x[at + C], x[below], x[below + C]);
+  }
   return y;
+}
+
+// The pixels (C, S, S) of an image with its channels last.
+function channelsLast(image, C) {
+  const size = image.length / C, x = new Float32Array(image.length);
+  for (let c = 0; c < C; c++) for (let i = 0; i < size; i++) x[i * C + c] = image[c * size + i];
+  return x;
 }
 
 const relu = (x) => x.map((v) => Math.max(0, v));
 
 function forwardConvNet({ manifest: m, weights: w }, image) {
-  let C = m.in_channels, S = Math.sqrt(image.length / C);
-  let x = new Float32Array(image.length);
-  for (let c = 0; c < C; c++) for (let i = 0; i < S * S; i++) x[i * C + c] = image[c * S * S + i];
-  const layer = (name, input, size, channels, k, stride) => convolve(input, size, channels, w[name], m.norms[name], k, stride);
+  let C = m.in_channels, S = Math.sqrt(image.length / C), x = channelsLast(image, C);
+  const layer = (name, input, size, channels, k, stride) => {
+    const norm = m.norms[name], none = new Float32Array(norm.scale.length);
+    return batchNorm(convolve(input, size, channels, w[name], none, k, stride, (k - 1) / 2), norm);
+  };
   x = relu(layer("stem", x, S, C, 3, m.stem_stride));
   [S, C] = [Math.ceil(S / m.stem_stride), m.norms.stem.scale.length];
   m.strides.forEach((stride, i) => {
@@ -168,4 +187,22 @@ function forwardConvNet({ manifest: m, weights: w }, image) {
   return { class: linear(mean, 1, C, w["head.weight"], w["head.bias"]), distillation: null };
 }
 
-export const forward = (network, image) => (network.manifest.kind === "deit" ? forwardDeiT : forwardConvNet)(network, image);
+function forwardWhiteningConvNet({ manifest: m, weights: w }, image) {
+  let C = w["whitening.bias"].length, S = Math.sqrt(image.length / m.in_channels) - m.patch_size + 1;
+  const pixels = channelsLast(image, m.in_channels);
+  let x = gelu(convolve(pixels, S + m.patch_size - 1, m.in_channels, w.whitening, w["whitening.bias"], m.patch_size, 1, 0));
+  const layer = (name, input, size, channels) => convolve(input, size, channels, w[name], new Float32Array(m.norms[name].scale.length), 3, 1, 1);
+  for (let i = 0; m.norms[`stages.${i}.conv1`]; i++) {
+    const [first, second] = [`stages.${i}.conv1`, `stages.${i}.conv2`], width = m.norms[first].scale.length;
+    x = gelu(batchNorm(maxPool(layer(first, x, S, C), S, width), m.norms[first]));
+    [S, C] = [S >> 1, width];
+    x = gelu(batchNorm(layer(second, x, S, C), m.norms[second]));
+  }
+  const largest = new Float32Array(C).fill(-Infinity);
+  x.forEach((v, i) => (largest[i % C] = Math.max(largest[i % C], v)));
+  return { class: linear(largest, 1, C, w["head.weight"], w["head.bias"]), distillation: null };
+}
+
+const KINDS = { deit: forwardDeiT, convnet: forwardConvNet, whitening: forwardWhiteningConvNet };
+
+export const forward = (network, image) => KINDS[network.manifest.kind](network, image);

@@ -8,7 +8,7 @@ from torch import nn
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
-from deit_edu.teachers import ConvNet
+from deit_edu.teachers import ConvNet, PooledStage, ResidualBlock, WhiteningConvNet
 from deit_edu.widgets.figure import packed
 
 
@@ -24,8 +24,8 @@ def in_half_precision(model):
     Raises:
         DeiTEduError: for any other network.
     """
-    if not isinstance(model, DeiT | ConvNet):
-        raise DeiTEduError(f"a page runs a DeiT or a ConvNet of deit_edu.teachers, not {type(model).__name__}")
+    if not isinstance(model, DeiT | ConvNet | WhiteningConvNet):
+        raise DeiTEduError(f"a page runs a DeiT or a convnet of deit_edu.teachers, not {type(model).__name__}")
     model = copy.deepcopy(model).eval().float().cpu()
     with torch.no_grad():
         for module in model.modules():
@@ -52,23 +52,31 @@ def export(model):
         manifest = {"kind": "deit", **model.config.to_dict()}
     else:
         tensors, norms = {"head.weight": model.head.weight, "head.bias": model.head.bias}, {}
+        if isinstance(model, WhiteningConvNet):
+            first = model.whitening
+            tensors |= {"whitening": first.weight.permute(0, 2, 3, 1), "whitening.bias": first.bias}
+            manifest = {"kind": "whitening", "patch_size": first.kernel_size[0]}
+        else:
+            first = model.stem[0]
+            manifest = {"kind": "convnet", "stem_stride": first.stride[0]}
+            manifest["strides"] = [block.conv1.stride[0] for block in model.blocks]
         for name, convolution, norm in convolutions(model):
             tensors[name] = convolution.weight.permute(0, 2, 3, 1)
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()
             norms[name] = {"scale": scale.tolist(), "shift": (norm.bias - scale * norm.running_mean).tolist()}
-        strides = [block.conv1.stride[0] for block in model.blocks]
-        manifest = {"kind": "convnet", "stem_stride": model.stem[0].stride[0], "strides": strides}
-        manifest |= {"in_channels": model.stem[0].in_channels, "norms": norms}
+        manifest |= {"in_channels": first.in_channels, "norms": norms}
     manifest["tensors"] = [[name, list(tensor.shape)] for name, tensor in tensors.items()]
     numbers = np.concatenate([tensor.detach().contiguous().numpy().ravel() for tensor in tensors.values()])
     return manifest, packed(numbers, "f2")
 
 
 def convolutions(model):
-    """Every convolution of a ConvNet with the batch norm after it: (name, Conv2d, BatchNorm2d)."""
-    yield "stem", model.stem[0], model.stem[1]
-    for index, block in enumerate(model.blocks):
-        yield f"blocks.{index}.conv1", block.conv1, block.norm1
-        yield f"blocks.{index}.conv2", block.conv2, block.norm2
-        if isinstance(block.shortcut, nn.Sequential):
-            yield f"blocks.{index}.shortcut", *block.shortcut
+    """Every convolution of a convnet with the batch norm that follows: (name, Conv2d, BatchNorm2d)."""
+    if isinstance(model, ConvNet):
+        yield "stem", model.stem[0], model.stem[1]
+    for name, module in model.named_modules():
+        if isinstance(module, ResidualBlock | PooledStage):
+            yield f"{name}.conv1", module.conv1, module.norm1
+            yield f"{name}.conv2", module.conv2, module.norm2
+        if isinstance(module, ResidualBlock) and isinstance(module.shortcut, nn.Sequential):
+            yield f"{name}.shortcut", *module.shortcut
