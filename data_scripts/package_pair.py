@@ -5,10 +5,12 @@ Train the pair first. For fashion_clutter, which takes two cores the better part
     deit-edu train --data fashion_clutter --teacher convnet --resume
     python data_scripts/package_pair.py
 
-For cifar10, where the packed teacher teaches, and which takes some hours:
+For cifar10, where the packed teachers teach, and which takes some hours:
 
     deit-edu ablate cifar10_teacher --scale small
     python data_scripts/package_pair.py cifar10 --role teacher
+    deit-edu ablate cifar10_strong_teacher --scale small
+    python data_scripts/package_pair.py cifar10 --role strong_teacher
     deit-edu ablate flagship --scale small
     python data_scripts/package_pair.py cifar10 --role student
 
@@ -28,12 +30,16 @@ from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
 from deit_edu.run_folders import find_run, json_bytes
-from deit_edu.teachers import CHECKPOINTS, load_network, save_network
+from deit_edu.teachers import CHECKPOINTS, PACKAGED, is_packaged, load_network, save_network
 
 CLUTTER_RUNS = {
     "teacher": "fashion_clutter-convnet-seed0",
     "student": "fashion_clutter-deit_micro_patch4_28-hard-both-seed0",
 }
+# The strong teacher taught the student that ships, at least at the end; the first one taught those of `cifar10`.
+CIFAR10_EXPERIMENTS = {
+    "teacher": "cifar10_teacher", "strong_teacher": "cifar10_strong_teacher", "student": "flagship",
+}  # fmt: skip
 PAIRS = ("fashion_clutter", "cifar10")
 
 
@@ -42,8 +48,7 @@ def runs_of(pair, data):
     if pair == "fashion_clutter":
         return CLUTTER_RUNS
     grid = Grid("small", data)
-    (teacher,), (student,) = grid.cells("cifar10_teacher"), grid.cells("flagship")
-    return {"teacher": teacher.key, "student": student.key}
+    return {role: grid.cells(experiment)[-1].key for role, experiment in CIFAR10_EXPERIMENTS.items()}
 
 
 def package(pair, role, run, dataset):
@@ -53,7 +58,9 @@ def package(pair, role, run, dataset):
     record = json.loads((folder / "result.json").read_text())
     record["config"]["data"] = record["data"]["name"] = data_label(record["config"]["data"])
     extra = {"data": pair, "classes": list(dataset.classes), "mean": list(dataset.mean), "std": list(dataset.std)}
-    extra |= {"teacher": f"packaged:{pair}_teacher"} if role == "student" else {}
+    if role == "student":
+        taught_by = record["config"]["teacher"]
+        extra["teacher"] = taught_by if is_packaged(taught_by) else f"{PACKAGED}{pair}_teacher"
     path = CHECKPOINTS / f"{pair}_{role}.safetensors"
     save_network(path, model, metadata["name"], metadata["image_shape"], metadata["num_classes"], extra, torch.float16)
     shipped, _ = load_network(path)
@@ -67,16 +74,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pair", nargs="?", default=PAIRS[0], choices=PAIRS, help="which (default: %(default)s)")
     parser.add_argument("--data", help="where its data lie, such as folder:PATH (default: the name of the pair)")
-    parser.add_argument("--role", choices=("teacher", "student"), help="one of the two alone (default: both)")
+    parser.add_argument("--role", choices=tuple(CIFAR10_EXPERIMENTS), help="one of them alone (default: all)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and how much")
     chosen = parser.parse_args()
-    networks = f"one network, the {chosen.role}," if chosen.role else "two networks, under 4 MB together,"
+    networks = f"the {chosen.role}" if chosen.role else "every network of the pair, some 2 to 4 MB each,"
     print(f"writes {networks} and {chosen.pair}.json into {CHECKPOINTS}")
     if chosen.dry_run:
         return 0
     try:
         data = chosen.data or chosen.pair
         runs, dataset = runs_of(chosen.pair, data), load_dataset(data)
+        if chosen.role and chosen.role not in runs:
+            raise DeiTEduError(f"{chosen.pair} has no {chosen.role}: choose one of {', '.join(runs)}")
         record_path = Path(CHECKPOINTS) / f"{chosen.pair}.json"
         records = json.loads(record_path.read_text()) if chosen.role and record_path.exists() else {}
         for role, run in runs.items():

@@ -47,9 +47,11 @@ TOKEN_HARD = dict(teacher=("convnet",), distillation="hard", tokens="both")
 TOKEN_SOFT = dict(TOKEN_HARD, distillation="soft")
 # The convnet of `cifar10_teacher`: so that its students can be trained where it is not, without training it again.
 BY_SHIPPED = dict(teacher=("packaged:cifar10_teacher",))
+BY_STRONG = dict(teacher=("packaged:cifar10_strong_teacher",))
 # Half the time of float32 on a CPU that has its instructions; what "auto" chooses on a GPU.
 BFLOAT16 = dict(precision="bfloat16")
 SGD = dict(optimizer="sgd", learning_rate=0.4, weight_decay=5e-4)
+LONG = TOKEN_HARD | BY_SHIPPED | BFLOAT16 | RECIPES["small", "cifar10"]["student"]
 SIX_ROWS = {  # of table 3; a run with both tokens gives three of them, one for each head and one for the fusion
     "none": NONE,
     "soft_class": dict(TOKEN_SOFT, tokens="class"),
@@ -344,7 +346,10 @@ EXPERIMENTS = {
     "flagship": Experiment(
         "One student of CIFAR-10, trained for longer: the one that the book shows",
         "section 4",
-        {"flagship": TOKEN_HARD | BY_SHIPPED | BFLOAT16 | RECIPES["small", "cifar10"]["student"]},
+        {
+            "flagship": LONG,
+            "mixed": LONG | BY_STRONG | MIXING | dict(initial=LONG, epochs=40),
+        },  # each goes on from there
         seeds=1,
         scales=("small",),
         keep_predictions=1,

@@ -473,10 +473,14 @@ def test_a_pair_is_packed_with_what_a_page_needs_and_without_the_folder_it_lay_i
     assert script.main() == 0 and (tmp_path / "cifar10_student.safetensors").stat().st_mtime_ns == before
     assert set(json.loads((tmp_path / "cifar10.json").read_text())) == {"teacher", "student"}  # what was there stays
 
+    monkeypatch.setattr(sys, "argv", ["package_pair.py", "cifar10", "--data", pictures, "--role", "strong_teacher"])
+    assert script.main() == 2
+    assert capsys.readouterr().err == "error: cifar10 has no strong_teacher: choose one of teacher, student\n"
+    monkeypatch.setattr(sys, "argv", ["package_pair.py", "cifar10", "--data", pictures, "--role", "teacher"])
     monkeypatch.setattr(script, "runs_of", lambda pair, data: {"teacher": "nowhere"})
     assert script.main() == 2 and capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("pair", ["fashion_clutter", "cifar10"])
-def test_the_runs_of_a_pair_are_known_by_name(pair, script, pictures):
-    assert set(script.runs_of(pair, pictures)) == {"teacher", "student"}
+@pytest.mark.parametrize(("pair", "strong"), [("fashion_clutter", set()), ("cifar10", {"strong_teacher"})])
+def test_the_runs_of_a_pair_are_known_by_name(pair, strong, script, pictures):
+    assert set(script.runs_of(pair, pictures)) == {"teacher", "student"} | strong

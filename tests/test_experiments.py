@@ -60,6 +60,12 @@ def test_every_setting_changes_the_key(field):
     assert run_key(config, "checksum") != run_key(TrainConfig(), "checksum")
 
 
+def test_the_student_that_ships_goes_on_from_the_run_before_it():
+    first, then = Grid("small", "folder:/here/cifar10", GRID.checksum).cells("flagship")
+    assert then.config.initial == then.initial.key == first.key and then.initial.config == first.config
+    assert (first.config.mixup_alpha, then.config.mixup_alpha) == (0, 0.8) and then.shipped != first.shipped
+
+
 def test_other_data_under_the_same_name_are_another_run():
     assert run_key(TrainConfig(), "one") != run_key(TrainConfig(), "other")
 

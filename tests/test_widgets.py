@@ -573,7 +573,7 @@ def test_the_pair_of_cifar10_is_asked_about_pictures_that_are_free(tmp_path, mon
     config = DeiTConfig(image_size=32, patch_size=8, in_channels=3, num_classes=10, embed_dim=8, depth=1, num_heads=2)
     networks = {"student": DeiT(config), "teacher": create_teacher("convnet_weak", 3, 10)}
     for role, network in networks.items():
-        seen = {"classes": classes, "mean": [0.5] * 3, "std": [0.2] * 3}
+        seen = {"classes": classes, "mean": [0.5] * 3, "std": [0.2] * 3, "teacher": "packaged:cifar10_teacher"}
         path = tmp_path / f"cifar10_{role}.safetensors"
         teachers.save_network(path, network, "convnet_weak", (3, 32, 32), 10, seen, torch.float16)
     figure = widgets.LiveDeiT.packaged("cifar10")

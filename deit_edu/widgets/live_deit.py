@@ -84,14 +84,13 @@ class LiveDeiT(Figure):
 
     @classmethod
     def packaged(cls, pair="fashion_clutter", count=24):
-        """The pair that ships under this name, and what to ask it about.
+        """The student that ships under this name with the teacher that taught it last, and what to ask them about.
 
         That is `count` test images of fashion_clutter, the classes in turn. No image of CIFAR-10 may be shipped: its
         pair is asked about drawings and a photo.
         """
-        (student, seen), (teacher, _) = (
-            load_network(packaged_path(f"{pair}_{role}")) for role in ("student", "teacher")
-        )
+        student, seen = load_network(packaged_path(f"{pair}_student"))
+        teacher, _ = load_network(packaged_path(seen["teacher"]))
         if pair == "cifar10":
             images, names = drawn_pictures()
             labels = [seen["classes"].index(name) for name in names]
