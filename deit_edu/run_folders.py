@@ -6,6 +6,7 @@
 import dataclasses
 import json
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import deit_edu
@@ -74,6 +75,40 @@ def check_folder(folder, config, resume):
         was = ", ".join(f"{name}={stored[name]}" for name in differs)
         now = ", ".join(f"{name}={given[name]}" for name in differs)
         raise DeiTEduError(f"{folder} was begun with {was}, not {now}: choose another --out, or delete the folder")
+
+
+@contextmanager
+def held(folder):
+    """A run folder, made where it is missing, while this process alone trains in it; left empty, it goes again.
+
+    The lock goes with its process, however that ends; where the system has no such locks (Windows, some network
+    drives) nothing is held.
+
+    Raises:
+        DeiTEduError: when the folder cannot be made, or another process trains in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeiTEduError(f"could not make {folder}: {error.strerror}; choose another folder") from None
+    handle = None
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise DeiTEduError(f"another process is training in {folder}: let it end, or choose another --out") from None
+    except (ImportError, OSError):
+        pass
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # only where it is empty
+        if handle is not None:
+            os.close(handle)
 
 
 def open_run(name):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -21,7 +21,7 @@ from deit_edu.inspect import describe_tokens
 from deit_edu.machine import machine
 from deit_edu.model import DeiT
 from deit_edu.recipes import recipe
-from deit_edu.run_folders import check_folder, json_bytes, read_json, run_name, runs_root
+from deit_edu.run_folders import check_folder, held, json_bytes, read_json, run_name, runs_root
 from deit_edu.source import source_digest
 from deit_edu.teachers import save_network
 from deit_edu.train import (
@@ -100,16 +100,18 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         return read_json(folder / "result.json")
     world = join_world(config)
     dataset = dataset or open_dataset(config)
-    begun = resume and (folder / "resume.safetensors").exists()
-    student, optimizer, objective, norms = prepare(config, dataset, world, begun)
-    teacher = build_teacher(config, dataset)
-    teacher = None if teacher is None else teacher.to(world.device)
-    average = MovingAverage(student, config.ema_decay) if config.ema_decay else None
-    run = Run(folder, config, world, student, optimizer, average, norms)
-    run.open(resume)
-    with run.undone_before_the_first_epoch():
-        train_epochs(run, dataset, teacher, objective, progress, on_images)
-    return run.close(dataset, teacher)
+    with held(folder) if world.rank == 0 else nullcontext():
+        check_folder(folder, config, resume)  # once more: now nobody else writes to it
+        begun = resume and (folder / "resume.safetensors").exists()
+        student, optimizer, objective, norms = prepare(config, dataset, world, begun)
+        teacher = build_teacher(config, dataset)
+        teacher = None if teacher is None else teacher.to(world.device)
+        average = MovingAverage(student, config.ema_decay) if config.ema_decay else None
+        run = Run(folder, config, world, student, optimizer, average, norms)
+        run.open(resume)
+        with run.undone_before_the_first_epoch():
+            train_epochs(run, dataset, teacher, objective, progress, on_images)
+        return run.close(dataset, teacher)
 
 
 def prepare(config, dataset, world, begun=False):

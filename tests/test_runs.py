@@ -23,7 +23,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
 from deit_edu.machine import machine
 from deit_edu.patches import resize_position_embedding
-from deit_edu.run_folders import find_run, run_name, runs_root
+from deit_edu.run_folders import find_run, held, run_name, runs_root
 from deit_edu.runs import train, train_pair
 from deit_edu.teachers import load_network
 from deit_edu.train import TrainConfig, join_world
@@ -252,6 +252,23 @@ def test_a_folder_in_use_is_not_written_over(tmp_path, monkeypatch):
         assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == before
 
 
+def test_two_runs_do_not_train_in_one_folder(tmp_path, monkeypatch):
+    second = []
+    real = runs.train_epochs
+
+    def and_another(*given):
+        with pytest.raises(DeiTEduError, match=f"another process is training in {tmp_path / 'run'}"):
+            toy_train(toy_config(epochs=1), tmp_path / "run")
+        second.append(files(tmp_path / "run"))
+        real(*given)
+
+    monkeypatch.setattr(runs, "train_epochs", and_another)
+    toy_train(toy_config(epochs=1), tmp_path / "run")
+    assert second == [{"config.json"}]  # the second run took nothing away
+    with held(tmp_path / "run"):  # given back at the end
+        pass
+
+
 def test_a_run_may_go_on_elsewhere_and_with_settings_that_came_later(tmp_path):
     record = toy_train(toy_config(), tmp_path / "run")
     stored = json.loads((tmp_path / "run/config.json").read_text())
@@ -328,7 +345,7 @@ def test_a_full_disk_is_one_line_and_the_last_epoch_is_kept(tmp_path, monkeypatc
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(DeiTEduError, match="could not write .*file/run/config.json .*choose another folder"):
+    with pytest.raises(DeiTEduError, match="could not make .*file/run: Not a directory; choose another folder"):
         toy_train(toy_config(), tmp_path / "file/run")
 
 
@@ -557,7 +574,7 @@ def test_a_runs_name_tells_what_it_learns_from():
 
 def test_a_model_that_cannot_be_is_refused():
     for settings, message in (
-        (dict(model="resnet18"), "unknown model 'resnet18': choose one of .*convnet_weak, or timm:NAME"),
+        (dict(model="resnet18"), "unknown model 'resnet18': choose one of .*convnet_whitening, or timm:NAME"),
         (dict(model="convnet", tokens="both"), "convnet has no distillation token, no size and no dropout to set"),
         (
             dict(model="convnet", model_settings={"depth": 3}),
