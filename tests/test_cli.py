@@ -121,7 +121,7 @@ def test_help_names_every_setting_and_tells_what_it_does(capsys):
         ("train --distill none --teacher convnet", "--distill none learns nothing from --teacher: leave one"),
         ("train --tokens patches", "argument --tokens: invalid choice: 'patches'"),
         ("train --teacher nobody", "teacher .*nobody is not a run folder: train it first with deit-edu train"),
-        ("train --teacher packaged:nobody", "no packaged network 'nobody': choose one of cifar10_student, "),
+        ("train --teacher packaged:nobody", "no packaged network 'nobody': choose one of cifar10_strong_teacher, "),
         ("train --teacher convnet --temperature 0 --distill soft --patch-size 3", "patch size 3 does not divide image"),
         ("train --model deit_huge", "unknown model 'deit_huge': choose one of deit_tiny_patch16_224, .*timm:NAME"),
         ("train --model timm:resnet18000", "timm has no model 'resnet18000': did you mean .*resnet"),

@@ -74,8 +74,8 @@ def test_the_packaged_networks_answer_as_in_torch_on_500_test_images(browser, cl
     assert median < 600  # ms; ten times the aim of 60, so that a busy machine is not a failure
 
 
-@pytest.mark.parametrize("role", ["student", "teacher"])
-def test_the_pair_of_cifar10_answers_as_in_torch(browser, role):
+@pytest.mark.parametrize("role", ["student", "teacher", "strong_teacher"])
+def test_the_networks_of_cifar10_answer_as_in_torch(browser, role):
     model, seen = load_network(packaged_path(f"cifar10_{role}"))
     images = normalise(drawn_pictures()[0], seen["mean"], seen["std"])
     said, _, _ = in_the_page(browser, model, images)

@@ -114,6 +114,6 @@ def test_the_networks_of_cifar10_know_things_in_pictures_they_have_not_seen(role
 
 
 def test_a_name_that_is_not_packaged_is_answered_with_those_that_are():
-    known = "cifar10_student, cifar10_strong_teacher, cifar10_teacher, fashion_clutter_student, fashion_clutter_teacher"
+    known = "cifar10_strong_teacher, cifar10_student, cifar10_teacher, fashion_clutter_student, fashion_clutter_teacher"
     with pytest.raises(DeiTEduError, match=known):
         packaged_path("cifar100_student")
