@@ -346,10 +346,7 @@ EXPERIMENTS = {
     "flagship": Experiment(
         "One student of CIFAR-10, trained for longer: the one that the book shows",
         "section 4",
-        {
-            "flagship": LONG,
-            "mixed": LONG | BY_STRONG | MIXING | dict(initial=LONG, epochs=40),
-        },  # each goes on from there
+        {"flagship": LONG, "mixed": LONG | BY_STRONG | MIXING | dict(initial=LONG, epochs=40)},  # goes on from it
         seeds=1,
         scales=("small",),
         keep_predictions=1,
