@@ -61,9 +61,12 @@ def test_every_setting_changes_the_key(field):
 
 
 def test_the_student_that_ships_goes_on_from_the_run_before_it():
-    first, then = Grid("small", "folder:/here/cifar10", GRID.checksum).cells("flagship")
-    assert then.config.initial == then.initial.key == first.key and then.initial.config == first.config
-    assert (first.config.mixup_alpha, then.config.mixup_alpha) == (0, 0.8) and then.shipped != first.shipped
+    cells = first, *later = Grid("small", "folder:/here/cifar10", GRID.checksum).cells("flagship")
+    for before, cell in zip(cells, later, strict=False):
+        assert cell.config.initial == cell.initial.key == before.key and cell.initial.config == before.config
+        assert (first.config.mixup_alpha, cell.config.mixup_alpha) == (0, 0.8) and cell.shipped != first.shipped
+    rates = [cell.config.learning_rate for cell in later]
+    assert len(later) == 2 and rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
 
 
 def test_other_data_under_the_same_name_are_another_run():
