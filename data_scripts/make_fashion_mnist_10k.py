@@ -11,7 +11,6 @@ or xz would be a little smaller, but not the same with every version of their li
 import argparse
 import gzip
 import hashlib
-import os
 import sys
 import zlib
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # this clone's deit_edu, installed or not
 
+from deit_edu.checkpoints import write_atomically  # noqa: E402
 from deit_edu.data import PACKAGED, PACKAGED_SIZES, data_root  # noqa: E402
 from deit_edu.errors import DeiTEduError  # noqa: E402
 
@@ -110,10 +110,7 @@ def main():
         action = "unchanged" if same else "would be written" if args.dry_run else "written"
         print(f"{name}: {len(data):,} bytes, {action}")
         if action == "written":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(data)
-            os.replace(partial, path)  # a full disk or a Ctrl-C leaves no half-written file under the final name
+            write_atomically(path, data)
 
 
 if __name__ == "__main__":

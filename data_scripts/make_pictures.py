@@ -9,6 +9,7 @@ Stefan van der Walt). To rebuild:
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # this clone's deit_edu, installed or not
 
+from deit_edu.checkpoints import write_atomically  # noqa: E402
 from deit_edu.data import PICTURES  # noqa: E402
+from deit_edu.errors import DeiTEduError  # noqa: E402
 
 SIDE, LARGE = 32, 256
 SKY, GRASS, ROAD, SEA, FLOOR, WALL = "#bcd6ec", "#7f9a54", "#8b8680", "#4f7690", "#a08a72", "#d9d2c6"
@@ -77,7 +80,6 @@ def main():
             return 2
         cat = Path(skimage.__file__).parent / "data" / "chelsea.png"
     output = Path(chosen.output)
-    output.mkdir(parents=True, exist_ok=True)
     try:
         large = {name: drawing(Path(chosen.clipart) / path, *how) for name, (path, *how) in DRAWINGS.items()}
         large["cat_photo"] = photo(cat)
@@ -85,11 +87,20 @@ def main():
         hint = "sudo apt-get install openclipart-png, or give --clipart and --photo where they lie"
         print(f"error: {error.filename} is missing: {hint}", file=sys.stderr)
         return 2
-    for name, picture in large.items():
-        picture.resize((SIDE, SIDE), Image.Resampling.BOX).save(output / f"{name}.png", optimize=True)
+    except OSError as error:
+        print(f"error: a picture cannot be read: {error}", file=sys.stderr)
+        return 2
     sources = {name: path for name, (path, *_) in DRAWINGS.items()} | {"cat_photo": "chelsea.png of scikit-image, CC0"}
     lines = [LICENCE, *(f"{name}.png: {source}" for name, source in sources.items())]
-    (output / "LICENSE").write_text("\n".join(lines) + "\n")
+    try:
+        for name, picture in large.items():
+            small = io.BytesIO()
+            picture.resize((SIDE, SIDE), Image.Resampling.BOX).save(small, "PNG", optimize=True)
+            write_atomically(output / f"{name}.png", small.getvalue())
+        write_atomically(output / "LICENSE", ("\n".join(lines) + "\n").encode())
+    except DeiTEduError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -18,7 +18,6 @@ This script looks at the test images once more, with the rounded weights that it
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from deit_edu.checkpoints import write_atomically
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict
-from deit_edu.run_folders import find_run, json_bytes
+from deit_edu.run_folders import find_run, json_bytes, read_json
 from deit_edu.teachers import CHECKPOINTS, PACKAGED, is_packaged, load_network, save_network
 
 CLUTTER_RUNS = {
@@ -55,7 +54,7 @@ def package(pair, role, run, dataset):
     """Write one network in fp16; its record, with the accuracy of what is shipped."""
     folder = find_run(run)
     model, metadata = load_network(folder / "model.safetensors")
-    record = json.loads((folder / "result.json").read_text())
+    record = read_json(folder / "result.json")
     record["config"]["data"] = record["data"]["name"] = data_label(record["config"]["data"])
     extra = {"data": pair, "classes": list(dataset.classes), "mean": list(dataset.mean), "std": list(dataset.std)}
     if role == "student":
@@ -87,11 +86,11 @@ def main():
         if chosen.role and chosen.role not in runs:
             raise DeiTEduError(f"{chosen.pair} has no {chosen.role}: choose one of {', '.join(runs)}")
         record_path = Path(CHECKPOINTS) / f"{chosen.pair}.json"
-        records = json.loads(record_path.read_text()) if chosen.role and record_path.exists() else {}
+        records = read_json(record_path) if record_path.exists() else {}
         for role, run in runs.items():
             if chosen.role in (None, role):
                 records[role] = package(chosen.pair, role, run, dataset)
-        write_atomically(record_path, json_bytes(records))
+                write_atomically(record_path, json_bytes(records))  # now: the weights of this one are replaced
     except DeiTEduError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -23,6 +23,8 @@ def unpack_train(archive, classes, output):
     with tarfile.open(archive) as outer:
         for member in outer:
             folder = partial / Path(member.name).stem
+            if not member.isfile():
+                raise tarfile.ReadError(f"{archive} is not the official file: it holds {member.name}")
             if folder.exists():
                 continue
             unfinished = empty_folder(folder.with_suffix(".partial"))
@@ -45,7 +47,7 @@ def unpack_val(archive, wnids, output):
     with tarfile.open(archive) as images:
         for image in images:
             number = Path(image.name).stem.split("_")[-1]  # ILSVRC2012_val_00000001.JPEG
-            if not (number.isdecimal() and 1 <= int(number) <= len(wnids)):
+            if not (image.isfile() and number.isdecimal() and 1 <= int(number) <= len(wnids)):
                 raise tarfile.ReadError(f"{archive} is not the official file: it holds {image.name}")
             number = int(number)
             folder = partial / wnids[number - 1]
@@ -75,6 +77,8 @@ def validation_wnids(devkit):
 
 
 def write_member(archive, member, folder):
+    if not member.isfile():
+        raise tarfile.ReadError(f"{archive.name} is not the official file: it holds {member.name}")
     with open(folder / Path(member.name).name, "wb") as file:  # the name alone: nothing is written outside the folder
         shutil.copyfileobj(archive.extractfile(member), file)
 

@@ -31,6 +31,9 @@ class MultiHeadSelfAttention(nn.Module):
 
     Args:
         embed_dim: D. num_heads: h, must divide D. drop_rate: dropout after the projection.
+
+    Raises:
+        DeiTEduError: when num_heads does not divide embed_dim.
     """
 
     def __init__(self, embed_dim, num_heads, drop_rate=0.0):

@@ -18,6 +18,9 @@ def random_crop(images, padding, generator):
 
     Args:
         images: (B, C, H, W) uint8 or float. padding: in pixels.
+
+    Returns:
+        The same shape and type.
     """
     if padding == 0:
         return images
@@ -29,7 +32,7 @@ def random_crop(images, padding, generator):
 
 
 def random_flip(images, generator):
-    """Mirror every image left to right with probability 1/2."""
+    """Mirror every image (B, C, H, W) left to right with probability 1/2; the same shape comes back."""
     flip = torch.rand(images.shape[0], generator=generator) < 0.5
     return torch.where(flip.to(images.device)[:, None, None, None], images.flip(-1), images)
 
@@ -185,6 +188,9 @@ def random_erasing(images, probability, generator, area=(0.02, 1 / 3), aspect=(0
     Args:
         images: (B, C, H, W) float, already normalised, so that the noise has the images' mean and spread.
         area: the rectangle's share of the image, smallest and largest. aspect: height / width, likewise.
+
+    Returns:
+        (B, C, H, W) float.
     """
     if probability == 0:
         return images
@@ -218,6 +224,9 @@ def mixup(images, targets, lam):
 
     Args:
         images: (B, C, H, W). targets: (B, K) probabilities. lam: the share the first image keeps.
+
+    Returns:
+        Images (B, C, H, W) and targets (B, K).
     """
     return lam * images + (1 - lam) * images.flip(0), lam * targets + (1 - lam) * targets.flip(0)
 
@@ -229,6 +238,9 @@ def cutmix(images, targets, lam, generator):
 
     Args:
         images: (B, C, H, W). targets: (B, K) probabilities. lam: the share the first image keeps.
+
+    Returns:
+        Images (B, C, H, W) and targets (B, K).
     """
     H, W = images.shape[-2:]
     height, width = int(H * (1 - lam) ** 0.5), int(W * (1 - lam) ** 0.5)

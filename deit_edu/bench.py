@@ -14,7 +14,7 @@ from tqdm import tqdm
 from deit_edu.data import ImageDataset, Split, load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
-from deit_edu.machine import can_compile, compiled
+from deit_edu.machine import can_compile, compiled, machine, machine_name
 from deit_edu.model import MODELS, HeadLogits, create_model
 from deit_edu.recipes import recipe
 from deit_edu.teachers import FrozenTeacher, create_teacher
@@ -58,6 +58,9 @@ def measure(steps, rounds):
 
     Returns:
         {contender: [seconds per step of each round]}.
+
+    Raises:
+        DeiTEduError: for fewer than one step or round, or more steps than the data have images.
     """
     if steps < 1 or rounds < 1:
         raise DeiTEduError(f"bench needs at least 1 step and 1 round, got {steps} and {rounds}")
@@ -119,7 +122,8 @@ def report(steps, rounds):
     """Print milliseconds per step of each contender, and timm's over ours, round by round."""
     seconds = measure(steps, rounds)
     shape = MODELS["deit_nano_patch7_28"]
-    print(f"one distillation step, batch 64, {shape}, {torch.get_num_threads()} threads, float32")
+    here = machine(join_world(TrainConfig()))
+    print(f"one distillation step, {shape}, {machine_name(here)}, {here['threads']} threads, {here['precision']}")
     for name, times in seconds.items():
         ratios = [reference / time for reference, time in zip(seconds["timm"], times, strict=True)]
         print(

@@ -33,6 +33,8 @@ def build_model(config, dataset):
     if config.model not in CONVNETS and not config.model.startswith("timm:"):
         known = ", ".join([*MODELS, *CONVNETS])
         raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME")
+    if config.batch_size == 1:
+        raise DeiTEduError(f"{config.model} has batch norms, which need two images or more: give a larger --batch-size")
     if config.tokens == "both" or config.model_settings or config.drop_rate or config.drop_path_rate:
         raise DeiTEduError(f"{config.model} has no distillation token, no size and no dropout to set: a DeiT has")
     model = create_teacher(config.model, C, dataset.num_classes)
@@ -125,20 +127,25 @@ def open_teacher(name, dataset):
         return Ensemble([open_teacher(part, dataset) for part in name.split("+")])
     path = name if ":" in name else str(find_run(name))
     model, trained_on = load_teacher(path, dataset.image_shape[0], dataset.num_classes)
-    for what, here in (("image_shape", list(dataset.image_shape)), ("num_classes", dataset.num_classes)):
-        if trained_on.get(what, here) != here:
-            raise DeiTEduError(
-                f"teacher {name} was trained with {what} {trained_on[what]}, but {dataset.name} has {here}: "
-                f"train a teacher on this data"
-            )
-    known = trained_on.get("classes")
-    if known is not None and known != list(dataset.classes):
-        raise DeiTEduError(
-            f"teacher {name} was trained on the classes {', '.join(known[:5])}, not on "
-            f"{', '.join(dataset.classes[:5])}: train a teacher on these"
-        )
+    check_trained_on(f"teacher {name}", trained_on, dataset)
     check_sees(model, name, dataset)
     return model
+
+
+def check_trained_on(name, metadata, dataset):
+    """Refuse a network of other images or other classes, by what its file says: its labels would be wrong here."""
+    for what, here in (("image_shape", list(dataset.image_shape)), ("num_classes", dataset.num_classes)):
+        if metadata.get(what, here) != here:
+            raise DeiTEduError(
+                f"{name} was trained with {what} {metadata[what]}, but {dataset.name} has {here}: "
+                f"train a network on this data"
+            )
+    known = metadata.get("classes")
+    if known is not None and known != list(dataset.classes):
+        raise DeiTEduError(
+            f"{name} was trained on the classes {', '.join(known[:5])}, not on "
+            f"{', '.join(dataset.classes[:5])}: train a network on these"
+        )
 
 
 def build_objective(config):

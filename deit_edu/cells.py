@@ -49,6 +49,9 @@ class Grid:
     Args:
         scale: a key of BASE. data: a data set in place of the scale's own, for a copy that lies elsewhere.
         checksum: a function from a data set's name and image size to its checksum; by default the data are asked.
+
+    Raises:
+        DeiTEduError: for another scale.
     """
 
     def __init__(self, scale="tiny", data=None, checksum=None):

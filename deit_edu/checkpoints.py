@@ -84,7 +84,11 @@ def digest(tensors):
 
 
 def write_atomically(path, data):
-    """Write bytes so that `path` always holds the old file or the new one, never a part of it."""
+    """Write bytes so that `path` always holds the old file or the new one, never a part of it.
+
+    Raises:
+        DeiTEduError: when it cannot be written.
+    """
     path = Path(path)
     if not path.name:
         raise DeiTEduError(f"{path} is a folder: give the name of a file")
@@ -152,6 +156,9 @@ def resize_model(model, image_size, mode="bicubic", antialias=False):
 
     Returns:
         A new DeiT, in the mode (train or eval) and on the device of the old one.
+
+    Raises:
+        DeiTEduError: for a size that the patch size does not divide, or another mode.
     """
     config = replace(model.config, image_size=image_size)
     state = model.state_dict()

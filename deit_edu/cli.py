@@ -109,7 +109,8 @@ def add_train_arguments(parser):
     parser.add_argument(
         "--teacher",
         metavar="NAME",
-        help="a run folder or packaged:NAME; or a convnet or timm:NAME, which is trained first, unless it has been",
+        help="a run folder or packaged:NAME, or several joined by +, an ensemble; or a convnet or timm:NAME, which is "
+        "trained first, unless it has been",
     )
     parser.add_argument(
         "--distill", choices=("none", "soft", "hard"), help="what the teacher gives (default: hard with a teacher)"
@@ -234,7 +235,7 @@ def is_teacher_name(name):
 
 
 def run_evaluate(chosen):
-    from deit_edu.build import open_teacher
+    from deit_edu.build import check_trained_on, open_teacher
     from deit_edu.data import RESIZABLE, keep_classes, load_dataset
     from deit_edu.evaluate import accuracies, decisions, predict
     from deit_edu.inspect import disagreement
@@ -246,11 +247,7 @@ def run_evaluate(chosen):
     dataset = load_dataset(name, image_size=side if name.partition(":")[0] in RESIZABLE else None)
     if kept and (name == metadata["data"] or dataset.num_classes != metadata["num_classes"]):
         dataset = keep_classes(dataset, kept)
-    if list(dataset.image_shape) != metadata["image_shape"] or dataset.num_classes != metadata["num_classes"]:
-        raise DeiTEduError(
-            f"{chosen.run_folder} was trained on {metadata['num_classes']} classes of "
-            f"{metadata['image_shape']} images; {dataset.name} has {dataset.num_classes} of {list(dataset.image_shape)}"
-        )
+    check_trained_on(chosen.run_folder, metadata, dataset)
     split = getattr(dataset, chosen.split)
     said = predict(model, split, dataset)
     print(f"{chosen.run_folder} on {len(split):,} {chosen.split} images of {dataset.name}, 95 % Wilson intervals")
@@ -338,6 +335,10 @@ def run_export(chosen):
     from deit_edu.model import DeiT
     from deit_edu.run_folders import open_run
 
+    if not chosen.file.endswith(".safetensors"):
+        raise DeiTEduError(f"{chosen.file} must end in .safetensors: by that name timm knows how to open it")
+    if Path(chosen.file).exists():
+        raise DeiTEduError(f"{chosen.file} is there already: delete it, or choose another name")
     model, _ = open_run(chosen.run_folder)
     if not isinstance(model, DeiT):
         raise DeiTEduError(f"{chosen.run_folder} is not a DeiT: only those have names in timm")

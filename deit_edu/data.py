@@ -21,7 +21,7 @@ DATASETS = {
     "cifar10": "download, 170 MB: 45,000 / 5,000 / 10,000 images, 32x32 colour, 10 classes",
     "cifar100": "download, 169 MB: 45,000 / 5,000 / 10,000 images, 32x32 colour, 100 classes",
     "imagenette": "download, 99 MB: 9,469 training and validation, 3,925 test photographs, 10 classes",
-    "flowers102": "download, 345 MB: 1,020 / 1,020 / 6,149 photographs, 102 classes (needs scipy)",
+    "flowers102": "download, 345 MB: 1,020 / 1,020 / 6,149 photographs, 102 classes",
     "folder:PATH": "your own images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg",
     "imagenet:PATH": "ImageNet: PATH/train/WNID/*.JPEG and PATH/val/WNID/*.JPEG, decoded batch by batch",
 }
@@ -203,6 +203,8 @@ def keep_classes(dataset, classes):
             raise DeiTEduError(f"{dataset.name} is decoded batch by batch: classes are chosen of data in memory only")
         labels = new_label[split.labels]
         found = (labels >= 0).nonzero().flatten()
+        if not len(found):
+            raise DeiTEduError(f"a split of {dataset.name} has no image of classes {classes}: choose others")
         return Split(split.images[found], labels[found], None if split.boxes is None else split.boxes[found])
 
     redraw = dataset.redraw and (lambda seed, epoch: of_split(dataset.redraw(seed, epoch)))

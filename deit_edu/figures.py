@@ -30,10 +30,11 @@ ATTENTION_MAP = "viridis"  # for weights and attention: dark is 0, light is much
 DIFFERENCE_MAP = "PuOr"  # for signed numbers: centre it on 0
 
 WIDTH = 7.0  # inches: the width of the book's text
+NARROW = 4.6  # inches: a figure whose words can still be read on a phone
 PIXELS_PER_INCH = 96  # on the page; the picture itself has twice as many, for sharp screens
 
 STYLE = {
-    "figure.figsize": (WIDTH, 3.2),
+    "figure.figsize": (NARROW, 3),
     "figure.facecolor": "white",  # a card of its own, the same in the light and in the dark theme
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.1,  # inches
@@ -86,7 +87,6 @@ def token_attention(images, boxes, attention, titles):
     return fig
 
 
-NARROW = 4.6  # inches: a figure whose words can still be read on a phone
 VERDICT_MARKS = {"reproduced": "o", "reversed": "X", "not resolved": "D", "not run": ""}
 
 

@@ -139,6 +139,8 @@ def decode_image(path, transform):
     """Open an image, make it grey or RGB, transform it: (H, W) or (H, W, 3) uint8, or None if damaged."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I;16"):  # Pillow would cut off what is above 255
+                image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
             image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
             return np.array(transform(image))
     except Exception:  # Pillow raises a dozen kinds of error for a damaged file

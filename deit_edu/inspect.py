@@ -22,6 +22,9 @@ def attention_rollout(attention_maps, head_fusion="mean", residual=True, discard
 
     Returns:
         (B, T, T); every row sums to 1.
+
+    Raises:
+        DeiTEduError: for another word for `head_fusion`, or a ratio outside [0, 1).
     """
     fusions = {"mean": lambda a: a.mean(dim=2), "max": lambda a: a.amax(dim=2), "min": lambda a: a.amin(dim=2)}
     if head_fusion not in fusions:
@@ -103,6 +106,9 @@ def token_similarity(model, images):
     Returns:
         (L + 1,): first the cosine of the two learned vectors, without positions, then after each block the mean
         over the images; the last is taken after the final norm, where the heads read.
+
+    Raises:
+        DeiTEduError: for a model without the distillation token.
     """
     if not model.config.distilled:
         raise DeiTEduError("token similarity compares two tokens: this model has no distillation token")
@@ -120,11 +126,11 @@ def token_similarity(model, images):
     return torch.stack(similarities)  # (L + 1,)
 
 
-def describe_tokens(model, dataset, num_images=1000):
-    """What a record keeps of the two tokens, measured on the first test images.
+def describe_tokens(model, dataset):
+    """What a record keeps of the two tokens, measured on the first 1,000 test images, 50 at a time.
 
     Args:
-        model: a distilled DeiT. dataset: an ImageDataset. num_images: enough for a mean, few enough to be quick.
+        model: a distilled DeiT. dataset: an ImageDataset.
 
     Returns:
         a dictionary: "similarity", L + 1 cosines as in `token_similarity`, and for data with boxes
@@ -132,18 +138,20 @@ def describe_tokens(model, dataset, num_images=1000):
         heads and images, and "box_share", what attention that does not look would get.
     """
     device = next(model.parameters()).device
-    indices = torch.arange(min(num_images, len(dataset.test)))
-    images = normalise(dataset.test.batch(indices).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
-    described = {"similarity": token_similarity(model, images).tolist()}
-    if dataset.test.boxes is not None:
-        boxes = dataset.test.boxes[indices].to(device)  # (B, 4)
-        maps = model.attention_maps(images).mean(dim=2)  # (L, B, T, T)
-        pictures = prefix_attention(maps, model.config)
-        described["attention_in_box"] = {
-            token: attention_in_boxes(picture, boxes, model.config).mean(dim=-1).tolist()
-            for token, picture in pictures.items()
-        }
-        described["box_share"] = box_coverage(boxes, model.config).mean().item()
+    total = min(1000, len(dataset.test))
+    similarity, inside, boxes = 0, {"class": 0, "distillation": 0}, dataset.test.boxes
+    for indices in torch.arange(total).split(50):  # (B,)
+        images = normalise(dataset.test.batch(indices).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
+        similarity += len(indices) / total * token_similarity(model, images)  # (L + 1,)
+        if boxes is not None:
+            maps = model.attention_maps(images).mean(dim=2)  # (L, B, T, T)
+            for token, picture in prefix_attention(maps, model.config).items():
+                found = attention_in_boxes(picture, boxes[indices].to(device), model.config)  # (L, B)
+                inside[token] += found.sum(dim=-1) / total
+    described = {"similarity": similarity.tolist()}
+    if boxes is not None:
+        described["attention_in_box"] = {token: shares.tolist() for token, shares in inside.items()}
+        described["box_share"] = box_coverage(boxes[:total], model.config).mean().item()
     return described
 
 
@@ -155,6 +163,9 @@ def disagreement(predictions):
 
     Returns:
         (names, names) NumPy matrix in the dictionary's order, shares of the n images: symmetric, 0 on the diagonal.
+
+    Raises:
+        DeiTEduError: for deciders of different numbers of images.
     """
     rows = [np.asarray(chosen) for chosen in predictions.values()]
     lengths = {name: len(row) for name, row in zip(predictions, rows, strict=True)}

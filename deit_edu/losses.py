@@ -3,6 +3,8 @@
 Paper: section 4, equations 2 and 3. Z_s are the student's logits, Z_t the teacher's, psi is the softmax.
 """
 
+import math
+
 import torch.nn.functional as F
 from torch import nn
 
@@ -19,6 +21,9 @@ def smooth_labels(labels, num_classes, epsilon, over="others"):
 
     Returns:
         (B, K), each row sums to 1.
+
+    Raises:
+        DeiTEduError: for an epsilon outside [0, 1), or another word for `over`.
     """
     if over not in ("others", "all"):
         raise DeiTEduError(f"unknown smoothing {over!r}: choose 'others' (the paper) or 'all' (the authors' code)")
@@ -59,6 +64,12 @@ def soft_distillation(student_logits, teacher_logits, temperature, reduction="ba
         temperature: tau; the paper uses 3.
         reduction: "batchmean" is the mean over the batch; "official" divides the sum by B*K as the authors'
             code does, and is K times smaller.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        DeiTEduError: for logits of different shapes, a temperature that is not positive, another reduction.
     """
     check_soft(temperature, reduction)
     check_same_classes(student_logits, teacher_logits)
@@ -74,8 +85,8 @@ def check_soft(temperature, reduction):
     """Refuse settings that `soft_distillation` has not."""
     if reduction not in ("batchmean", "official"):
         raise DeiTEduError(f'unknown reduction {reduction!r}: choose "batchmean" or "official" (the authors\' code)')
-    if temperature <= 0:
-        raise DeiTEduError(f"temperature {temperature} must be positive; the paper uses 3")
+    if not 0 < temperature < math.inf:
+        raise DeiTEduError(f"temperature {temperature} must be positive and finite; the paper uses 3")
 
 
 def hard_distillation(student_logits, teacher_logits):
@@ -83,6 +94,12 @@ def hard_distillation(student_logits, teacher_logits):
 
     Args:
         student_logits, teacher_logits: (B, K). The teacher's labels are not smoothed.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        DeiTEduError: for logits of different shapes.
     """
     check_same_classes(student_logits, teacher_logits)
     return F.cross_entropy(student_logits, teacher_logits.argmax(dim=-1))
@@ -105,6 +122,9 @@ class DistillationObjective(nn.Module):
         temperature: tau of the soft loss; the paper uses 3.
         weight: lambda, the teacher's share. None takes the paper's: 0.1 soft, 1/2 hard.
         reduction: of the soft loss, see `soft_distillation`.
+
+    Raises:
+        DeiTEduError: for a name that it does not know, or a temperature or weight that cannot be.
     """
 
     def __init__(self, distillation="hard", tokens="both", temperature=3.0, weight=None, reduction="batchmean"):
@@ -125,7 +145,11 @@ class DistillationObjective(nn.Module):
         self.reduction = reduction
 
     def forward(self, head_logits, targets, teacher_logits=None):
-        """HeadLogits of (B, K), targets (B,) or (B, K), teacher's logits (B, K) -> the loss, a scalar."""
+        """HeadLogits of (B, K), targets (B,) or (B, K), teacher's logits (B, K) -> the loss, a scalar.
+
+        Raises:
+            DeiTEduError: for a missing teacher or a missing head, or logits of different shapes.
+        """
         student = head_logits.class_logits  # the head that listens to the teacher
         if self.tokens == "both":
             if head_logits.distillation_logits is None:

@@ -18,7 +18,11 @@ from deit_edu.patches import PatchEmbedding, patch_grid
 
 @dataclass(frozen=True)
 class DeiTConfig:
-    """Everything that decides the shape of a DeiT; the defaults are DeiT-Ti (paper, table 1), distilled."""
+    """Everything that decides the shape of a DeiT; the defaults are DeiT-Ti (paper, table 1), distilled.
+
+    Raises:
+        DeiTEduError: for a size below 1, a rate outside [0, 1), a patch size or a number of heads that does not divide.
+    """
 
     image_size: int = 224  # pixels; images are square
     patch_size: int = 16  # P, must divide image_size
@@ -36,6 +40,8 @@ class DeiTConfig:
         for name in ("image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depth", "num_heads"):
             if getattr(self, name) < 1:
                 raise DeiTEduError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        if not 1 <= self.mlp_ratio * self.embed_dim < math.inf:
+            raise DeiTEduError(f"mlp_ratio is {self.mlp_ratio}: the MLP needs a hidden width of 1 or more")
         for name in ("drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise DeiTEduError(f"{name} is {getattr(self, name)}: it must lie in [0, 1)")
@@ -137,6 +143,9 @@ def fuse(head_logits, how="probabilities"):
 
     Returns:
         (B, K). For a model without the distillation token, the class head's logits as they are.
+
+    Raises:
+        DeiTEduError: for another word for `how`.
     """
     if how not in ("probabilities", "logits"):
         raise DeiTEduError(f"unknown fusion {how!r}: choose 'probabilities' (the paper) or 'logits' (the code)")
@@ -190,7 +199,11 @@ class DeiT(nn.Module):
             nn.init.trunc_normal_(self.distillation_token, std=0.02)
 
     def embed(self, images):
-        """The sequence that enters block 1: (B, C, H, W) -> (B, T, D)."""
+        """The sequence that enters block 1: (B, C, H, W) -> (B, T, D).
+
+        Raises:
+            DeiTEduError: for images of another size or other channels than the model's.
+        """
         expected = (self.config.in_channels, self.config.image_size, self.config.image_size)
         if images.dim() != 4 or tuple(images.shape[1:]) != expected:
             raise DeiTEduError(

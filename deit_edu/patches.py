@@ -50,6 +50,9 @@ def unpatchify(patches, patch_size, channels, height, width):
 
     Returns:
         (B, C, H, W).
+
+    Raises:
+        DeiTEduError: for patches that do not make an image of this size.
     """
     rows, columns = patch_grid(height, width, patch_size)
     P = patch_size

@@ -56,6 +56,9 @@ def recipe(scale, data=None, role="student"):
 
     Returns:
         a dictionary of TrainConfig fields, `data` among them.
+
+    Raises:
+        DeiTEduError: for a scale or a role that it does not know.
     """
     if scale not in SCALES:
         raise DeiTEduError(f"unknown scale {scale!r} (--scale or DEIT_EDU_SCALE): choose one of {', '.join(SCALES)}")

@@ -58,11 +58,13 @@ def json_bytes(value, indent=1):
 def check_folder(folder, config, resume):
     """Refuse a folder that holds another run, this one without `resume`, or a network that is no run of ours.
 
-    One that holds the config.json of a run without a whole epoch is free.
+    One that holds the config.json of a run without a whole epoch is free; a run of no epochs may have been cut off
+    when its network was written already.
     """
     if not any((folder / name).exists() for name in ("resume.safetensors", "result.json")):
-        begun = folder / "config.json"
-        if (folder / "model.safetensors").exists() or (begun.exists() and "epochs" not in read_json(begun)):
+        begun, network = folder / "config.json", folder / "model.safetensors"
+        epochs = read_json(begun).get("epochs") if begun.exists() else None
+        if (begun.exists() and epochs is None) or (network.exists() and epochs != 0):
             raise DeiTEduError(f"{folder} holds files that deit-edu did not write there: choose another --out")
         return
     if not resume:
@@ -75,6 +77,15 @@ def check_folder(folder, config, resume):
         was = ", ".join(f"{name}={stored[name]}" for name in differs)
         now = ", ".join(f"{name}={given[name]}" for name in differs)
         raise DeiTEduError(f"{folder} was begun with {was}, not {now}: choose another --out, or delete the folder")
+
+
+def is_trained(folder):
+    """Whether a run has finished in a folder. Raises DeiTEduError when only its record is left."""
+    if not (folder / "result.json").exists():
+        return False
+    if not (folder / "model.safetensors").exists():
+        raise DeiTEduError(f"{folder} has a record, but its network is gone: delete the folder and train it again")
+    return True
 
 
 @contextmanager
@@ -123,7 +134,7 @@ def open_run(name):
     if not (folder / "config.json").exists():
         known = ", ".join(sorted(path.parent.name for path in runs_root().glob("*/result.json")))
         raise DeiTEduError(f"no run {name}: give a run folder" + (f", or one of {known}" if known else ""))
-    if not (folder / "model.safetensors").exists():
+    if not (folder / "model.safetensors").exists() and not is_trained(folder):
         raise DeiTEduError(f"{name} has not finished: deit-edu train --out {folder} --resume goes on with it")
     config = read_json(folder / "config.json")
     model, metadata = load_network(folder / "model.safetensors")

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,13 +20,13 @@ from tqdm import tqdm
 import deit_edu
 from deit_edu.build import build_model, open_dataset, open_teacher, wrap
 from deit_edu.cells import data_label, unique_runs
-from deit_edu.checkpoints import digest
+from deit_edu.checkpoints import digest, write_atomically
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.experiments import EXPERIMENTS
 from deit_edu.losses import DistillationObjective
 from deit_edu.machine import machine, machine_name
-from deit_edu.run_folders import runs_root
+from deit_edu.run_folders import is_trained, runs_root
 from deit_edu.runs import train
 from deit_edu.teachers import Ensemble, FrozenTeacher, load_network, packaged_path
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
@@ -51,11 +50,6 @@ def epoch_images(config):
     return steps_per_epoch(config, open_dataset(config, load_once), world) * config.batch_size
 
 
-def is_trained(cell, root):
-    """Whether a run's network lies in its folder, for its students to load."""
-    return all((root / cell.key / name).exists() for name in ("result.json", "model.safetensors"))
-
-
 def pending(cells, ledger, root):
     """The runs still to do, each after those it needs.
 
@@ -66,7 +60,7 @@ def pending(cells, ledger, root):
     waiting = list(missing.values())
     while waiting:
         for needed in waiting.pop().needs:
-            if needed.key not in missing and not is_trained(needed, root):
+            if needed.key not in missing and not is_trained(root / needed.key):
                 missing[needed.key] = needed
                 waiting.append(needed)
     return [cell for cell in unique_runs(cells) if cell.key in missing]
@@ -286,19 +280,18 @@ def keep_predictions(cell, ledger, root):
     source, kept = root / cell.key / "predictions.safetensors", ledger.predictions(cell.key)
     wanted = cell.seed < EXPERIMENTS[cell.experiment].keep_predictions and not kept.exists()
     if wanted and source.exists() and ledger.find(cell):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, kept.with_suffix(".tmp"))
-        os.replace(kept.with_suffix(".tmp"), kept)
+        write_atomically(kept, source.read_bytes())
 
 
 # ---- how long will it take ----
 
 
 def speed_class(cell):
-    """What decides a run's images per second: runs that agree in it are equally fast."""
+    """What decides a run's images per second: runs that agree in it are about equally fast."""
     config = cell.config
     kinds = [(run.config.model, json.dumps(run.config.model_settings)) for run in (cell, *cell.teachers)]
-    settings = (config.image_size, config.tokens, config.batch_size, config.compile)
+    settings = (config.image_size, config.tokens, config.batch_size, config.compile, config.precision)
+    settings += (config.rand_augment, config.auto_augment, config.drop_rate > 0)
     return (data_label(config.data), *settings, *kinds, *cell.shipped)
 
 

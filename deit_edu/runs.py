@@ -18,10 +18,11 @@ from deit_edu.data import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evaluate import accuracies, predict, save_predictions
 from deit_edu.inspect import describe_tokens
+from deit_edu.losses import smooth_labels
 from deit_edu.machine import machine
 from deit_edu.model import DeiT
 from deit_edu.recipes import recipe
-from deit_edu.run_folders import check_folder, held, json_bytes, read_json, run_name, runs_root
+from deit_edu.run_folders import check_folder, held, is_trained, json_bytes, read_json, run_name, runs_root
 from deit_edu.source import source_digest
 from deit_edu.teachers import save_network
 from deit_edu.train import (
@@ -48,8 +49,15 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
 
     Returns:
         The two folders.
+
+    Raises:
+        DeiTEduError: as `train`; and when the two would not see the same images.
     """
     teacher_folder = runs_root() / run_name(teacher)
+    try:
+        check_folder(teacher_folder, teacher, resume=True)
+    except DeiTEduError as error:
+        raise DeiTEduError(f"its teacher: {error}, or take what is there: --teacher {teacher_folder}") from None
     student = dataclasses.replace(student, teacher=teacher_folder.name)
     folder = Path(folder or runs_root() / run_name(student))
     dataset = open_dataset(student)
@@ -96,7 +104,7 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
     """
     folder = Path(folder)
     check_folder(folder, config, resume)
-    if (folder / "result.json").exists():
+    if is_trained(folder):
         return read_json(folder / "result.json")
     world = join_world(config)
     dataset = dataset or open_dataset(config)
@@ -126,6 +134,7 @@ def prepare(config, dataset, world, begun=False):
         DeiTEduError: for a name nobody knows, settings that cannot be, images or a batch that the data do not have.
     """
     steps_per_epoch(config, dataset, world)
+    smooth_labels(dataset.train.labels[:1], dataset.num_classes, config.label_smoothing, config.smoothing_over)
     if config.train_images:
         nested_subset(dataset.train.labels, config.train_images)
     torch.manual_seed(config.seed)

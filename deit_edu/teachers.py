@@ -52,7 +52,7 @@ class ConvNet(nn.Module):
         stem_stride: 2 halves the picture at once, which is what makes the teacher cheap.
     """
 
-    def __init__(self, in_channels, num_classes, widths=(24, 48, 96), depths=(1, 1, 2), stem_stride=1):
+    def __init__(self, in_channels, num_classes, widths, depths, stem_stride=1):
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 3, stem_stride, padding=1, bias=False),
@@ -78,14 +78,15 @@ class ConvNet(nn.Module):
 class WhiteningConvNet(nn.Module):
     """A convnet that learns CIFAR-10 in few epochs: whitening, then stages that each halve the picture.
 
-    The plan is that of airbench94 (Jordan 2024, arXiv:2404.00498): the first convolution is computed from the images by
-    `whiten` and stays as it is; every stage is two convolutions with a max pooling after the first.
+    The plan is that of airbench94 (Jordan 2024, arXiv:2404.00498): the kernels of the first convolution are computed
+    from the images by `whiten` and stay as they are, its bias learns; every stage is two convolutions with a max
+    pooling after the first.
 
     Args:
         in_channels: C. num_classes: K. widths: channels of each stage. patch_size: side of the patches to whiten.
     """
 
-    def __init__(self, in_channels, num_classes, widths=(64, 256, 256), patch_size=2):
+    def __init__(self, in_channels, num_classes, widths, patch_size=2):
         super().__init__()
         channels = 2 * in_channels * patch_size**2  # every direction of a patch's colours, and its opposite
         self.whitening = nn.Conv2d(in_channels, channels, patch_size)
@@ -239,7 +240,11 @@ def is_packaged(name):
 
 
 def packaged_path(name):
-    """Where a shipped network lies: "fashion_clutter_student" or "packaged:fashion_clutter_student"."""
+    """Where a shipped network lies: "fashion_clutter_student" or "packaged:fashion_clutter_student".
+
+    Raises:
+        DeiTEduError: for a name that does not ship.
+    """
     name = name.removeprefix(PACKAGED)
     path = CHECKPOINTS / f"{name}.safetensors"
     if not path.exists():

@@ -20,7 +20,11 @@ from deit_edu.teachers import as_head_logits
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run, completely. The defaults are those of scale "tiny", but for the epochs."""
+    """One run, completely. The defaults are those of scale "tiny", but for the epochs.
+
+    Raises:
+        DeiTEduError: for a number outside `LIMITS`, or no epochs without weights to measure.
+    """
 
     data: str = "fashion_mnist_10k"  # a name for deit_edu.data.load_dataset
     model: str = "deit_nano_patch7_28"  # a DeiT, a convnet or timm:NAME; fitted to the data's size and classes
@@ -28,7 +32,7 @@ class TrainConfig:
     initial: str | None = None  # a run folder or packaged:NAME whose weights it starts from; then epochs may be 0
     interpolation: str = "bicubic"  # of their position embedding to another image_size: bicubic, bilinear or antialias
     # what it learns from
-    teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME
+    teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME; several joined by + are an ensemble
     distillation: str = "none"  # none, soft, hard
     tokens: str = "class"  # class, both
     temperature: float = 3.0  # tau of soft distillation
@@ -120,7 +124,11 @@ def parameter_groups(model, weight_decay):
 
 
 def make_optimizer(model, config):
-    """AdamW (paper, table 9), or SGD with momentum 0.9 for the ablation of table 8."""
+    """AdamW (paper, table 9), or SGD with momentum 0.9 for the ablation of table 8.
+
+    Raises:
+        DeiTEduError: for another optimizer.
+    """
     groups = parameter_groups(model, config.weight_decay)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=0.0, eps=1e-8, fused=True)
@@ -169,6 +177,9 @@ def choose_precision(name, device):
     """The type of the matrix products: bfloat16 on a GPU that has it, else float32.
 
     A CPU gains from bfloat16 only where it has instructions for it (avx512_bf16, amx): ask for it by name there.
+
+    Raises:
+        DeiTEduError: for another precision.
     """
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name == "auto":
@@ -277,10 +288,15 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
 
     Args:
         student, teacher: modules on one device; teacher is None without distillation.
+        objective: a `DistillationObjective`. optimizer: of the student. config: TrainConfig. dataset: an ImageDataset.
+        epoch: from 0; it decides the images' order and the learning rate.
         world: a `World`. on_step: called after each step with (loss, number of images).
 
     Returns:
         The mean loss.
+
+    Raises:
+        DeiTEduError: when the loss is no finite number any more.
     """
     # Everything random in an epoch follows from (seed, epoch), so that a run can stop after any epoch and go on.
     generator = seeded_generator(config.seed, epoch, 1 + world.rank)  # each process augments differently

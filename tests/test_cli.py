@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -299,6 +300,10 @@ def test_a_teachers_name_trains_the_teacher_first(pictures, capsys, monkeypatch,
     assert deit_edu(f"{line} --temperature 2 --out other") == 0
     assert f"the teacher is there: {teacher}" in capsys.readouterr().out
     assert deit_edu(line) == 2 and "holds a run already" in capsys.readouterr().err
+    (teacher / "config.json").write_text(json.dumps(json.loads((teacher / "config.json").read_text()) | {"epochs": 3}))
+    assert deit_edu(f"{line} --out third") == 2
+    taken = f"its teacher: {teacher} was begun with epochs=3, not epochs=1: .* take what is there: --teacher {teacher}"
+    assert re.fullmatch(f"error: {taken}\n", capsys.readouterr().err)
 
 
 # ---- evaluate ----
@@ -349,13 +354,15 @@ def test_a_run_that_cannot_be_evaluated_is_named(folders, capsys, tmp_path):
     (tmp_path / "runs/half").mkdir(parents=True)
     (tmp_path / "runs/half/config.json").write_text("{}")
     (tmp_path / "runs/done").mkdir()
-    (tmp_path / "runs/done/result.json").write_text("{}")
+    for name in ("config.json", "result.json"):
+        (tmp_path / "runs/done" / name).write_text("{}")
     (tmp_path / "cut").mkdir()
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "cut" / name).write_bytes((folders / "student" / name).read_bytes()[:-20])
     for line, message in (
         ("nobody", "no run nobody: give a run folder, or one of done"),
         ("half", "half has not finished: deit-edu train --out .*half --resume goes on with it"),
+        ("done", ".*done has a record, but its network is gone: delete the folder and train it again"),
         ("cut", "cut/config.json is damaged"),
         (f"{folders}/teacher --data fashion_mnist_10", "unknown data set 'fashion_mnist_10'"),
         (f"{folders}/teacher --split train", "argument --split: invalid choice: 'train'"),
@@ -370,8 +377,19 @@ def test_a_run_that_cannot_be_evaluated_is_named(folders, capsys, tmp_path):
 
 def test_data_of_another_shape_are_refused(folders, capsys):
     assert deit_edu(f"evaluate {folders}/student --data fashion_mnist_10k") == 2
-    trained, given = r"3 classes of \[1, 8, 8\] images", r"fashion_mnist_10k has 10 of \[1, 28, 28\]"
-    assert re.fullmatch(f"error: .*student was trained on {trained}; {given}\n", capsys.readouterr().err)
+    shapes = r"image_shape \[1, 8, 8\], but fashion_mnist_10k has \[1, 28, 28\]: train a network on this data"
+    assert re.fullmatch(f"error: .*student was trained with {shapes}\n", capsys.readouterr().err)
+
+
+def test_data_of_other_classes_are_refused(folders, pictures, capsys, tmp_path):
+    others = tmp_path / "others"
+    shutil.copytree(pictures.removeprefix("folder:"), others)
+    for part in others.iterdir():
+        (part / "top").rename(part / "aloft")  # sorted by name, the labels are others
+    assert deit_edu(f"evaluate {folders}/student --data folder:{others}") == 2
+    said, errors = capsys.readouterr()
+    known = "bottom, middle, top, not on aloft, bottom, middle: train a network on these"
+    assert said == "" and re.fullmatch(f"error: .*student was trained on the classes {known}\n", errors)
 
 
 # ---- export ----
@@ -388,6 +406,16 @@ def test_an_exported_file_opens_in_timm_as_the_line_says(folders, capsys):
     with torch.no_grad():
         expected = sum(ours(images)) / 2  # timm answers with the mean of the two heads
         torch.testing.assert_close(theirs(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_export_has_timms_ending_and_replaces_nothing(folders, capsys, tmp_path):
+    assert deit_edu(f"export {folders}/student exported.pth") == 2
+    assert "exported.pth must end in .safetensors" in capsys.readouterr().err
+    own = folders / "student/model.safetensors"
+    before = own.read_bytes()
+    assert deit_edu(f"export {folders}/student {own}") == 2
+    assert "is there already: delete it, or choose another name" in capsys.readouterr().err
+    assert own.read_bytes() == before
 
 
 def test_only_a_deit_can_be_exported(folders, capsys, tmp_path):

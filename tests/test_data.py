@@ -1,5 +1,6 @@
 """The data: what load_dataset gives, the same on every machine, and one clear line for everything that can go wrong."""
 
+import dataclasses
 import gzip
 import hashlib
 import pickle
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 from torchvision import datasets, transforms
+from toy import toy_dataset
 
 from deit_edu import clutter, data, downloads, folders
-from deit_edu.data import denormalise, hold_out, load_dataset, normalise
+from deit_edu.data import Split, denormalise, hold_out, keep_classes, load_dataset, normalise
 from deit_edu.errors import DeiTEduError
+from deit_edu.folders import decode_image
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -433,8 +437,14 @@ def test_imagenette_is_tested_on_its_official_validation_images(offline, tmp_pat
     assert [torch.bincount(split.labels).tolist() for split in splits_of(dataset)] == [[18, 18], [2, 2], [3, 3]]
 
 
+def test_classes_of_which_a_split_has_no_image_are_refused():
+    data = toy_dataset()
+    data = dataclasses.replace(data, validation=Split(data.validation.images[:1], data.validation.labels[:1]))
+    with pytest.raises(DeiTEduError, match="a split of toy has no image of classes 1: choose others"):
+        keep_classes(data, "1")
+
+
 def test_flowers_keep_their_official_splits(offline, tmp_path, monkeypatch):
-    savemat = pytest.importorskip("scipy.io", reason="flowers102 needs scipy: pip install scipy").savemat
     folder = tmp_path / "flowers-102"
     write_images(folder, {"jpg": 6}, (50, 40), name="image_{:05d}", first=1)
     savemat(folder / "imagelabels.mat", {"labels": [[1, 2, 102, 1, 2, 102]]})
@@ -636,6 +646,14 @@ def test_both_kinds_of_split_answer_the_same_batch_call(imagenet, fashion):
     assert torch.equal(fashion.train.batch(indices, generator), fashion.train.images[indices])
     lazy = load_dataset(f"imagenet:{imagenet}", image_size=16).train
     assert lazy.batch(indices, generator).shape == (2, *lazy.image_shape)
+
+
+def test_a_16_bit_image_is_as_dark_as_its_8_bit_one(tmp_path):
+    eight = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(eight).save(tmp_path / "8.png")
+    Image.fromarray(eight.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    images = [decode_image(tmp_path / name, lambda image: image) for name in ("8.png", "16.png")]
+    assert (images[0] == eight).all() and (images[1] == eight).all()
 
 
 def test_corrupt_lazy_image_is_named_and_black(imagenet):

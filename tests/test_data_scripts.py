@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
 from deit_edu.data import PACKAGED, PACKAGED_SIZES, PICTURES, drawn_pictures, load_dataset, unpack_split
 
@@ -147,7 +148,6 @@ def jpeg(grey):
 @pytest.fixture
 def official(tmp_path):
     """Three archives laid out as the official ones: 2 training images for each of 3 classes, 4 validation images."""
-    scipy_io = pytest.importorskip("scipy.io", reason="prepare_imagenet.py needs scipy: pip install scipy")
     source = tmp_path / "official"
     source.mkdir()
     with tarfile.open(source / "ILSVRC2012_img_train.tar", "w") as outer:
@@ -164,7 +164,7 @@ def official(tmp_path):
     synsets = np.zeros(len(WNIDS), [("ILSVRC2012_ID", object), ("WNID", object)])
     synsets[:] = list(WNIDS.items())
     meta = io.BytesIO()
-    scipy_io.savemat(meta, {"synsets": synsets})
+    savemat(meta, {"synsets": synsets})
     with tarfile.open(source / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as devkit:
         add(devkit, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
         lines = "".join(f"{label}\n" for label in truth).encode()
@@ -205,6 +205,18 @@ def test_imagenet_goes_on_where_it_was_cut_off(official, tmp_path):
     assert files_below(output / "train" / WNIDS[3]) == ["marker.JPEG"]
     assert files_below(output / "train" / WNIDS[1]) == [f"{WNIDS[1]}_0.JPEG", f"{WNIDS[1]}_1.JPEG"]
     assert not list(output.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_an_archive_with_a_folder_in_it_is_not_the_official_one(official, tmp_path, part):
+    path = official / f"ILSVRC2012_img_{part}.tar"
+    with tarfile.open(path, "a") as archive:
+        folder = tarfile.TarInfo("n99")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+    done = run("prepare_imagenet.py", official, tmp_path / "imagenet")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "is not the official file" in done.stderr and "it holds n99" in done.stderr
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
@@ -278,6 +290,13 @@ def test_pictures_are_drawn_on_two_colours_and_say_where_they_come_from(tmp_path
     (tmp_path / "clipart" / maker.DRAWINGS["dog"][0]).unlink()
     done = run("make_pictures.py", *sources)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "openclipart-png" in done.stderr
+
+    (tmp_path / "clipart" / maker.DRAWINGS["dog"][0]).write_bytes(b"no picture")
+    done = run("make_pictures.py", *sources)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "a picture cannot be read" in done.stderr
+    item.save(tmp_path / "clipart" / maker.DRAWINGS["dog"][0])
+    done = run("make_pictures.py", *sources[:-1], tmp_path / "cat.png" / "new")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "could not write" in done.stderr
 
 
 def test_the_packaged_pictures_fit_the_networks_of_cifar10():

@@ -122,6 +122,8 @@ CHECKS = [
     (exercises.check_fusion, lambda c, d: c.softmaks(-1), "AttributeError"),
     (exercises.check_soft_distillation, distillation, None),
     (exercises.check_soft_distillation, leaky_distillation, "detach"),
+    (exercises.check_soft_distillation, lambda s, t, tau: distillation(s.detach(), t, tau), "reaches the student"),
+    (exercises.check_soft_distillation, lambda s, t, tau: distillation(s, t, tau).item(), "reaches the student"),
     (exercises.check_soft_distillation, lambda s, t, tau: distillation(t, s, tau), "direction"),
     (exercises.check_soft_distillation, lambda s, t, tau: distillation(s, t, tau) / tau**2, "missing"),
     (exercises.check_soft_distillation, lambda s, t, tau: soft_distillation(s, t, tau, "official"), "normalisation"),

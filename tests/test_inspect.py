@@ -1,14 +1,19 @@
 """What the tokens look at, how alike they are, who disagrees: each held to a small case done by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from toy import toy_dataset
 
+from deit_edu.data import normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import (
     attention_in_boxes,
     attention_rollout,
     box_coverage,
+    describe_tokens,
     disagreement,
     prefix_attention,
     token_similarity,
@@ -135,3 +140,21 @@ def test_disagreement_is_the_share_of_images_with_different_decisions():
 def test_predictions_of_different_lengths_cannot_disagree():
     with pytest.raises(DeiTEduError, match="different numbers of images"):
         disagreement({"one": np.zeros(3), "other": np.zeros(4)})
+
+
+@torch.no_grad()
+def test_a_description_of_the_tokens_is_the_mean_over_all_images_at_once():
+    model, _ = model_and_images()
+    data = toy_dataset(side=12)  # 60 test images: more than are described at a time, and no multiple
+    corners = torch.randint(0, 6, (60, 2), generator=torch.Generator().manual_seed(0))
+    boxes = torch.cat([corners, torch.full((60, 2), 5)], dim=1)
+    data = replace(data, test=replace(data.test, boxes=boxes))
+    images = normalise(data.test.images, data.mean, data.std)
+    described = describe_tokens(model, data)
+    close = dict(atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.tensor(described["similarity"]), token_similarity(model, images), **close)
+    pictures = prefix_attention(model.attention_maps(images).mean(dim=2), model.config)
+    for token, picture in pictures.items():
+        expected = attention_in_boxes(picture, data.test.boxes, model.config).mean(dim=-1)
+        torch.testing.assert_close(torch.tensor(described["attention_in_box"][token]), expected, **close)
+    assert described["box_share"] == pytest.approx(box_coverage(data.test.boxes, model.config).mean().item())

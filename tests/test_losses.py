@@ -340,7 +340,7 @@ def call_objective(*settings, heads=None, teacher=None, **more):
         ),
         (
             lambda: soft_distillation(STUDENT, TEACHER, 0.0),
-            "temperature 0.0 must be positive; the paper uses 3",
+            "temperature 0.0 must be positive and finite; the paper uses 3",
         ),
         (lambda: call_objective("medium"), "unknown distillation 'medium': choose one of none, soft, hard"),
         (lambda: call_objective("hard", "three"), """unknown tokens 'three': choose "class" or "both\""""),

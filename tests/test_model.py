@@ -299,6 +299,7 @@ def test_the_distilled_model_has_the_plain_models_parameters_and_three_more():
     "settings, message",
     [
         (dict(depth=0), "depth is 0: it must be 1 or more"),
+        (dict(mlp_ratio=-1.0), "mlp_ratio is -1.0: the MLP needs a hidden width of 1 or more"),
         (dict(num_classes=-1), "num_classes is -1: it must be 1 or more"),
         (dict(drop_rate=1.0), "drop_rate is 1.0: it must lie in [0, 1)"),
         (dict(drop_path_rate=-0.1), "drop_path_rate is -0.1: it must lie in [0, 1)"),

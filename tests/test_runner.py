@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -140,6 +141,9 @@ def test_a_teacher_that_ships_teaches_every_seed_and_is_not_trained(monkeypatch,
     cells = Grid("tiny").cells("shipped")
     assert [cell.config.teacher for cell in cells] == [teacher] * 2 and not any(cell.needs for cell in cells)
     assert cells[0].shipped == [teacher] and runner.speed_class(cells[0]) == runner.speed_class(cells[1])
+    for slower in (dict(precision="bfloat16"), dict(rand_augment=True), dict(auto_augment=True), dict(drop_rate=0.1)):
+        other = replace(cells[0], config=replace(cells[0].config, **slower))
+        assert runner.speed_class(other) != runner.speed_class(cells[0])
     with ledger_for_writing(tmp_path / "ledger") as ledger:
         runner.run_cells(cells[:1], ledger, jobs=1, root=tmp_path / "runs", progress=False)
         record = ledger.find(cells[0])

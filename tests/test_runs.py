@@ -279,6 +279,20 @@ def test_a_run_may_go_on_elsewhere_and_with_settings_that_came_later(tmp_path):
         toy_train(toy_config(rand_augment=True), tmp_path / "run", resume=True)
 
 
+def test_a_run_of_no_epochs_that_was_cut_off_at_its_end_goes_on(tmp_path, monkeypatch):
+    toy_train(toy_config(), tmp_path / "first")
+    config = toy_config(initial=str(tmp_path / "first"), epochs=0)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runs, "save_predictions", stop)  # its network is written, its record is not
+        toy_train(config, tmp_path / "measured")
+    assert (tmp_path / "measured/model.safetensors").exists()
+    assert toy_train(config, tmp_path / "measured")["config"]["epochs"] == 0
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 @pytest.mark.parametrize("resume", [True, False])
 def test_files_of_the_readers_are_left_alone(name, resume, tmp_path):
@@ -529,6 +543,9 @@ def test_a_record_says_how_often_the_teacher_was_right_on_what_it_taught(toy_dat
         (dict(tokens="all"), "unknown tokens 'all'"),
         (dict(temperature=0.0, distillation="hardly"), "unknown distillation 'hardly'"),
         (dict(temperature=0.0, distillation="soft"), "temperature 0.0 must be positive"),
+        (dict(temperature=float("inf"), distillation="soft"), "temperature inf must be positive and finite"),
+        (dict(label_smoothing=2.0), "label smoothing 2.0 must lie in"),
+        (dict(model="convnet", batch_size=1), "convnet has batch norms, which need two images or more"),
         (dict(soft_reduction="sum", distillation="soft"), "unknown reduction 'sum'"),
         (dict(optimizer="adam"), "unknown optimiser 'adam'"),
         (dict(batch_size=10_000), "batch size 10000 x 1 does not fit"),
@@ -622,7 +639,7 @@ def test_a_teacher_is_frozen_and_answers_as_it_was_trained(teacher_folder):
 def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher_folder, monkeypatch):
     colour, large = toy_dataset(channels=3), toy_dataset(side=12)
     for dataset, message in (
-        (colour, r"was trained with image_shape \[1, 8, 8\], but toy has \[3, 8, 8\]: train a teacher on this data"),
+        (colour, r"was trained with image_shape \[1, 8, 8\], but toy has \[3, 8, 8\]: train a network on this data"),
         (large, r"was trained with image_shape \[1, 8, 8\], but toy has \[1, 12, 12\]"),
         (dataclasses.replace(DATASET, classes=("a", "b")), "was trained with num_classes 3, but toy has 2"),
     ):

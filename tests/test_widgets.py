@@ -21,7 +21,7 @@ from ipywidgets.embed import embed_data
 from PIL import Image
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fixture
-from test_static_widgets import Files, make_static, names_of
+from test_static_widgets import Files, make_static, names_of, state_of
 
 from deit_edu import teachers, widgets
 from deit_edu.data import drawn_pictures
@@ -104,6 +104,10 @@ def test_arrays_are_packed_little_endian_and_must_be_finite():
         (dict(student=(1.0, 2.0)), "are 2, 5 and 5: give as many of each"),
         (dict(student=(1.0,), teacher=(1.0,), class_names=("a",)), "two or more"),
         (dict(label=5), "label is 5: choose 0 to 4"),
+        (dict(temperature=0), "temperature 0 must be positive and finite"),
+        (dict(reduction="sum"), "unknown reduction 'sum'"),
+        (dict(distillation_weight=2.0), "distillation weight 2.0 must lie in"),
+        (dict(label_smoothing=1.0), "label smoothing 1.0 must lie in"),
     ],
 )
 def test_the_loss_lab_refuses_what_does_not_fit(given, message):
@@ -286,7 +290,7 @@ def test_shuffled_patches_are_the_same_in_another_order(open_page):  # noqa: F81
     root.get_by_role("button", name="Shuffle the patches").click()
     shuffled = page.evaluate(tokens)
     assert shuffled != before and sorted(shuffled) == sorted(before)
-    assert "Shuffled: a model without position embeddings" in root.locator(".words").inner_text()
+    assert "Shuffled: the same patches, in another order." in root.locator(".words").inner_text()
     root.get_by_role("button", name="Put them back").click()
     assert page.evaluate(tokens) == before
 
@@ -597,6 +601,124 @@ def test_the_page_has_the_pair_of_cifar10_too_and_it_answers_as_python_does(live
     assert f"({100 * max(figure.shares()['teacher'].tolist()):.0f} %)." in words
 
 
+# ---- the two figures that start from their first image, shown with another ----
+
+
+def random_figure(name):
+    """A figure of random networks whose answers differ from image to image."""
+    config = DeiTConfig(image_size=8, patch_size=4, in_channels=3, num_classes=3, embed_dim=8, depth=1, num_heads=2)
+    torch.manual_seed(0)
+    student = DeiT(config)
+    for parameter in student.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    given = images, [0, 1, 2], ["cat", "dog", "ship"], (0.5,) * 3, (0.2,) * 3
+    if name == "AttentionLens":
+        return widgets.AttentionLens(student, *given)
+    return widgets.LiveDeiT(student, create_teacher("convnet_weak", 3, 3), *given, kind="drawing")
+
+
+def shown_twice(browser, folder, figure):
+    """(page, above, below): one figure twice, and far apart, so that the second starts when it is scrolled to."""
+    page = page_of(browser, folder, figure)
+    path = folder / "page.html"
+    before, body, after = path.read_text().partition("<body>")
+    view, end, _ = after.partition("</script>")
+    path.write_text(f"{before}{body}{view}{end}<div style='height: 9000px'></div>{after}")
+    page.reload()
+    hosts = page.locator(".deit-edu-host")
+    hosts.nth(0).locator(".words").wait_for()
+    assert page.locator(".deit-edu").count() == 1
+    return page, hosts.nth(0), hosts.nth(1)
+
+
+def seen_in(host):
+    """Everything that a figure shows: its pictures, its words and which image is chosen."""
+    return host.evaluate(
+        """host => [
+            ...[...host.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()),
+            host.querySelector('.words').textContent,
+            ...[...host.querySelectorAll('.picker input')].map(input => input.checked),
+        ]"""
+    )
+
+
+def wait_said(host, words):
+    host.locator(".words", has_text=words).wait_for(timeout=30_000)
+
+
+THIRD_IMAGE = {"LiveDeiT": "Asked about drawing 3, ship.", "AttentionLens": "ship (image 3)"}
+
+
+@pytest.mark.parametrize("name", THIRD_IMAGE)
+def test_a_figure_shown_again_shows_the_image_that_is_chosen(browser, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    page, above, below = shown_twice(browser, tmp_path, random_figure(name))
+    first = seen_in(above)
+    above.locator(".picker input").nth(2).check(force=True)
+    wait_said(above, THIRD_IMAGE[name])
+    below.scroll_into_view_if_needed()
+    wait_said(below, THIRD_IMAGE[name])
+    assert seen_in(below) == seen_in(above) != first
+    page.close()
+
+
+@pytest.mark.parametrize("name", THIRD_IMAGE)
+def test_an_image_that_python_chose_is_the_one_that_is_shown(browser, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    figure = random_figure(name)
+    figure.image = 2
+    page = page_of(browser, tmp_path, figure)
+    root = root_of(page, name)
+    wait_said(root, THIRD_IMAGE[name])
+    drawn = "canvas => canvas.toDataURL()"
+    assert root.locator("canvas.board").evaluate(drawn) == root.locator(".picker canvas").nth(2).evaluate(drawn)
+    page.close()
+
+
+def test_a_live_figure_shown_again_is_as_bright(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    page, above, below = shown_twice(browser, tmp_path, random_figure("LiveDeiT"))
+    first = seen_in(above)
+    above.get_by_role("slider", name="brightness").fill("0.5")
+    above.locator("[data-asked]").wait_for()
+    below.scroll_into_view_if_needed()
+    below.locator("[data-asked]").wait_for()
+    assert seen_in(below) == seen_in(above) != first
+    page.close()
+
+
+def test_a_live_figure_shown_again_after_a_picture_of_ones_own_is_empty(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    page, above, below = shown_twice(browser, tmp_path, random_figure("LiveDeiT"))
+    above.locator("canvas.board").focus()
+    page.keyboard.press("Enter")
+    wait_said(above, "Asked about your picture.")
+    mine = seen_in(above)
+    below.scroll_into_view_if_needed()
+    wait_said(below, "Asked about an empty picture.")
+    assert below.locator(".picker input:checked").count() == 0
+    assert seen_in(above) == mine
+    page.close()
+
+
+def test_answers_are_never_said_of_another_image(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    page, above, below = shown_twice(browser, tmp_path, random_figure("LiveDeiT"))
+    for record in state_of((tmp_path / "page.html").read_text()).values():
+        for file in record["files"]:
+            if file["trait"].endswith("_weights"):
+                (tmp_path / "_static" / "widgets" / f"{file['name']}.js").unlink(missing_ok=True)
+    first = above.locator(".words").inner_text()
+    above.locator(".picker input").nth(2).check(force=True)
+    above.locator(".complaint", has_text="The networks could not be loaded").wait_for()
+    assert above.locator(".words").inner_text() == first
+    below.scroll_into_view_if_needed()
+    below.locator(".complaint", has_text="The networks could not be loaded").wait_for()
+    assert below.locator(".words").inner_text() == ""
+    page.close()
+
+
 # ---- the teacher comparison ----
 
 
@@ -642,6 +764,11 @@ def test_your_own_runs_can_be_compared(tmp_path, monkeypatch):
     assert {(s["teacher"], s["kind"]) for s in figure.students} == {("none", ""), ("plain", "hard, own token")}
     with pytest.raises(DeiTEduError, match="has no result.json"):
         widgets.TeacherComparison.from_runs([tmp_path])
+    train(TrainConfig(**settings, classes="3,5"), tmp_path / "two", progress=False)
+    train(TrainConfig(**settings | {"epochs": 0}, classes="3,5", initial="two"), tmp_path / "measured", progress=False)
+    assert widgets.TeacherComparison.from_runs(["two", "measured"]).class_names == ["Dress", "Sandal"]
+    with pytest.raises(DeiTEduError, match="fashion_mnist_10k 3,5: compare runs on one data set"):
+        widgets.TeacherComparison.from_runs(["plain", "two"])
 
 
 # ---- in JupyterLab ----

@@ -26,7 +26,7 @@ function render({ model, el }) {
   const ends = [], ask = networksOf(model, ["network"], (stop) => ends.push(stop));
   let attention = unpacked(model.get("first"), "f2"), similarity = model.get("similarity"), of = 0;
 
-  const board = make("canvas", { tabIndex: 0, className: "board", role: "application", dataset: { lmSuppressShortcuts: "true" },
+  const board = make("canvas", { tabIndex: 0, className: "board tapped", role: "application", dataset: { lmSuppressShortcuts: "true" },
     "aria-label": "The image. Arrow keys choose the patch that asks; escape gives the question back to the two tokens." });
   const maps = make("div", { className: "maps" }), line = make("div");
   const heads = [[0, "mean of all"], ...Array.from({ length: sizes.heads }, (_, n) => [n + 1, `head ${n + 1}`])];
@@ -38,11 +38,12 @@ function render({ model, el }) {
     }) }),
     slider(model, "layer", { label: "layer", min: 1, max: sizes.depth }),
     make("div", { className: "side" }, menu(model, "head", { label: "head", options: heads }),
-      choice(model, "way", { label: "attention", options: [["layer", "of this layer"], ["rollout", "rolled out up to it"]] })),
+      choice(model, "way", { label: "attention", options: [["layer", "of this layer"], ["rollout", "rolled out up to it"]] })));
+  end(); // the sentence above the pictures: on a phone both are seen
+  root.append(
     make("div", { className: "side" },
       make("div", {}, make("h4", {}, "the image: click a patch to ask from there"), board, button("Ask from the two tokens", () => put(model, "patch", -1))),
       make("div", {}, maps, make("h4", {}, "cosine of the two tokens after each layer"), line)));
-  end();
 
   const choosePatch = (x, y) => put(model, "patch", Math.min(Math.max(y, 0), G - 1) * G + Math.min(Math.max(x, 0), G - 1));
   board.addEventListener("click", (event) => {
@@ -100,7 +101,7 @@ function render({ model, el }) {
     }
     const one = patchesOf(map, 0, sizes), other = patchesOf(map, 1, sizes);
     maps.replaceChildren(panel("class token", "class", one), panel("distillation token", "distillation", other),
-      panel("difference", "line", one.map((v, i) => v - other[i]), true), legend([["class", "class token"], ["distillation", "distillation token"]]));
+      panel("difference", "line", one.map((v, i) => v - other[i]), true), legend([["class", "class token"], ["distillation", "distillation token"], ["fused", "difference: class takes more; orange: less"]]));
     say(`${where}, ${shown}. The class token attends most to ${place(argmax(one))} (${Math.max(...one).toFixed(2)})${inBox(one)}; the distillation token to ` +
       `${place(argmax(other))} (${Math.max(...other).toFixed(2)})${inBox(other)}. Cosine of the two after this layer: ${similarity[layer + 1].toFixed(2)}.`);
   }
@@ -120,6 +121,7 @@ function render({ model, el }) {
   model.on("change:image", change);
   for (const name of ["layer", "head", "way", "patch"]) model.on(`change:${name}`, draw);
   draw();
+  if (model.get("image") !== of) change();
   return () => ends.forEach((stop) => stop());
 }
 

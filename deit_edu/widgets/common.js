@@ -25,7 +25,7 @@ export function makeSvg(tag, attributes = {}, ...children) {
 }
 
 let made = 0;
-export const newId = (name) => `deit-edu-${name}-${++made}`;
+const newId = (name) => `deit-edu-${name}-${++made}`;
 
 // A figure's outermost element, with its title and a line that screen readers hear when it changes.
 export function frame(model, el, title) {
@@ -41,7 +41,7 @@ export function frame(model, el, title) {
   };
   el.append(root);
   root.append(make("p", { className: "title" }, title));
-  return { root, say, words, spoken, end: () => root.append(words, spoken) };
+  return { root, say, end: (where = root) => where.append(words, spoken) };
 }
 
 // A sentence in place of something that could not be: always one line that says what to do.
@@ -158,6 +158,12 @@ export function softmax(logits, temperature = 1) {
   return exps.map((e) => e / sum);
 }
 
+// Two heads' logits as one answer: (K,) probabilities. By probabilities (the paper), or by logits (the authors' code).
+export function fuse(one, other, weight = 0.5, way = "probabilities") { // weight: of the first
+  const mix = (a, b) => Array.from(a, (v, k) => weight * v + (1 - weight) * b[k]);
+  return way === "logits" ? softmax(mix(one, other)) : mix(softmax(one), softmax(other));
+}
+
 export const argmax = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 
 export const signed = (value, digits = 2) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
@@ -199,7 +205,7 @@ export function drawImage(canvas, pixels, [C, H, W]) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-// Bars from zero, a group for every name, a bar for every series. series: [{name, colour, values, faint}, ...]
+// Bars from zero, a group for every name, a bar for every series. series: [{colour, values, faint}, ...]
 export function bars({ names, series, low = 0, high = 1, show = (v) => v.toFixed(2), label, right = 46 }) {
   const row = 15, gap = 9, left = 78, width = 330; // units of the picture: on a phone about a pixel each
   const group = row * series.length + gap;

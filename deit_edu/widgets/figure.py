@@ -18,8 +18,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
 
+from deit_edu.build import open_dataset
+from deit_edu.data import Split
 from deit_edu.errors import DeiTEduError
 from deit_edu.figures import COLOURS, COLOURS_IN_THE_DARK, PIXELS_PER_INCH
+from deit_edu.train import TrainConfig
 
 # Set while the book is built: then every figure brings a picture for readers without JavaScript.
 STATIC = "DEIT_EDU_STATIC"
@@ -92,6 +95,14 @@ def png(figure):
     figure.savefig(buffer, format="png", dpi=1.5 * PIXELS_PER_INCH, metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()
+
+
+def data_to_show(config):
+    """The data set of a recorded run's config, its test images in memory. Raises DeiTEduError when they are not."""
+    data = open_dataset(TrainConfig(**config))
+    if not isinstance(data.test, Split):
+        raise DeiTEduError(f"{data.name} is decoded batch by batch: a figure shows data that fit in memory only")
+    return data
 
 
 def packed(array, kind):

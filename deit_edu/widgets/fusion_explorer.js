@@ -1,15 +1,9 @@
-import { argmax, bars, button, choice, complain, drawImage, frame, legend, load, make, makeSvg, menu, put, slider, softmax, unpacked } from "./common.js";
+import { argmax, bars, button, choice, complain, drawImage, frame, fuse, legend, load, make, makeSvg, menu, put, slider, softmax, unpacked } from "./common.js";
 
 const WHO = { truth: "truth", class: "class head", distillation: "distillation head", fused: "both alike, probabilities", fused_logits: "both alike, logits",
   teacher: "teacher", plain: "plain student" };
 const KNOWN = { 0: ["distillation", "distillation"], 0.5: ["fused", "fused_logits"], 1: ["class", "class"] }; // weights whose decisions are kept
 const SHOWN = 6; // images of a cell at a time
-
-// Two heads as one: weight for the class head. By probabilities (the paper), or by logits (the authors' code): (K,) probabilities.
-export function fuse(one, other, weight, way) {
-  const mix = (a, b) => Array.from(a, (v, k) => weight * v + (1 - weight) * b[k]);
-  return way === "logits" ? softmax(mix(one, other)) : mix(softmax(one), softmax(other));
-}
 
 // How often one says one class and the other another: (K, K), row by row.
 export function confusions(one, other, K) {
@@ -125,7 +119,7 @@ function render({ model, el }) {
       const node = make("td", { role: "gridcell", tabIndex: own ? 0 : -1, "aria-selected": String(own), dataset: { lmSuppressShortcuts: "true", row, column },
         "aria-label": `${one} ${names[row]}, ${other} ${names[column]}: ${images(count)}, ${rate(row, column)} of the row` },
         count ? (model.get("unit") === "rates" ? rate(row, column).replace(" %", "") : String(count)) : "");
-      const share = row === column ? 0 : Math.round((20 * count) / most);
+      const share = row === column ? 0 : Math.round((30 * count) / most);
       node.style.background = `color-mix(in srgb, var(--ink) ${share}%, var(--paper))`;
       return node;
     };
@@ -202,7 +196,7 @@ function render({ model, el }) {
     answers.replaceChildren(make("h4", {}, `test image ${which}: the label says ${names[rows[which]]}`),
       bars({ names: top.map((k) => names[k]), label: `Probabilities of the likeliest classes, test image ${which}`, right: 92, show: (v, j) => `${v.toFixed(2)} ${series[j][1]}`,
         series: series.map(([colour, short, values]) => ({ colour, values: top.map((k) => values[k]), faint: short === "logits" })) }),
-      legend([["class", "class head"], ["distillation", "distillation head"], ["fused", `both with weight ${weight.toFixed(2)}, by probabilities and, paler, by logits`],
+      legend([["class", "class head"], ["distillation", "distillation head"], ["fused", `both with weight ${weight.toFixed(2)}, by probabilities and, fainter, by logits`],
         ...(series.length > 4 ? [["teacher", "teacher"]] : [])]));
   }
 

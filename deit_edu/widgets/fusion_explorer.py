@@ -7,7 +7,6 @@ import numpy as np
 import torch
 import traitlets
 
-from deit_edu.build import open_dataset
 from deit_edu.checkpoints import load
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
@@ -18,8 +17,7 @@ from deit_edu.ledger import Ledger
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.report import Results
 from deit_edu.run_folders import find_run, read_json
-from deit_edu.train import TrainConfig
-from deit_edu.widgets.figure import Figure, packed
+from deit_edu.widgets.figure import Figure, data_to_show, packed
 
 HEADS = ("class", "distillation")  # of the student
 OTHERS = ("teacher", "plain")  # with one answer each, and not always there
@@ -131,7 +129,8 @@ class FusionExplorer(Figure):
         """A run of your own, a student with both tokens, and its teacher where that has a folder too.
 
         Raises:
-            DeiTEduError: for a folder that holds no finished run, or a student with one head.
+            DeiTEduError: for a folder that holds no finished run, a student with one head, or data that are decoded
+                batch by batch.
         """
         folder = find_run(str(folder))
         record = read_json(folder / "result.json")
@@ -142,7 +141,7 @@ class FusionExplorer(Figure):
                 paths["teacher"] = teacher
             else:
                 left_out = f"The teacher, {name}, is left out: it is no run folder with predictions of its own."
-        data = open_dataset(TrainConfig(**record["config"]))
+        data = data_to_show(record["config"])
         seed = record["config"]["seed"]
         logits, decided = kept_answers(paths)
         return cls({seed: logits}, data.test.labels, data.test.images, data.classes, {seed: decided}, left_out=left_out)

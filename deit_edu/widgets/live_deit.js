@@ -1,4 +1,4 @@
-import { argmax, bars, button, choice, complain, drawImage, frame, heatMap, legend, make, picker, put, slider, softmax, unpacked } from "./common.js";
+import { argmax, bars, button, choice, complain, drawImage, frame, fuse, heatMap, legend, make, picker, put, slider, softmax, unpacked } from "./common.js";
 import { fusedLogits, layerMap, networksOf, normalised, patchesOf, rollout, sizesOf } from "./running.js";
 
 const MEGAPIXELS = 16; // more would take a phone's memory
@@ -70,6 +70,7 @@ function render({ model, el }) {
     complain(root, "");
     changed();
   }
+  const clear = () => take(new Uint8Array(size), "an empty picture");
 
   // ---- pictures from outside: nothing of them leaves the page ----
 
@@ -134,7 +135,7 @@ function render({ model, el }) {
   // ---- what is seen ----
 
   const tools = { get: () => state.tool, set: (_, value) => { state.tool = value; }, save_changes() {}, on() {} };
-  const note = make("p", { className: "note" }), answers = make("div");
+  const note = make("p", { className: "note" }), answers = make("div"), under = make("div");
   root.append(
     picker(model, "image", { label: `${kind}s`, images: model.get("labels").map((label, i) => {
       const small = make("canvas");
@@ -142,11 +143,11 @@ function render({ model, el }) {
       return { canvas: small, name: names[label] };
     }) }),
     make("div", { className: "side" },
-      make("div", {}, make("h4", {}, "the picture"), canvas,
+      make("div", {}, make("h4", {}, "the picture"), canvas, under,
         choice(tools, "tool", { label: "brush", options: [["draw", "draw"], ["erase", "erase patches"], ["restore", "bring back"]] }),
         C === 3 ? make("label", {}, "colour ", colour) : "",
         slider(model, "brightness", { label: "brightness", min: 0, max: 2, step: 0.1, show: (v) => v.toFixed(1) }),
-        make("p", {}, button("Clear", () => take(new Uint8Array(size), "an empty picture")),
+        make("p", {}, button("Clear", clear),
           button("Choose a photo", () => input.click()), camera, input), video),
       make("div", {}, make("h4", {}, "what the tokens attend to"),
         make("div", { className: "pair" }, make("div", {}, maps.class), make("div", {}, maps.distillation)),
@@ -154,9 +155,11 @@ function render({ model, el }) {
         choice(model, "attention", { label: "attention", options: [["last", "last layer"], ["rollout", "rollout"]] }),
         answers)),
     note);
-  end();
+  end(under); // the sentence under the picture: on a phone both are seen
 
-  let found = model.get("maps"), said = model.get("answers");
+  // The last answer. Python's is of the first image as it is.
+  const untouched = model.get("image") === 0 && model.get("brightness") === 1;
+  let said = untouched ? { of: source, maps: model.get("maps"), ...model.get("answers") } : null;
 
   function draw() {
     const now = shown();
@@ -167,15 +170,15 @@ function render({ model, el }) {
       if (state.tool === "draw") context.strokeRect(cursor.x - 0.5, cursor.y - 0.5, 3, 3);
       else context.strokeRect(Math.floor(cursor.x / P) * P + 0.5, Math.floor(cursor.y / P) * P + 0.5, P - 1, P - 1);
     }
+    if (!said) return;
     for (const [token, map] of Object.entries(maps)) {
-      const values = found[model.get("attention")][token];
+      const values = said.maps[model.get("attention")][token];
       heatMap(map, values, G, { range: [0, Math.max(...values)] });
       map.setAttribute("role", "img");
       map.setAttribute("aria-label", `${token} token: most on patch ${argmax(values) + 1} of ${values.length}, ${Math.max(...values).toFixed(2)}`);
     }
     const heads = { class: softmax(said.class), distillation: softmax(said.distillation), teacher: softmax(said.teacher) };
-    const fused = heads.class.map((v, k) => (v + heads.distillation[k]) / 2);
-    const logits = softmax(said.class.map((v, k) => (v + said.distillation[k]) / 2));
+    const fused = fuse(said.class, said.distillation), logits = fuse(said.class, said.distillation, 0.5, "logits");
     const top = names.map((_, k) => k).sort((a, b) => Math.max(fused[b], heads.teacher[b]) - Math.max(fused[a], heads.teacher[a])).slice(0, 4);
     const pick = (values) => top.map((k) => values[k]);
     answers.replaceChildren(
@@ -184,7 +187,7 @@ function render({ model, el }) {
         { colour: "fused", values: pick(fused) }, { colour: "teacher", values: pick(heads.teacher) }] }),
       legend([["class", "class head"], ["distillation", "distillation head"], ["fused", "both"], ["teacher", "teacher"]]));
     const word = (values) => `${names[argmax(values)]} (${Math.round(100 * Math.max(...values))} %)`;
-    say(`Asked about ${source}. Class head: ${word(heads.class)}; distillation head: ${word(heads.distillation)}; both, probabilities: ${word(fused)}; ` +
+    say(`Asked about ${said.of}. Class head: ${word(heads.class)}; distillation head: ${word(heads.distillation)}; both, probabilities: ${word(fused)}; ` +
       `both, logits: ${word(logits)}; teacher: ${word(heads.teacher)}.`);
   }
 
@@ -196,14 +199,16 @@ function render({ model, el }) {
     try {
       do {
         again = false;
-        if (!said.ms) note.textContent = "Loading the networks ...";
+        if (!said?.ms) note.textContent = "Loading the networks ...";
+        const of = source;
         const { said: { student, teacher }, ms } = await ask(normalised(shown(), model.get("mean"), model.get("std")));
-        said = { class: [...student.class], distillation: [...student.distillation], teacher: fusedLogits(teacher), ms };
+        const logits = { class: [...student.class], distillation: [...student.distillation], teacher: fusedLogits(teacher) };
         const both = (map) => ({ class: patchesOf(map, 0, sizes), distillation: patchesOf(map, 1, sizes) });
-        found = { last: both(layerMap(student.attention, sizes, sizes.depth - 1, -1)), rollout: both(rollout(student.attention, sizes, sizes.depth - 1)) };
+        const last = sizes.depth - 1, attention = student.attention;
+        said = { of, ms, ...logits, maps: { last: both(layerMap(attention, sizes, last, -1)), rollout: both(rollout(attention, sizes, last)) } };
         note.textContent = `Student and teacher answered in ${ms.toFixed(0)} ms on your machine. Nothing leaves your browser.`;
         root.dataset.asked = Number(root.dataset.asked ?? 0) + 1;
-        put(model, "answers", { class: said.class, distillation: said.distillation, teacher: said.teacher });
+        put(model, "answers", logits);
         draw();
       } while (again);
     } catch (error) {
@@ -223,7 +228,9 @@ function render({ model, el }) {
   canvas.addEventListener("blur", draw);
   const total = (model.get("student").tensors.concat(model.get("teacher").tensors)).reduce((sum, [, shape]) => sum + 2 * shape.reduce((a, b) => a * b, 1), 0);
   note.textContent = `The networks (${(total / 1e6).toFixed(1)} MB) are loaded when you change something. They run here: nothing leaves your browser.`;
-  draw();
+  if (said) draw();
+  else if (model.get("image") < 0) clear(); // the model keeps no picture of the reader's own
+  else choose();
   return () => ends.forEach((stop) => stop());
 }
 

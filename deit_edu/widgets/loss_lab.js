@@ -61,7 +61,7 @@ function render({ model, el }) {
         { colour: "class", values: now.p }, { colour: "class", values: now.soft, faint: true },
         { colour: "teacher", values: now.teacherP }, { colour: "teacher", values: now.taught, faint: true }] }),
       legend([["class", "student"], ["teacher", "teacher"]]),
-      make("p", {}, "Pale: softened by the temperature."));
+      make("p", {}, "Fainter: softened by the temperature."));
     const kinds = ["none", "soft", "hard"], all = [now.ceGradient, now.softGradient, now.hardGradient];
     const most = Math.max(0.05, ...all.flat().map(Math.abs));
     gradients.replaceChildren(make("h4", {}, "gradient on each logit"),

@@ -7,7 +7,7 @@ import traitlets
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.figures import COLOURS, NARROW, STYLE
-from deit_edu.losses import DistillationObjective, smooth_labels
+from deit_edu.losses import DistillationObjective, check_soft, smooth_labels
 from deit_edu.model import HeadLogits
 from deit_edu.widgets.figure import Figure
 
@@ -23,7 +23,7 @@ class LossLab(Figure):
         reduction: "batchmean" (the paper) or "official" (the authors' code, K times smaller).
 
     Raises:
-        DeiTEduError: when the lengths differ or the label is none of the classes.
+        DeiTEduError: when the lengths differ, the label is none of the classes, or a setting is none of its loss.
     """
 
     student = traitlets.List(traitlets.Float()).tag(sync=True)
@@ -41,15 +41,23 @@ class LossLab(Figure):
         teacher=(3.5, 2.4, 0.2, -2.0, -1.0),
         class_names=("sneaker", "sandal", "boot", "bag", "shirt"),
         label=1,
-        **settings,
+        temperature=3.0,
+        distillation_weight=0.1,
+        label_smoothing=0.1,
+        reduction="batchmean",
     ):
+        check_soft(temperature, reduction)
         if not len(student) == len(teacher) == len(class_names) > 1:
             lengths = f"{len(student)}, {len(teacher)} and {len(class_names)}"
             raise DeiTEduError(f"student, teacher and class names are {lengths}: give as many of each, two or more")
         if not 0 <= label < len(class_names):
             raise DeiTEduError(f"label is {label}: choose 0 to {len(class_names) - 1}")
-        super().__init__(student=[*map(float, student)], teacher=[*map(float, teacher)],
-                         class_names=list(class_names), label=label, **settings)  # fmt: skip
+        super().__init__(
+            student=[*map(float, student)], teacher=[*map(float, teacher)], class_names=list(class_names), label=label,
+            temperature=temperature, distillation_weight=distillation_weight, label_smoothing=label_smoothing,
+            reduction=reduction,
+        )  # fmt: skip
+        self.loss("soft")  # says what else cannot be
 
     def loss(self, kind):
         """The loss of the logits as they stand, and its gradient on the student's (K,): kind "none", "soft", "hard"."""

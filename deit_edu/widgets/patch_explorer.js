@@ -56,9 +56,8 @@ function render({ model, el }) {
     whole.setAttribute("aria-label", `${model.get("names")[model.get("image")]}, cut into ${grid} rows of ${grid} patches${shuffled ? ", shuffled" : ""}`);
     row.setAttribute("aria-label", `${N} patches in a row`);
     say(`${N} patches of ${P}x${P} pixels: ${N} tokens, each made of ${(P * P * C).toLocaleString("en")} numbers. Attention compares ${(N * N).toLocaleString("en")} pairs in every head` +
-      `${times > 1 ? `, ${times ** 4} times as many as at ${H} pixels` : ""}. ` +
-      (shuffled ? "Shuffled: a model without position embeddings gets the same set of tokens as before, and its class token cannot tell the difference."
-        : "Only the position embeddings tell a model where each patch was."));
+      `${times > 1 ? `, ${times ** 4} times as many as at ${H} pixels` : ""}.` +
+      (shuffled ? " Shuffled: the same patches, in another order." : ""));
   }
   for (const name of ["image", "choice", "times", "order"]) model.on(`change:${name}`, draw);
   draw();

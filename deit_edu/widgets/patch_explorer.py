@@ -44,11 +44,12 @@ class PatchExplorer(Figure):
                          choice=len(sizes) // 2)  # fmt: skip
 
     @classmethod
-    def packaged(cls, count=8):
-        """The first test image of each of the first classes of fashion_mnist_10k."""
+    def packaged(cls):
+        """The first test image of each class of fashion_mnist_10k, the last class first: an ankle boot."""
         data = load_dataset("fashion_mnist_10k")
-        chosen = [(data.test.labels == label).nonzero()[0, 0].item() for label in range(count)]
-        return cls(data.test.images[chosen], data.classes[:count])
+        labels = range(data.num_classes)[::-1]
+        chosen = [(data.test.labels == label).nonzero()[0, 0].item() for label in labels]
+        return cls(data.test.images[chosen], [data.classes[label] for label in labels])
 
     def picture(self):
         C, H, W = self.image_shape

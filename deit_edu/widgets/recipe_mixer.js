@@ -151,7 +151,7 @@ function render({ model, el }) {
       bars({ names: rows.map((k) => names[k]), right: 76, label: "The label, and the teacher's soft and hard answer, class by class",
         show: (v, j) => `${v.toFixed(2)} ${kinds[j]}`, series: [{ colour: "truth", values: pick(label) }, ...(soft ? [
           { colour: "teacher", values: pick(soft), faint: true }, { colour: "teacher", values: rows.map((k) => Number(k === decided)) }] : [])] }),
-      legend([["truth", "label: for the class head"], ["teacher", "teacher\u2019s hard label: for the distillation head; pale, its soft answer"]]));
+      legend([["truth", "label: for the class head"], ["teacher", "teacher\u2019s hard label: for the distillation head; fainter, its soft answer"]]));
 
     const pixels = ({ height, width }) => `${height}\u00d7${width} pixels`, words = [];
     const changed = ["A", "B"].filter((_, k) => !mix.asItWas[k] && !(alone && k));

@@ -1,5 +1,5 @@
 // Trained networks in a worker of the page, and the attention that they give. Used by the figures that compute.
-import { load, softmax } from "./common.js";
+import { fuse, load } from "./common.js";
 import NETWORK from "./network.js?text";
 
 const WORKER = `
@@ -43,11 +43,7 @@ export function networksOf(model, roles, onEnd) {
 }
 
 // One network's answer as logits: those of its only head, or of both heads fused, as deit_edu.model.fuse does it.
-export function fusedLogits({ class: one, distillation: other }) {
-  if (!other) return [...one];
-  const p = softmax(one), q = softmax(other);
-  return p.map((v, k) => Math.log((v + q[k]) / 2));
-}
+export const fusedLogits = ({ class: one, distillation: other }) => (other ? fuse(one, other).map(Math.log) : [...one]);
 
 // uint8 pixels (C, H, W) as the network wants them.
 export function normalised(pixels, mean, std) {

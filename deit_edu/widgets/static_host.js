@@ -46,20 +46,12 @@
       return this.state[name];
     }
     set(name, value) {
-      const old = this.state[name];
+      if (this.state[name] === value) return;
       this.state[name] = value;
-      if (old === value) return;
-      this.tell(`change:${name}`);
-      this.tell("change");
-    }
-    tell(event) {
-      for (const listener of [...(this.listeners.get(event) ?? [])]) listener();
+      for (const listener of this.listeners.get(`change:${name}`) ?? []) listener();
     }
     on(event, listener) {
       this.listeners.set(event, [...(this.listeners.get(event) ?? []), listener]);
-    }
-    off(event, listener) {
-      this.listeners.set(event, (this.listeners.get(event) ?? []).filter((other) => other !== listener));
     }
     save_changes() {} // no kernel to save to
     async load(name) {

@@ -15,7 +15,7 @@ from deit_edu.ledger import Ledger
 from deit_edu.report import Results
 from deit_edu.run_folders import find_run, read_json
 from deit_edu.verdicts import paired_difference
-from deit_edu.widgets.figure import Figure, packed
+from deit_edu.widgets.figure import Figure, data_to_show, packed
 
 KINDS = {  # of distillation: as the reader chooses, and as a config says
     "hard, own token": ("hard", "both"),
@@ -56,7 +56,7 @@ class Student:
             found["teacher"] = taught[0]["test"].get("fused", taught[0]["test"]["class"])["accuracy"]
         for who, accuracy in found.items():
             self.accuracy.setdefault(who, []).append(100 * accuracy)
-        best = "fused" if "fused" in record["curve"][-1] else "class"
+        best = "fused" if "fused" in record["test"] else "class"
         self.curves.append([round(100 * epoch[best], 2) for epoch in record["curve"]])
         if decided:
             said = {head: decided[head] for head in HEADS if head in decided}
@@ -134,14 +134,15 @@ class TeacherComparison(Figure):
         """Your own runs: folders, or names of runs, of `deit-edu train`, all on the same data.
 
         Raises:
-            DeiTEduError: for a folder that holds no finished run, or runs on different data.
+            DeiTEduError: for a folder that holds no finished run, runs on different data, images or classes, or data
+                that are decoded batch by batch.
         """
-        students, names = {}, set()
+        students, seen = {}, {}
         for name in folders:
             folder = find_run(str(name))
             record = read_json(folder / "result.json")
             config = record["config"]
-            names.add(config["data"])
+            seen.setdefault((config["data"], config["image_size"], config["classes"]), config)
             kind = next((k for k, v in KINDS.items() if v == (config["distillation"], config["tokens"])), "")
             teacher = config["teacher"] or "none"
             student = students.setdefault((teacher, kind), Student(teacher, kind))
@@ -149,11 +150,10 @@ class TeacherComparison(Figure):
             if config["teacher"] and (there := find_run(config["teacher"])).joinpath("result.json").exists():
                 taught = read_json(there / "result.json"), load_decisions(there / "predictions.safetensors")
             student.add(record | {"seed": config["seed"]}, load_decisions(folder / "predictions.safetensors"), taught)
-        if len(names) != 1:
-            raise DeiTEduError(
-                f"these runs are on {', '.join(sorted(names)) or 'no data'}: compare runs on one data set"
-            )
-        data = load_dataset(names.pop())
+        if len(seen) != 1:
+            found = ", ".join(sorted(" ".join(str(part) for part in one if part) for one in seen)) or "no data"
+            raise DeiTEduError(f"these runs are on {found}: compare runs on one data set, its images and classes alike")
+        data = data_to_show(seen.popitem()[1])
         return cls(list(students.values()), data.test.labels, data.test.images, data.classes)
 
     def shown(self):
