@@ -122,8 +122,9 @@ def report(steps, rounds):
     """Print milliseconds per step of each contender, and timm's over ours, round by round."""
     seconds = measure(steps, rounds)
     shape = MODELS["deit_nano_patch7_28"]
-    here = machine(join_world(TrainConfig()))
-    print(f"one distillation step, {shape}, {machine_name(here)}, {here['threads']} threads, {here['precision']}")
+    here, batch = machine(join_world(TrainConfig())), recipe("tiny", role="student")["batch_size"]
+    where = f"{machine_name(here)}, {here['threads']} threads, {here['precision']}"
+    print(f"one distillation step, batch {batch}, {shape}, {where}")
     for name, times in seconds.items():
         ratios = [reference / time for reference, time in zip(seconds["timm"], times, strict=True)]
         print(
