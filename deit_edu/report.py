@@ -22,6 +22,7 @@ DECIDERS = {
     "distillation": ("token_hard", "distillation"),
     "fused": ("token_hard", "fused"),
 }
+TRUTH = "truth"  # the true labels, in the place of somebody who decides
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,13 @@ class Results:
         """One number of one seed, as `deit_edu.claims.Claim` names it, or None where it is not recorded."""
         kind, *names = measure.split(":")
         if kind == "disagreement":
-            decided = [self.decided(experiment, seed, name) for name in names]
-            return None if any(d is None for d in decided) else 100 * (decided[0] != decided[1]).float().mean().item()
+            deciders = [name for name in names if name != TRUTH]
+            decided = [self.decided(experiment, seed, name) for name in deciders]
+            if any(decisions is None for decisions in decided):
+                return None
+            if len(decided) == 1:  # the truth and somebody: on which images that one is wrong
+                return 100 - self.measure(experiment, DECIDERS[deciders[0]][0], seed, DECIDERS[deciders[0]][1])
+            return 100 * (decided[0] != decided[1]).float().mean().item() if decided else 0.0
         record = self.record(experiment, configuration, seed)
         if record is None:
             return None
@@ -159,16 +165,17 @@ def seed_rows(results, name, configurations=None):
 
 
 def disagreement_table(results, name):
-    """Share of test images on which two disagree, the mean over seeds."""
-    rows = []
-    for one in DECIDERS:
+    """Share of test images on which two disagree, the mean over seeds; with the truth: on which one is wrong."""
+    seeds = results.seeds(name)
+    kept = [who for who in DECIDERS if any(results.decided(name, seed, who) is not None for seed in seeds)]
+    names, rows = (TRUTH, *kept), []
+    for one in names if kept else ():
         row = [one]
-        for other in DECIDERS:
+        for other in names:
             ((_, values),) = results.paired(name, ((1, one, f"disagreement:{one}:{other}"),))
             row.append(f"{values.mean():.2f}" if len(values) else "")
         rows.append(tuple(row))
-    rows = [row for row in rows if any(row[1:])]
-    return Table(f"{name}: share of test images on which two disagree, % (table 4)", ("", *DECIDERS), rows)
+    return Table(f"{name}: share of test images on which two disagree, % (table 4)", ("", *names), rows)
 
 
 def tokens_table(results, name):
@@ -214,8 +221,11 @@ class Judged:
 
     @property
     def paper(self):
-        """The paper's difference for each of its models, or its direction where it gives no numbers."""
-        models = (f"{self.number.format(self.claim.paper_difference(m))} ({m})" for m in self.claim.paper)
+        """The paper's numbers and their difference for each of its models, or a direction where it gives none."""
+        models = (
+            f"{' - '.join(map(str, numbers))} = {self.number.format(self.claim.paper_difference(model))} ({model})"
+            for model, numbers in self.claim.paper.items()
+        )
         return ", ".join(models) or ("positive" if self.claim.sign > 0 else "negative")
 
 
@@ -236,7 +246,7 @@ def verdict_table(judged):
         (one.claim.id, one.claim.sentence, one.claim.where, one.paper, one.ours, str(one.found.seeds), one.verdict)
         for one in judged.values()
     ]
-    columns = ("claim", "what the paper says", "where", "paper's difference", "ours, 95 % interval", "seeds", "verdict")
+    columns = ("claim", "what the paper says", "where", "paper", "ours, 95 % interval", "seeds", "verdict")
     return Table(
         "verdicts: differences in points of accuracy or disagreement, in cosine, or in percent of a norm", columns, rows
     )
@@ -316,7 +326,10 @@ def report(ledger, scale="tiny", data=None, form="text"):
         tables.append(verdict_table(judged))
     if form == "csv":
         return "\n\n".join(map(as_csv, tables))
-    notes = list(filter(None, (missing(results, name) for name in names)))
+    recorded = [name for name in names if any(results.ledger.find(cell) for cell in results.grid.cells(name))]
+    notes = list(filter(None, (missing(results, name) for name in recorded)))
+    if untouched := [name for name in names if name not in recorded]:
+        notes.append(f"No cell is recorded of {', '.join(untouched)}.")
     notes.append(f"{len(ledger.records)} runs are recorded, {core_hours(ledger):.1f} hours of one core.")
     for other in BASE:
         if other != scale and (there := runs_of_scale(Results(ledger, other))):
