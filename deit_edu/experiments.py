@@ -67,6 +67,12 @@ SIX_ROWS = {  # of table 3; a run with both tokens gives three of them, one for 
     "two_class_tokens": dict(tokens="both"),  # the control of section 4: the same target for both
 }
 
+SCHEDULE = {
+    f"{kind}_x{times}": dict(settings, epochs=10 * times)
+    for times in (1, 2, 4)  # x4 is the others' length
+    for kind, settings in {"none": NONE, "token_hard": TOKEN_HARD}.items()
+}
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -231,14 +237,22 @@ EXPERIMENTS = {
         "section 4",
         {"token_hard": TOKEN_HARD, "two_class_tokens": dict(tokens="both")},
     ),
+    "tokens_ten_seeds": Experiment(
+        "Ten seeds of the control with two class tokens, whose likeness five could not decide",
+        "section 4",
+        {"two_class_tokens": dict(tokens="both")},
+        seeds=10,
+    ),
     "schedule": Experiment(
         "Longer training, with and without distillation",
         "figure 3",
-        {
-            f"{kind}_x{times}": dict(settings, epochs=10 * times)
-            for times in (1, 2, 4)  # x4 is the others' length
-            for kind, settings in {"none": NONE, "token_hard": TOKEN_HARD}.items()
-        },
+        SCHEDULE,
+    ),
+    "schedule_ten_seeds": Experiment(
+        "Ten seeds of the rows of the schedule whose difference five could not decide",
+        "figure 3",
+        {name: SCHEDULE[name] for name in ("none_x1", "token_hard_x1", "none_x4", "token_hard_x4")},
+        seeds=10,
     ),
     "recipe": Experiment(
         "Each ingredient of the recipe put in or taken out, without distillation",

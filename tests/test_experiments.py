@@ -66,7 +66,8 @@ def test_the_student_that_ships_goes_on_from_the_run_before_it():
         assert cell.config.initial == cell.initial.key == before.key and cell.initial.config == before.config
         assert (first.config.mixup_alpha, cell.config.mixup_alpha) == (0, 0.8) and cell.shipped != first.shipped
     rates = [cell.config.learning_rate for cell in later]
-    assert len(later) == 2 and rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
+    assert len(later) == 3 and rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
+    assert [cell.config.rand_augment for cell in later] == [False, False, True]
 
 
 def test_other_data_under_the_same_name_are_another_run():
