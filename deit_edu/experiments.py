@@ -58,7 +58,9 @@ LONG_MIXED = LONG | BY_STRONG | MIXING | dict(initial=LONG, epochs=40)
 # Half the rate: to lose less of what is learned when it rises again.
 LONG_FURTHER = LONG_MIXED | dict(initial=LONG_MIXED, epochs=48, learning_rate=4e-3)
 LONG_AUGMENTED = LONG_FURTHER | dict(initial=LONG_FURTHER, epochs=52, rand_augment=True)
-SIX_ROWS = {  # of table 3; a run with both tokens gives three of them, one for each head and one for the fusion
+# Table 3, a soft row with the token, and the control of section 4. A run with both tokens gives three of the table's
+# rows, one for each head and one for the fusion.
+SIX_ROWS = {
     "none": NONE,
     "soft_class": dict(TOKEN_SOFT, tokens="class"),
     "hard_class": dict(TOKEN_HARD, tokens="class"),

@@ -17,7 +17,7 @@ from .errors import DeiTEduError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 DEFAULT_SIZE = 64  # pixels, where photographs come in many sizes
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of every published model
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as is usual for ImageNet
 CROP_RATIO = 0.875  # of the shorter side that evaluation sees, as in the authors' code
 
 

@@ -103,7 +103,7 @@ def drop_path(branch, drop_rate, training):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each on normalised tokens and each added to what came in (paper, section 3)."""
+    """Attention, then MLP, each added to what came in (paper, section 3); normalised first (authors' code)."""
 
     def __init__(self, embed_dim, num_heads, mlp_ratio=4.0, drop_rate=0.0, drop_path_rate=0.0):
         super().__init__()

@@ -115,7 +115,7 @@ def learning_rate_at(step, total_steps, warmup_steps, peak, start=1e-6, end=1e-5
 
 
 def parameter_groups(model, weight_decay):
-    """Matrices decay, vectors do not (authors' code, timm): no decay for biases, norms, tokens and positions."""
+    """Matrices decay, vectors do not, as in timm: no decay for biases, norms, tokens and positions."""
     decay, no_decay = [], []
     for name, parameter in model.named_parameters():
         is_vector = parameter.ndim <= 1 or name.endswith(("token", "position_embedding", "pos_embed"))
@@ -124,7 +124,7 @@ def parameter_groups(model, weight_decay):
 
 
 def make_optimizer(model, config):
-    """AdamW (paper, table 9), or SGD with momentum 0.9 for the ablation of table 8.
+    """AdamW (paper, table 9), or SGD for the ablation of table 8, whose momentum of 0.9 is our choice.
 
     Raises:
         DeiTEduError: for another optimizer.
