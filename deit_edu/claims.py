@@ -174,7 +174,7 @@ CLAIMS = (
     ),
     Claim(
         "short-positions-hurt", "resolution",
-        "The blocks are not adapted to the shortened vectors: before fine-tuning, bicubic is better than bilinear.",
+        "The blocks are not adapted to shortened vectors; so, we read, bicubic beats bilinear before fine-tuning.",
         "section 3.2", +1, minus(("tested_at_56", "class"), ("tested_at_56_bilinear", "class")), {},
     ),
     Claim(

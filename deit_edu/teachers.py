@@ -1,7 +1,7 @@
 """Teachers: small convnets, a transformer of the student's size, any timm model; frozen while they teach.
 
-Paper: section 4 and table 2. The paper's default teacher is a RegNetY-16GF of 84M parameters; most of ours have its plan
-(a stem, then stages that halve the picture and widen the channels) at reading size.
+Paper: section 4 and table 2. The paper's default teacher is a RegNetY-16GF of 84M parameters; most of ours have its
+plan (a stem, then stages that halve the picture and widen the channels) at reading size.
 """
 
 import math
