@@ -20,9 +20,10 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # this clone's deit_edu, installed or not
 
-from deit_edu.checkpoints import write_atomically  # noqa: E402
-from deit_edu.data import PACKAGED, PACKAGED_SIZES, data_root  # noqa: E402
+from deit_edu.data.names import data_root  # noqa: E402
+from deit_edu.data.packaged import PACKAGED, PACKAGED_SIZES  # noqa: E402
 from deit_edu.errors import DeiTEduError  # noqa: E402
+from deit_edu.runs.checkpoints import write_atomically  # noqa: E402
 
 # The SHA-256 of each official file after gunzip (gzip files of the same bytes differ).
 OFFICIAL = {
@@ -68,7 +69,7 @@ def choose(images, labels, test_images, sizes):
 
 
 def pack(images, labels):
-    """Bytes of one split; `deit_edu.data.unpack_split` is the inverse."""
+    """Bytes of one split; `deit_edu.data.packaged.unpack_split` is the inverse."""
     visible = images > 0
     return labels.tobytes() + np.packbits(visible).tobytes() + images[visible].tobytes()
 
@@ -89,7 +90,7 @@ def build(source):
 
 def download():
     """Folder of the official files, fetched by torchvision if they are not there yet."""
-    from deit_edu.downloads import fashion_mnist
+    from deit_edu.data.downloads import fashion_mnist
 
     fashion_mnist(data_root())
     return data_root() / "FashionMNIST" / "raw"

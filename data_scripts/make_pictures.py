@@ -18,9 +18,9 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # this clone's deit_edu, installed or not
 
-from deit_edu.checkpoints import write_atomically  # noqa: E402
-from deit_edu.data import PICTURES  # noqa: E402
+from deit_edu.data.packaged import PICTURES  # noqa: E402
 from deit_edu.errors import DeiTEduError  # noqa: E402
+from deit_edu.runs.checkpoints import write_atomically  # noqa: E402
 
 SIDE, LARGE = 32, 256
 SKY, GRASS, ROAD, SEA, FLOOR, WALL = "#bcd6ec", "#7f9a54", "#8b8680", "#4f7690", "#a08a72", "#d9d2c6"

@@ -23,13 +23,12 @@ from pathlib import Path
 
 import torch
 
-from deit_edu.cells import Grid, data_label
-from deit_edu.checkpoints import write_atomically
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import accuracies, predict
-from deit_edu.run_folders import find_run, json_bytes, read_json
-from deit_edu.teachers import CHECKPOINTS, PACKAGED, is_packaged, load_network, save_network
+from deit_edu.evidence.cells import Grid, data_label
+from deit_edu.runs.checkpoints import CHECKPOINTS, PACKAGED, is_packaged, load_network, save_network, write_atomically
+from deit_edu.runs.evaluate import accuracies, predict
+from deit_edu.runs.folders import find_run, json_bytes, read_json
 
 CLUTTER_RUNS = {
     "teacher": "fashion_clutter-convnet-seed0",

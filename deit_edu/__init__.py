@@ -1,3 +1,54 @@
-"""DeiT, step by step: the method of data-efficient image transformers, to read and to run."""
+"""DeiT, step by step: the method of data-efficient image transformers, to read and to run.
 
-__version__ = "0.1.0"
+At the top is the method: patches, attention, model, losses, teachers, augment, train, inspect. Around it are the wings
+`data`, `runs`, `evidence`, `reading` and `widgets`; `cli` is the command.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import warnings
+
+__version__ = "0.2.0"
+
+# Where the modules of 0.1 went. Their old names go on working, in notebooks that were saved before.
+MOVED = {
+    "bench": "runs.bench",
+    "build": "runs.build",
+    "cells": "evidence.cells",
+    "checkpoints": "runs.checkpoints",
+    "claims": "evidence.claims",
+    "clutter": "data.clutter",
+    "downloads": "data.downloads",
+    "evaluate": "runs.evaluate",
+    "exercises": "reading.exercises",
+    "experiments": "evidence.grids",
+    "figures": "reading.figures",
+    "folders": "data.folders",
+    "ledger": "evidence.ledger",
+    "machine": "runs.machine",
+    "recipes": "runs.recipes",
+    "report": "evidence.report",
+    "run_folders": "runs.folders",
+    "runner": "evidence.runner",
+    "source": "reading.source",
+    "verdicts": "evidence.verdicts",
+    "verify": "evidence.verify",
+}
+
+
+class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a module of 0.1 where it is now, and says so."""
+
+    def find_spec(self, name, path=None, target=None):
+        package, _, old = name.partition(".")
+        return importlib.machinery.ModuleSpec(name, self) if package == __name__ and old in MOVED else None
+
+    def exec_module(self, module):
+        now = f"{__name__}.{MOVED[module.__name__.partition('.')[2]]}"
+        warnings.warn(f"{module.__name__} is {now} now", DeprecationWarning, stacklevel=2)
+        sys.modules[module.__name__] = importlib.import_module(now)
+
+
+sys.meta_path.append(Moved())

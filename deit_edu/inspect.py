@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from deit_edu.data import normalise
+from deit_edu.data.splits import normalise
 from deit_edu.errors import DeiTEduError
 
 

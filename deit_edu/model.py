@@ -209,7 +209,7 @@ class DeiT(nn.Module):
             raise DeiTEduError(
                 f"images of shape {tuple(images.shape)} do not fit this model: expected (B, "
                 f"{', '.join(map(str, expected))}); resize them, or resize the model with "
-                f"deit_edu.checkpoints.resize_model"
+                f"deit_edu.runs.weights.resize_model"
             )
         B = images.shape[0]
         prefix = [self.class_token.expand(B, -1, -1)]  # (B, 1, D)

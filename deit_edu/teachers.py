@@ -5,17 +5,13 @@ plan (a stem, then stages that halve the picture and widen the channels) at read
 """
 
 import math
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deit_edu.checkpoints import load, load_model, save, save_model
 from deit_edu.errors import DeiTEduError
-from deit_edu.model import DeiT, HeadLogits, fuse
-
-CHECKPOINTS = Path(__file__).parent / "assets" / "checkpoints"
+from deit_edu.model import HeadLogits, fuse
 
 
 class ResidualBlock(nn.Module):
@@ -198,83 +194,6 @@ def create_timm_model(name, in_channels, num_classes, pretrained):
             f"timm could not fetch weights for {name!r} ({type(error).__name__}): go online once, or train it here "
             f"with deit-edu train --model timm:{name}"
         ) from None
-
-
-def save_network(path, model, name, image_shape, num_classes, metadata=None, dtype=None):
-    """Write any network of ours, DeiT or teacher, with what it takes to build it again.
-
-    Args:
-        path: where. model: a DeiT, or what `create_teacher(name, ...)` gave. name: its name.
-        image_shape: (C, H, W) it was trained on. num_classes: K. metadata: anything else worth keeping.
-        dtype: as for `deit_edu.checkpoints.save`.
-    """
-    shape = {"image_shape": list(image_shape), "num_classes": num_classes, **(metadata or {})}
-    if isinstance(model, DeiT):
-        save_model(path, model, {"name": name, **shape}, dtype)
-    else:
-        save(path, model.state_dict(), {"kind": "teacher", "name": name, **shape}, dtype)
-
-
-def load_network(path):
-    """Read what `save_network` wrote: (the network in float32 and eval mode, its metadata).
-
-    Raises:
-        DeiTEduError: when the file is missing, damaged or of another kind.
-    """
-    tensors, metadata = load(path)
-    if metadata.get("kind") != "teacher":
-        return load_model(path), metadata
-    model = create_teacher(metadata["name"], metadata["image_shape"][0], metadata["num_classes"])
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError:
-        raise DeiTEduError(f"{path} does not hold the {metadata['name']} it names: train it again") from None
-    return model.eval(), metadata
-
-
-PACKAGED = "packaged:"  # begins the name of a network that ships with the library
-
-
-def is_packaged(name):
-    return name.startswith(PACKAGED)
-
-
-def packaged_path(name):
-    """Where a shipped network lies: "fashion_clutter_student" or "packaged:fashion_clutter_student".
-
-    Raises:
-        DeiTEduError: for a name that does not ship.
-    """
-    name = name.removeprefix(PACKAGED)
-    path = CHECKPOINTS / f"{name}.safetensors"
-    if not path.exists():
-        known = ", ".join(sorted(file.stem for file in CHECKPOINTS.glob("*.safetensors")))
-        raise DeiTEduError(f"no packaged network {name!r}: choose one of {known}")
-    return path
-
-
-def load_teacher(name, in_channels, num_classes):
-    """A trained teacher by name, and what it was trained on.
-
-    Args:
-        name: a run folder of `deit-edu train`, packaged:NAME, or timm:NAME with timm's own weights.
-        in_channels, num_classes: C and K of the data, for timm.
-
-    Returns:
-        (network, metadata): metadata has image_shape [C, H, W] and num_classes; timm's has neither.
-
-    Raises:
-        DeiTEduError: when there is no such teacher.
-    """
-    if name.startswith("timm:"):
-        return create_teacher(name, in_channels, num_classes, pretrained=True), {}
-    if is_packaged(name):
-        return load_network(packaged_path(name))
-    path = Path(name) / "model.safetensors"
-    if not path.exists():
-        what = "has not finished training" if Path(name).is_dir() else "is not a run folder"
-        raise DeiTEduError(f"teacher {name} {what}: train it first with deit-edu train --model convnet --out {name}")
-    return load_network(path)
 
 
 class FrozenTeacher(nn.Module):

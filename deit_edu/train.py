@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from deit_edu import augment
-from deit_edu.data import nested_subset, normalise
+from deit_edu.data.splits import nested_subset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.teachers import as_head_logits

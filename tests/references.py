@@ -7,8 +7,8 @@ import numpy as np
 import timm
 import torch
 
-from deit_edu.checkpoints import TIMM_NAMES, rename, to_timm_state_dict
 from deit_edu.model import DeiT, DeiTConfig
+from deit_edu.runs.weights import TIMM_NAMES, rename, timm_settings, to_timm_state_dict
 
 # ---- equations ----
 
@@ -94,19 +94,8 @@ def random_images(model, batch=3, seed=1):
 
 def timm_twin(model):
     """timm's model of the same shape with the same weights, in eval mode; its attention is not fused."""
-    config = model.config
-    twin = timm.create_model(
-        "deit_tiny_distilled_patch16_224" if config.distilled else "deit_tiny_patch16_224",
-        img_size=config.image_size,
-        patch_size=config.patch_size,
-        in_chans=config.in_channels,
-        num_classes=config.num_classes,
-        embed_dim=config.embed_dim,
-        depth=config.depth,
-        num_heads=config.num_heads,
-        mlp_ratio=config.mlp_ratio,
-        drop_path_rate=config.drop_path_rate,
-    ).eval()
+    name, settings = timm_settings(model.config)
+    twin = timm.create_model(name, **settings, drop_path_rate=model.config.drop_path_rate).eval()
     twin.load_state_dict(to_timm_state_dict(model), strict=True)
     for block in twin.blocks:
         block.attn.fused_attn = False

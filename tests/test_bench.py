@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from deit_edu import bench
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiTConfig, HeadLogits
+from deit_edu.runs import bench
 
 
 def test_timms_student_has_the_same_shape_and_gives_both_heads():

@@ -20,9 +20,9 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from deit_edu import checkpoints
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import create_model, fuse
+from deit_edu.runs import checkpoints
 
 SMALL = references.SHAPES["5x5-grid"]  # 20 px, 3 channels, 7 classes, width 48, 3 blocks, 3 heads
 both_kinds = pytest.mark.parametrize("distilled", [True, False], ids=["distilled", "plain"])
@@ -472,7 +472,7 @@ def test_a_token_without_its_head_is_refused():
             dict(image_size=28),
             dict(image_size=20),
             "they have image_size=28, the model has image_size=20; create the model with image_size=28, load them, "
-            "then use deit_edu.checkpoints.resize_model",
+            "then use deit_edu.runs.weights.resize_model",
             "of the wrong shape: position_embedding (1, 51, 48) for (1, 27, 48)",
         ),
         (

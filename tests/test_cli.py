@@ -18,13 +18,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from toy import toy_dataset
 
-from deit_edu import recipes, runs
 from deit_edu.cli import main
 from deit_edu.data import DATASETS, load_dataset
-from deit_edu.evaluate import accuracies, decisions, predict
 from deit_edu.inspect import disagreement
 from deit_edu.model import DeiT
-from deit_edu.teachers import load_network
+from deit_edu.runs import recipes
+from deit_edu.runs import run as runs
+from deit_edu.runs.checkpoints import load_network
+from deit_edu.runs.evaluate import accuracies, decisions, predict
 from deit_edu.train import SEEN_BY_BOTH, TrainConfig
 
 QUICK = "--quiet --device cpu --no-compile --batch-size 9 --epochs 1 --warmup-epochs 0"

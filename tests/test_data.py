@@ -20,10 +20,20 @@ from scipy.io import savemat
 from torchvision import datasets, transforms
 from toy import toy_dataset
 
-from deit_edu import clutter, data, downloads, folders
-from deit_edu.data import Split, denormalise, hold_out, keep_classes, load_dataset, normalise
+from deit_edu.data import (
+    Split,
+    clutter,
+    denormalise,
+    downloads,
+    folders,
+    hold_out,
+    keep_classes,
+    load_dataset,
+    normalise,
+)
+from deit_edu.data import splits as data
+from deit_edu.data.folders import decode_image
 from deit_edu.errors import DeiTEduError
-from deit_edu.folders import decode_image
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from deit_edu.data import PACKAGED, PACKAGED_SIZES, PICTURES, drawn_pictures, load_dataset, unpack_split
+from deit_edu.data import drawn_pictures, load_dataset
+from deit_edu.data.packaged import PACKAGED, PACKAGED_SIZES, PICTURES, unpack_split
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "data_scripts"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from toy import toy_dataset
 
-from deit_edu.evaluate import Accuracy, accuracies, decisions, load_decisions, predict, save_predictions
 from deit_edu.model import DeiT, DeiTConfig, HeadLogits
+from deit_edu.runs.evaluate import Accuracy, accuracies, decisions, load_decisions, predict, save_predictions
 from deit_edu.teachers import ConvNet
 
 CONFIG = DeiTConfig(8, 4, 1, 3, 16, 2, 2, drop_rate=0.5)

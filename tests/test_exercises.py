@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deit_edu import exercises
 from deit_edu.attention import attention
 from deit_edu.losses import soft_distillation
 from deit_edu.model import DeiTConfig, HeadLogits, fuse
 from deit_edu.patches import patchify
+from deit_edu.reading import exercises
 from deit_edu.train import learning_rate_at
 
 # chapters 1 to 3

@@ -8,20 +8,22 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from deit_edu import cells
-from deit_edu.cells import Grid, run_key, unique_runs
-from deit_edu.claims import CLAIMS
 from deit_edu.cli import main
 from deit_edu.data import nested_subset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import decisions, load_decisions, save_predictions
-from deit_edu.experiments import BASE, EXPERIMENTS
-from deit_edu.ledger import Ledger, ledger_for_writing
+from deit_edu.evidence import cells
+from deit_edu.evidence.cells import Grid, run_key, unique_runs
+from deit_edu.evidence.claims import CLAIMS
+from deit_edu.evidence.grids import EXPERIMENTS
+from deit_edu.evidence.ledger import Ledger, ledger_for_writing
+from deit_edu.evidence.regime import BASE
+from deit_edu.evidence.report import DECIDERS, HEADS, Results, disagreement_table, report
+from deit_edu.evidence.verdicts import Difference, paired_difference, verdict
 from deit_edu.model import HeadLogits
-from deit_edu.report import DECIDERS, HEADS, Results, disagreement_table, report
-from deit_edu.teachers import Ensemble, packaged_path
+from deit_edu.runs.checkpoints import packaged_path
+from deit_edu.runs.evaluate import decisions, load_decisions, save_predictions
+from deit_edu.teachers import Ensemble
 from deit_edu.train import TrainConfig
-from deit_edu.verdicts import Difference, paired_difference, verdict
 
 GRID = Grid("tiny", checksum=lambda name, image_size=0: f"checksum of {name}")
 

@@ -7,11 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from deit_edu import figures
-from deit_edu.claims import CLAIMS
 from deit_edu.errors import DeiTEduError
-from deit_edu.report import Judged
-from deit_edu.verdicts import Difference
+from deit_edu.evidence.claims import CLAIMS
+from deit_edu.evidence.report import Judged
+from deit_edu.evidence.verdicts import Difference
+from deit_edu.reading import figures
 
 matplotlib.use("Agg")
 

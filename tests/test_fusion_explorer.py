@@ -12,11 +12,11 @@ from test_widgets import PAGES, evaluate_in_module, look, root_of
 
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import decisions, save_predictions
-from deit_edu.ledger import Ledger
+from deit_edu.evidence.ledger import Ledger
+from deit_edu.evidence.report import Results
 from deit_edu.model import HeadLogits, fuse
-from deit_edu.report import Results
 from deit_edu.runs import train
+from deit_edu.runs.evaluate import decisions, save_predictions
 from deit_edu.train import TrainConfig
 from deit_edu.widgets import FusionExplorer
 from deit_edu.widgets.fusion_explorer import GALLERY, WEIGHTS, fusions, kept_answers

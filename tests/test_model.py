@@ -322,7 +322,7 @@ def test_images_of_another_shape_are_refused_with_what_to_do():
         with pytest.raises(DeiTEduError) as error:
             model(torch.zeros(shape))
         assert f"images of shape {shape} do not fit this model: expected (B, 1, 21, 21)" in str(error.value)
-        assert "deit_edu.checkpoints.resize_model" in str(error.value)
+        assert "deit_edu.runs.weights.resize_model" in str(error.value)
 
 
 def test_unknown_names_are_answered_with_the_known_ones():

@@ -10,7 +10,8 @@ from deit_edu.data import drawn_pictures, load_dataset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import token_similarity
 from deit_edu.model import DeiT, DeiTConfig
-from deit_edu.teachers import CONVNETS, as_head_logits, create_teacher, load_network, packaged_path
+from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.teachers import CONVNETS, as_head_logits, create_teacher
 from deit_edu.widgets.figure import EXPORT, read
 from deit_edu.widgets.network import export, in_half_precision
 

@@ -6,15 +6,15 @@ import json
 import pytest
 import torch
 
-from deit_edu.cells import Grid
-from deit_edu.checkpoints import digest
 from deit_edu.data import drawn_pictures, load_dataset, normalise
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import accuracies, predict
-from deit_edu.ledger import Ledger
+from deit_edu.evidence.cells import Grid
+from deit_edu.evidence.ledger import Ledger
 from deit_edu.model import fuse
-from deit_edu.recipes import recipe
-from deit_edu.teachers import CHECKPOINTS, as_head_logits, load_network, packaged_path
+from deit_edu.runs.checkpoints import CHECKPOINTS, digest, load_network, packaged_path
+from deit_edu.runs.evaluate import accuracies, predict
+from deit_edu.runs.recipes import recipe
+from deit_edu.teachers import as_head_logits
 
 ROLES = ("teacher", "student")
 

@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from test_experiments import GRID, record_of, write
 from test_widgets import evaluate_in_module
 
-from deit_edu.build import INTERPOLATIONS, position_norm
-from deit_edu.cells import unique_runs
-from deit_edu.checkpoints import resize_model
 from deit_edu.data import load_dataset, nested_subset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import Accuracy, accuracies, predict
-from deit_edu.ledger import Ledger
+from deit_edu.evidence.cells import unique_runs
+from deit_edu.evidence.ledger import Ledger
+from deit_edu.evidence.report import Results
 from deit_edu.patches import resize_position_embedding
-from deit_edu.report import Results
-from deit_edu.teachers import load_network, packaged_path
+from deit_edu.runs.build import INTERPOLATIONS, position_norm
+from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.runs.evaluate import Accuracy, accuracies, predict
+from deit_edu.runs.weights import resize_model
 from deit_edu.widgets.position_lab import PositionLab, accuracy_at_grids, recorded_runs
 
 DRAW = """(() => {
@@ -215,7 +215,7 @@ def test_the_books_ledger_is_shown_without_training_anything():
 
 
 def test_every_configuration_of_the_experiment_has_a_place():
-    from deit_edu.experiments import EXPERIMENTS
+    from deit_edu.evidence.grids import EXPERIMENTS
     from deit_edu.widgets.position_lab import ROWS
 
     assert {name for row in ROWS.values() for name in row} == set(EXPERIMENTS["resolution"].configurations)

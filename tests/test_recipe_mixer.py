@@ -14,8 +14,9 @@ from deit_edu.data import load_dataset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.model import DeiT, DeiTConfig
-from deit_edu.recipes import PAPER
-from deit_edu.teachers import FrozenTeacher, create_teacher, load_network, packaged_path
+from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.runs.recipes import PAPER
+from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import seeded_generator
 from deit_edu.widgets import RecipeMixer
 from deit_edu.widgets.figure import png

@@ -5,7 +5,7 @@ import pytest
 from deit_edu.data import DATASETS
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import MODELS
-from deit_edu.recipes import RECIPES, SCALES, recipe
+from deit_edu.runs.recipes import RECIPES, SCALES, recipe
 from deit_edu.teachers import CONVNETS
 from deit_edu.train import TrainConfig
 

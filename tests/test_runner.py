@@ -12,17 +12,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from deit_edu import experiments, runner
-from deit_edu.cells import Grid, unique_runs
-from deit_edu.checkpoints import digest
 from deit_edu.cli import main
 from deit_edu.errors import DeiTEduError
-from deit_edu.experiments import EXPERIMENTS, Experiment
-from deit_edu.ledger import Ledger, ledger_for_writing
-from deit_edu.machine import machine_name
-from deit_edu.report import retrained
-from deit_edu.teachers import load_network, packaged_path
-from deit_edu.verify import compare, seed_noise, verify
+from deit_edu.evidence import grids as experiments
+from deit_edu.evidence import runner
+from deit_edu.evidence.cells import Grid, unique_runs
+from deit_edu.evidence.grids import EXPERIMENTS, Experiment
+from deit_edu.evidence.ledger import Ledger, ledger_for_writing
+from deit_edu.evidence.report import retrained
+from deit_edu.evidence.verify import compare, seed_noise, verify
+from deit_edu.runs.checkpoints import digest, load_network, packaged_path
+from deit_edu.runs.machine import machine_name
 
 SMALLEST = dict(batch_size=500, crop_padding=0, flip=False)
 TOY_BASE = dict(

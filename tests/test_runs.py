@@ -15,17 +15,16 @@ import pytest
 import torch
 from toy import SMALL_DEIT, changed, toy_config, toy_dataset, weights
 
-from deit_edu import build, checkpoints, runs
-from deit_edu.build import INTERPOLATIONS, build_model, build_objective, build_teacher
-from deit_edu.checkpoints import digest, load_model
 from deit_edu.data import nested_subset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import accuracies, predict
-from deit_edu.machine import machine
 from deit_edu.patches import resize_position_embedding
-from deit_edu.run_folders import find_run, held, run_name, runs_root
-from deit_edu.runs import train, train_pair
-from deit_edu.teachers import load_network
+from deit_edu.runs import build, checkpoints, train, train_pair
+from deit_edu.runs import run as runs
+from deit_edu.runs.build import INTERPOLATIONS, build_model, build_objective, build_teacher
+from deit_edu.runs.checkpoints import digest, load_model, load_network
+from deit_edu.runs.evaluate import accuracies, predict
+from deit_edu.runs.folders import find_run, held, run_name, runs_root
+from deit_edu.runs.machine import machine
 from deit_edu.train import TrainConfig, join_world
 
 DATASET = toy_dataset()
@@ -709,8 +708,8 @@ def test_ctrl_c_and_a_kill_lose_nothing(tmp_path):
 TWO_PROCESSES = """
 import os, sys
 from toy import toy_config, toy_dataset
-from deit_edu import runs
-from deit_edu.checkpoints import digest
+from deit_edu.runs import run as runs
+from deit_edu.runs.checkpoints import digest
 
 runs.open_dataset = lambda config: toy_dataset()
 weights = []

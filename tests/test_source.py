@@ -11,7 +11,7 @@ from deit_edu.attention import MultiHeadSelfAttention
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
 from deit_edu.patches import patchify, unpatchify
-from deit_edu.source import repository_url, show_source
+from deit_edu.reading.source import repository_url, show_source
 
 TEST = "tests/test_patches.py::test_something"
 

@@ -10,11 +10,12 @@ from torch import nn
 from toy import changed, weights
 
 from deit_edu import teachers
-from deit_edu.build import build_model, open_dataset
-from deit_edu.checkpoints import load, save, to_timm_state_dict
 from deit_edu.data import normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import HeadLogits, create_model, fuse
+from deit_edu.runs.build import build_model, open_dataset
+from deit_edu.runs.checkpoints import load, load_network, load_teacher, save, save_network
+from deit_edu.runs.weights import to_timm_state_dict
 from deit_edu.teachers import (
     CONVNETS,
     ConvNet,
@@ -24,9 +25,6 @@ from deit_edu.teachers import (
     ResidualBlock,
     as_head_logits,
     create_teacher,
-    load_network,
-    load_teacher,
-    save_network,
 )
 from deit_edu.train import TrainConfig, make_optimizer
 

@@ -14,11 +14,11 @@ from torch import nn
 from toy import CPU, changed, toy_config, toy_dataset, weights
 
 from deit_edu import augment
-from deit_edu.build import build_model, build_objective
 from deit_edu.data import Split, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.model import HeadLogits
+from deit_edu.runs.build import build_model, build_objective
 from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import (
     Divergence,

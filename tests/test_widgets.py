@@ -26,11 +26,11 @@ from test_static_widgets import Files, make_static, names_of, state_of
 from deit_edu import teachers, widgets
 from deit_edu.data import drawn_pictures
 from deit_edu.errors import DeiTEduError
+from deit_edu.evidence.ledger import Ledger
+from deit_edu.evidence.report import Results
 from deit_edu.inspect import attention_rollout
-from deit_edu.ledger import Ledger
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.patches import patchify
-from deit_edu.report import Results
 from deit_edu.runs import train
 from deit_edu.teachers import create_teacher
 from deit_edu.train import TrainConfig
@@ -82,7 +82,7 @@ def test_a_figures_script_is_one_module_without_imports():
 
 
 def test_the_pages_colours_are_the_books(open_page):  # noqa: F811
-    from deit_edu.figures import COLOURS, COLOURS_IN_THE_DARK
+    from deit_edu.reading.figures import COLOURS, COLOURS_IN_THE_DARK
 
     for theme, colours in {"light": COLOURS, "dark": COLOURS_IN_THE_DARK}.items():
         page = open_page(PAGES["LossLab"], theme)

@@ -7,10 +7,10 @@ import matplotlib
 matplotlib.use("Agg")
 import torch  # noqa: E402
 
-from deit_edu import figures  # noqa: E402
 from deit_edu.data import load_dataset, normalise  # noqa: E402
 from deit_edu.inspect import attention_rollout, prefix_attention  # noqa: E402
-from deit_edu.teachers import load_network, packaged_path  # noqa: E402
+from deit_edu.reading import figures  # noqa: E402
+from deit_edu.runs.checkpoints import load_network, packaged_path  # noqa: E402
 
 PICTURE = Path(__file__).resolve().parents[1] / "images" / "attention.png"
 

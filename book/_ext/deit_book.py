@@ -22,7 +22,7 @@ from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.errors import ExtensionError
 from static_widgets import Files, make_static
 
-from deit_edu.source import repository_url
+from deit_edu.reading.source import repository_url
 from deit_edu.widgets import figure
 
 HERE = Path(__file__).resolve().parent
@@ -108,7 +108,7 @@ class PageCheck(HTMLParser):
         if tag == "img":
             alt = (attributes.get("alt") or "").strip()
             if not alt or alt == source:  # Sphinx writes the file's name where there is no alt text
-                self.wrong.append(f"an image has no alt text, show it with deit_edu.figures.show: {source[:60]}")
+                self.wrong.append(f"an image has no alt text, show it with figures.show: {source[:60]}")
         if tag == "link" and attributes.get("rel") in ("stylesheet", "preload", "icon", "modulepreload"):
             source = attributes.get("href") or ""
         loads = tag in ("img", "link", "script", "iframe", "source", "video", "audio")

@@ -202,7 +202,7 @@ def run(page):
                 wrong.append(f"stderr of the cell {start!r}: {output.text[:300]}")
             data = output.get("data", {})
             if any(kind.startswith("image/") for kind in data):
-                wrong.append(f"a figure without alt text in the cell {start!r}: show it with deit_edu.figures.show")
+                wrong.append(f"a figure without alt text in the cell {start!r}: show it with figures.show")
             shown = data.get("text/plain", "").partition("(")[0]
             if "application/vnd.jupyter.widget-view+json" in data and shown not in widgets.__all__:
                 wrong.append(f"a widget in the cell {start!r} that is none of deit_edu.widgets")

@@ -5,12 +5,13 @@ import numpy as np
 import torch
 import traitlets
 
-from deit_edu.data import load_dataset, normalise
+from deit_edu.data.names import load_dataset
+from deit_edu.data.splits import normalise
 from deit_edu.errors import DeiTEduError
-from deit_edu.figures import COLOURS, NARROW, STYLE
 from deit_edu.inspect import token_similarity
 from deit_edu.model import DeiT
-from deit_edu.teachers import load_network, packaged_path
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.widgets.figure import Figure, packed
 from deit_edu.widgets.network import export
 

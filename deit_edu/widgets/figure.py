@@ -18,10 +18,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
 
-from deit_edu.build import open_dataset
-from deit_edu.data import Split
+from deit_edu.data.splits import Split
 from deit_edu.errors import DeiTEduError
-from deit_edu.figures import COLOURS, COLOURS_IN_THE_DARK, PIXELS_PER_INCH
+from deit_edu.reading.figures import COLOURS, COLOURS_IN_THE_DARK, PIXELS_PER_INCH
+from deit_edu.runs.build import open_dataset
 from deit_edu.train import TrainConfig
 
 # Set while the book is built: then every figure brings a picture for readers without JavaScript.

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 import traitlets
 
-from deit_edu.checkpoints import load
-from deit_edu.data import load_dataset
+from deit_edu.data.names import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import decisions, load_decisions
-from deit_edu.experiments import EXPERIMENTS
-from deit_edu.figures import COLOURS, NARROW, STYLE
-from deit_edu.ledger import Ledger
+from deit_edu.evidence.grids import EXPERIMENTS
+from deit_edu.evidence.ledger import Ledger
+from deit_edu.evidence.report import Results
 from deit_edu.model import HeadLogits, fuse
-from deit_edu.report import Results
-from deit_edu.run_folders import find_run, read_json
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.runs.checkpoints import load
+from deit_edu.runs.evaluate import decisions, load_decisions
+from deit_edu.runs.folders import find_run, read_json
 from deit_edu.widgets.figure import Figure, data_to_show, packed
 
 HEADS = ("class", "distillation")  # of the student

@@ -5,12 +5,15 @@ import numpy as np
 import torch
 import traitlets
 
-from deit_edu.data import drawn_pictures, load_dataset, normalise
+from deit_edu.data.names import load_dataset
+from deit_edu.data.packaged import drawn_pictures
+from deit_edu.data.splits import normalise
 from deit_edu.errors import DeiTEduError
-from deit_edu.figures import COLOURS, NARROW, STYLE
 from deit_edu.inspect import attention_rollout
 from deit_edu.model import DeiT, fuse
-from deit_edu.teachers import as_head_logits, load_network, packaged_path
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.teachers import as_head_logits
 from deit_edu.widgets.figure import Figure, packed
 from deit_edu.widgets.network import export
 

@@ -6,9 +6,9 @@ import torch
 import traitlets
 
 from deit_edu.errors import DeiTEduError
-from deit_edu.figures import COLOURS, NARROW, STYLE
 from deit_edu.losses import DistillationObjective, check_soft, smooth_labels
 from deit_edu.model import HeadLogits
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE
 from deit_edu.widgets.figure import Figure
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import torch
 import traitlets
 
-from deit_edu.data import load_dataset
+from deit_edu.data.names import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.figures import NARROW, STYLE
 from deit_edu.patches import patchify
+from deit_edu.reading.figures import NARROW, STYLE
 from deit_edu.widgets.figure import Figure, packed
 
 

@@ -6,19 +6,21 @@ import torch
 import torch.nn.functional as F
 import traitlets
 
-from deit_edu.build import INTERPOLATIONS
-from deit_edu.checkpoints import resize_model
-from deit_edu.data import load_dataset, nested_subset
+from deit_edu.data.names import load_dataset
+from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import accuracies as accuracies_of
-from deit_edu.evaluate import predict
-from deit_edu.experiments import BASE, EXPERIMENTS
-from deit_edu.figures import DIFFERENCE_MAP, NARROW, STYLE
-from deit_edu.ledger import Ledger
+from deit_edu.evidence.grids import EXPERIMENTS
+from deit_edu.evidence.ledger import Ledger
+from deit_edu.evidence.regime import BASE
+from deit_edu.evidence.report import Results
+from deit_edu.evidence.verdicts import paired_difference
 from deit_edu.patches import resize_position_embedding
-from deit_edu.report import Results
-from deit_edu.teachers import load_network, packaged_path
-from deit_edu.verdicts import paired_difference
+from deit_edu.reading.figures import DIFFERENCE_MAP, NARROW, STYLE
+from deit_edu.runs.build import INTERPOLATIONS
+from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.runs.evaluate import accuracies as accuracies_of
+from deit_edu.runs.evaluate import predict
+from deit_edu.runs.weights import resize_model
 from deit_edu.widgets.figure import Figure, packed
 
 MEASURED = (4, 5, 6, 7, 8, 10, 12, 14)  # grids at which the packaged student is tested
@@ -189,7 +191,7 @@ def recorded_runs(results):
     """The experiment `resolution` as the page gets it: means, intervals, and what is not recorded yet.
 
     Args:
-        results: a deit_edu.report.Results.
+        results: a deit_edu.evidence.report.Results.
     """
 
     def mean(configuration, measure):

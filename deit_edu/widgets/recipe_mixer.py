@@ -6,12 +6,14 @@ import torch
 import traitlets
 
 from deit_edu import augment
-from deit_edu.data import denormalise, load_dataset, normalise
+from deit_edu.data.names import load_dataset
+from deit_edu.data.splits import denormalise, normalise
 from deit_edu.errors import DeiTEduError
-from deit_edu.figures import COLOURS, NARROW, STYLE
 from deit_edu.losses import smooth_labels
-from deit_edu.recipes import PAPER
-from deit_edu.teachers import FrozenTeacher, load_network, packaged_path
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.runs.recipes import PAPER
+from deit_edu.teachers import FrozenTeacher
 from deit_edu.train import seeded_generator
 from deit_edu.widgets.figure import Figure, packed
 from deit_edu.widgets.network import export, in_half_precision

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 import traitlets
 
-from deit_edu.data import load_dataset
+from deit_edu.data.names import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import load_decisions
-from deit_edu.figures import COLOURS, NARROW, STYLE
-from deit_edu.ledger import Ledger
-from deit_edu.report import Results
-from deit_edu.run_folders import find_run, read_json
-from deit_edu.verdicts import paired_difference
+from deit_edu.evidence.ledger import Ledger
+from deit_edu.evidence.report import Results
+from deit_edu.evidence.verdicts import paired_difference
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.runs.evaluate import load_decisions
+from deit_edu.runs.folders import find_run, read_json
 from deit_edu.widgets.figure import Figure, data_to_show, packed
 
 KINDS = {  # of distillation: as the reader chooses, and as a config says

@@ -2,14 +2,16 @@
 
 import torch
 
-from deit_edu.checkpoints import resize_model
-from deit_edu.data import load_dataset, normalise
+from deit_edu.data.names import load_dataset
+from deit_edu.data.splits import normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
-from deit_edu.machine import can_compile, compiled
 from deit_edu.model import MODELS, DeiT, create_model
-from deit_edu.run_folders import find_run, open_run
-from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher, load_teacher
+from deit_edu.runs.checkpoints import load_teacher
+from deit_edu.runs.folders import find_run, open_run
+from deit_edu.runs.machine import can_compile, compiled
+from deit_edu.runs.weights import resize_model
+from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher
 
 
 def open_dataset(config, load=load_dataset):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import binomtest
 
-from deit_edu.checkpoints import load, save
-from deit_edu.data import normalise
+from deit_edu.data.splits import normalise
 from deit_edu.model import HeadLogits, fuse
+from deit_edu.runs.checkpoints import load, save
 from deit_edu.teachers import as_head_logits
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from deit_edu.cells import unique_runs
 from deit_edu.errors import DeiTEduError
-from deit_edu.runner import run_cells
+from deit_edu.evidence.cells import unique_runs
+from deit_edu.evidence.runner import run_cells
 from deit_edu.train import TrainConfig
 
 

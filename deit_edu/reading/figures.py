@@ -136,7 +136,7 @@ def forest(judged, xlabel):
     Each is multiplied by its claim's sign, so that right of zero is always the paper's side.
 
     Args:
-        judged: [deit_edu.report.Judged], of one unit. xlabel: what the differences are.
+        judged: [deit_edu.evidence.report.Judged], of one unit. xlabel: what the differences are.
 
     Returns:
         the matplotlib figure, for `show`.

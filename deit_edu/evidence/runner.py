@@ -18,17 +18,17 @@ import torch
 from tqdm import tqdm
 
 import deit_edu
-from deit_edu.build import build_model, open_dataset, open_teacher, wrap
-from deit_edu.cells import data_label, unique_runs
-from deit_edu.checkpoints import digest, write_atomically
-from deit_edu.data import load_dataset
+from deit_edu.data.names import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.experiments import EXPERIMENTS
+from deit_edu.evidence.cells import data_label, unique_runs
+from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.losses import DistillationObjective
-from deit_edu.machine import machine, machine_name
-from deit_edu.run_folders import is_trained, runs_root
-from deit_edu.runs import train
-from deit_edu.teachers import Ensemble, FrozenTeacher, load_network, packaged_path
+from deit_edu.runs.build import build_model, open_dataset, open_teacher, wrap
+from deit_edu.runs.checkpoints import digest, load_network, packaged_path, write_atomically
+from deit_edu.runs.folders import is_trained, runs_root
+from deit_edu.runs.machine import machine, machine_name
+from deit_edu.runs.run import train
+from deit_edu.teachers import Ensemble, FrozenTeacher
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 
 load_once = cache(load_dataset)

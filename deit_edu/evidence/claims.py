@@ -12,7 +12,7 @@ class Claim:
 
     The difference is the sum of weight * measure over `terms`, for one seed at a time. A measure is a head's name
     (its test accuracy, in points), "similarity:input" or "similarity:last" (the two tokens' cosine),
-    "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.report.DECIDERS`, or "norm" (what
+    "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.evidence.report.DECIDERS`, or "norm" (what
     interpolation leaves of the length of the position embeddings, in percent).
     """
 

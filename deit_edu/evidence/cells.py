@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from deit_edu.data import load_dataset
+from deit_edu.data.names import load_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.experiments import BASE, EXPERIMENTS, TEACHERS
-from deit_edu.teachers import is_packaged
+from deit_edu.evidence.grids import EXPERIMENTS
+from deit_edu.evidence.regime import BASE, TEACHERS
+from deit_edu.runs.checkpoints import is_packaged
 from deit_edu.train import SEEN_BY_BOTH, TrainConfig
 
 

@@ -7,11 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from deit_edu.cells import Grid, data_label, unique_runs
-from deit_edu.claims import CLAIMS, Claim
-from deit_edu.evaluate import load_decisions
-from deit_edu.experiments import BASE, EXPERIMENTS
-from deit_edu.verdicts import Difference, paired_difference, verdict
+from deit_edu.evidence.cells import Grid, data_label, unique_runs
+from deit_edu.evidence.claims import CLAIMS, Claim
+from deit_edu.evidence.grids import EXPERIMENTS
+from deit_edu.evidence.regime import BASE
+from deit_edu.evidence.verdicts import Difference, paired_difference, verdict
+from deit_edu.runs.evaluate import load_decisions
 
 HEADS = ("class", "distillation", "fused", "fused_logits")
 # Who decides in the table of disagreement: (configuration, which of its decisions).
@@ -36,8 +37,8 @@ class Results:
     """What the ledger holds of a scale's cells.
 
     Args:
-        ledger: a Ledger. scale: a key of `deit_edu.experiments.BASE`.
-        data: as for `deit_edu.cells.Grid`; None: the scale's own, or the folder of that name in the ledger.
+        ledger: a Ledger. scale: a key of `deit_edu.evidence.regime.BASE`.
+        data: as for `deit_edu.evidence.cells.Grid`; None: the scale's own, or the folder of that name in the ledger.
         checksum: as for `Grid`, of data that the ledger does not know; by default they are not looked for.
     """
 
@@ -70,7 +71,7 @@ class Results:
         return sorted(set(range(EXPERIMENTS[experiment].seeds)) | self.recorded_seeds)
 
     def measure(self, experiment, configuration, seed, measure):
-        """One number of one seed, as `deit_edu.claims.Claim` names it, or None where it is not recorded."""
+        """One number of one seed, as `deit_edu.evidence.claims.Claim` names it, or None where it is not recorded."""
         kind, *names = measure.split(":")
         if kind == "disagreement":
             deciders = [name for name in names if name != TRUTH]
@@ -148,7 +149,7 @@ def accuracy_table(results, name):
 
 
 def seed_rows(results, name, configurations=None):
-    """Every seed's accuracy of every head, for `deit_edu.figures.seed_dots`: what `accuracy_table` averages."""
+    """Every seed's accuracy of every head, for `deit_edu.reading.figures.seed_dots`: what `accuracy_table` averages."""
     rows = []
     for configuration in configurations or EXPERIMENTS[name].configurations:
         for head in ("class", "distillation", "fused"):

@@ -1,58 +1,27 @@
 """The reruns: which networks are trained for which table of the paper.
 
 Paper: tables 2 to 8 and 10, figure 3, sections 3.2 and 4. `BASE` is the regime, `EXPERIMENTS` says what each
-configuration changes in it. What should come out is written in `deit_edu.claims`.
+configuration changes in it. What should come out is written in `deit_edu.evidence.claims`.
 """
 
 from dataclasses import dataclass
 
-from deit_edu.recipes import RECIPES
+from deit_edu.evidence.regime import (
+    BFLOAT16,
+    BY_SHIPPED,
+    BY_STRONG,
+    HALF,
+    LIGHT_DECAY,
+    MIXING,
+    NONE,
+    QUARTER,
+    SGD,
+    TEACHERS,
+    TOKEN_HARD,
+    TOKEN_SOFT,
+)
+from deit_edu.runs.recipes import RECIPES
 
-# ---- the regime ----
-
-# What teacher and student of a scale share. The regime was settled on validation: see `regime` and `tuning` below.
-TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1, crop_padding=2, flip=True, redraw=True)
-
-BASE = {
-    "tiny": dict(
-        data="fashion_clutter",
-        student=dict(TINY, model="deit_nano_patch7_28", epochs=40, learning_rate=1.6e-2),
-        teacher=dict(TINY, model="convnet", epochs=15),
-    ),
-    "small": dict(
-        data="cifar10",
-        student=dict(
-            model="deit_micro_patch4_32", epochs=8, batch_size=64, learning_rate=8e-3, crop_padding=4, compile=True
-        ),
-        teacher=RECIPES["small", "cifar10"]["teacher"],
-    ),
-}
-
-MIXING = dict(mixup_alpha=0.8, cutmix_alpha=1.0, mix_probability=0.8)
-
-# A teacher's settings over the base: "role" says which of the two recipes trains it.
-TEACHERS = {
-    "convnet": dict(role="teacher"),
-    "convnet_wide": dict(role="teacher", model="convnet_wide"),
-    "convnet_weak": dict(role="teacher", model="convnet_weak"),
-    "transformer": dict(role="student"),  # the student itself, without distillation
-    "convnet_mixed": dict(role="teacher", **MIXING),  # sees its images mixed, as the student of `regime` does
-}
-
-# ---- the grids ----
-
-NONE = dict()
-QUARTER, HALF = dict(epochs=10), dict(epochs=20)  # of a student's epochs, where many cells are compared or tuned
-TOKEN_HARD = dict(teacher=("convnet",), distillation="hard", tokens="both")
-TOKEN_SOFT = dict(TOKEN_HARD, distillation="soft")
-# The convnet of `cifar10_teacher`: so that its students can be trained where it is not, without training it again.
-BY_SHIPPED = dict(teacher=("packaged:cifar10_teacher",))
-BY_STRONG = dict(teacher=("packaged:cifar10_strong_teacher",))
-# Half the time of float32 on a CPU that has its instructions; what "auto" chooses on a GPU.
-BFLOAT16 = dict(precision="bfloat16")
-# In SGD the decay is part of the gradient, so rate and momentum enlarge it: there 0.05 pulls much harder than in AdamW.
-LIGHT_DECAY = 5e-4
-SGD = dict(optimizer="sgd", learning_rate=0.4, weight_decay=LIGHT_DECAY)
 LONG = TOKEN_HARD | BY_SHIPPED | BFLOAT16 | RECIPES["small", "cifar10"]["student"]
 LONG_MIXED = LONG | BY_STRONG | MIXING | dict(initial=LONG, epochs=40)
 # Half the rate: to lose less of what is learned when it rises again.

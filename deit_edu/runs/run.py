@@ -5,26 +5,31 @@ import time
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
 import deit_edu
-from deit_edu.build import build_model, build_objective, build_teacher, open_dataset, position_norm, start_from, wrap
-from deit_edu.checkpoints import digest, load, save, write_atomically
-from deit_edu.data import nested_subset
+from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evaluate import accuracies, predict, save_predictions
-from deit_edu.inspect import describe_tokens
 from deit_edu.losses import smooth_labels
-from deit_edu.machine import machine
-from deit_edu.model import DeiT
-from deit_edu.recipes import recipe
-from deit_edu.run_folders import check_folder, held, is_trained, json_bytes, read_json, run_name, runs_root
-from deit_edu.source import source_digest
-from deit_edu.teachers import save_network
+from deit_edu.runs.build import (
+    build_model,
+    build_objective,
+    build_teacher,
+    open_dataset,
+    position_norm,
+    start_from,
+    wrap,
+)
+from deit_edu.runs.checkpoints import load, save, save_network, write_atomically
+from deit_edu.runs.evaluate import accuracies, predict, save_predictions
+from deit_edu.runs.folders import check_folder, held, is_trained, json_bytes, read_json, run_name, runs_root
+from deit_edu.runs.machine import machine, source_digest
+from deit_edu.runs.recipes import recipe
+from deit_edu.runs.record import ask_teacher, describe_network, speed_and_curve
+from deit_edu.runs.resume import pack, unpack
 from deit_edu.train import (
     SEEN_BY_BOTH,
     MovingAverage,
@@ -33,10 +38,7 @@ from deit_edu.train import (
     make_optimizer,
     steps_per_epoch,
     train_epoch,
-    training_split,
 )
-
-ASKED_OF_TEACHER = 10_000  # training images at most, of which the record says how often the teacher is right
 
 
 def train_pair(teacher, student, folder=None, resume=False, progress=True):
@@ -97,7 +99,7 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         on_images: called after each step with the number of images of the whole run done so far.
 
     Returns:
-        The record, a dictionary; `deit_edu.evaluate` says what its accuracies are.
+        The record, a dictionary; `deit_edu.runs.evaluate` says what its accuracies are.
 
     Raises:
         DeiTEduError: for a config that cannot be, a loss that diverges, a folder in use.
@@ -213,7 +215,12 @@ class Run:
         resumable = self.folder / "resume.safetensors"
         if resume and resumable.exists():
             tensors, metadata = load(resumable)
-            self.restore(tensors)
+            try:
+                unpack(tensors, self.student, self.optimizer, self.average)
+            except RuntimeError:
+                raise DeiTEduError(
+                    f"{self.folder} was begun with another version of {self.config.model}: delete it and begin again"
+                ) from None
             self.metrics = metadata["metrics"]
             self.epoch = len(self.metrics)
             self.started, self.seconds_before = metadata["started"], metadata["seconds"]
@@ -226,40 +233,6 @@ class Run:
         elif self.world.rank == 0:
             write_atomically(self.folder / "config.json", json_bytes(dataclasses.asdict(self.config)))
 
-    def state(self):
-        """Everything the next epoch needs, as {name: tensor}."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.student.state_dict().items()}
-        if self.average:
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state.items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{slot}": tensor for slot, tensor in slots.items() if tensor is not None}
-        return tensors
-
-    def restore(self, tensors):
-        """Put back what `state` gave."""
-
-        def part(prefix):
-            return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-        try:
-            self.student.load_state_dict(part("model."))
-        except RuntimeError:
-            raise DeiTEduError(
-                f"{self.folder} was begun with another version of {self.config.model}: delete it and begin again"
-            ) from None
-        if self.average:
-            self.average.state = {name: t.to(self.world.device) for name, t in part("average.").items()}
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        slots = {}
-        for name, tensor in part("optimizer.").items():
-            index, slot = name.split(".")
-            if tensor.shape == parameters[int(index)].shape:
-                # In the parameter's own memory layout, channels last for convolutions: PyTorch's fused optimisers
-                # pair the numbers as they lie in memory, and would pair wrong ones without a word.
-                tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
-            slots.setdefault(int(index), {})[slot] = tensor
-        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
-
     def finish_epoch(self, metrics):
         """Write the epoch down: first all that a resume needs, in one piece, then the readable metrics."""
         self.epoch += 1
@@ -269,7 +242,8 @@ class Run:
                 "metrics": self.metrics, "started": self.started, "seconds": self.seconds(), "norms": self.norms,
                 "machine": self.machine, "source": self.source, "earlier": self.earlier,
             }  # fmt: skip
-            save(self.folder / "resume.safetensors", self.state(), metadata)
+            state = pack(self.student, self.optimizer, self.average)
+            save(self.folder / "resume.safetensors", state, metadata)
             self.write_metrics()
 
     def write_metrics(self):
@@ -310,32 +284,18 @@ class Run:
                 "data": {"name": dataset.name, "checksum": dataset.checksum},
                 "library": {"version": deit_edu.__version__, "source": self.source},
                 "machine": self.machine,
-                "parameters": sum(p.numel() for p in self.student.parameters()),
                 "started": self.started,
                 "seconds": self.seconds(),
-                "images_per_second": median(m["images_per_second"] for m in self.metrics) if self.metrics else None,
-                "curve": [{"epoch": m["epoch"], "loss": m["loss"], **m["validation"]} for m in self.metrics],
-                "checkpoint": digest(self.student.state_dict()),
+                **speed_and_curve(self.metrics),
             }
-            for name in ("validation", "test"):
-                split = getattr(dataset, name)
-                said = predict(self.student, split, dataset)
-                scores = accuracies(said, split.labels)
-                record[name] = {head: score.to_dict() for head, score in scores.items()}
-            if teacher:  # who knows these images by heart says little more of them than their labels do
-                taught = training_split(self.config, dataset, max(0, self.config.epochs - 1))
-                asked = nested_subset(taught.labels, min(self.config.train_images or len(taught), ASKED_OF_TEACHER))
-                said_by_teacher = predict(teacher, taught, dataset, indices=asked)
-                record["teacher_on_train"] = accuracies(said_by_teacher, taught.labels[asked])["class"].to_dict()
+            measured, said = describe_network(self.student, self.config, dataset)
+            record |= measured
+            if teacher:
+                record["teacher_on_train"] = ask_teacher(teacher, self.config, dataset)
             if self.earlier:
                 record["earlier"] = self.earlier
             if self.norms:
                 record["position_norm"] = self.norms | {"trained": position_norm(self.student)}
-            if isinstance(self.student, DeiT) and self.student.config.distilled:
-                torch.manual_seed(self.config.seed)
-                untrained = build_model(self.config, dataset).to(self.world.device)
-                for name, model in (("tokens", self.student), ("tokens_untrained", untrained)):
-                    record[name] = describe_tokens(model, dataset)
             if self.world.rank == 0:
                 path = self.folder / "model.safetensors"
                 known = {"classes": list(dataset.classes)}

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torchvision import datasets
 
-from .data import Split, hold_out, make_dataset
-from .errors import DeiTEduError
-from .folders import DEFAULT_SIZE, Listing, class_names, decode_listings, list_images
+from deit_edu.data.folders import DEFAULT_SIZE, Listing, class_names, decode_listings, list_images
+from deit_edu.data.splits import Split, hold_out, make_dataset
+from deit_edu.errors import DeiTEduError
 
 SECONDS = 30  # without an answer before a download gives up
 IMAGENETTE_IMAGES = 13_394  # in both parts of the official archive

@@ -1,15 +1,15 @@
 """Show the library's own source in a chapter, with the way to the file and to the test that holds it."""
 
-import hashlib
 import importlib.metadata
 import inspect
 import os
 import textwrap
 from pathlib import Path
 
+import deit_edu
 from deit_edu.errors import DeiTEduError
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(deit_edu.__file__).resolve().parent
 
 
 def repository_url():
@@ -64,11 +64,3 @@ def show_source(*objects, test):
 
 def _link(path):
     return f"{repository_url()}/blob/main/{path}"
-
-
-def source_digest():
-    """sha256 over the library's Python files: a record says with it which code made it."""
-    sha = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        sha.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
-    return sha.hexdigest()

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from .data import ImageDataset, Split, hold_out, make_dataset
-from .errors import DeiTEduError
+from deit_edu.data.splits import ImageDataset, Split, hold_out, make_dataset
+from deit_edu.errors import DeiTEduError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 DEFAULT_SIZE = 64  # pixels, where photographs come in many sizes

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from deit_edu.data import ImageDataset, Split, load_dataset
+from deit_edu.data.names import load_dataset
+from deit_edu.data.splits import ImageDataset, Split
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
-from deit_edu.machine import can_compile, compiled, machine, machine_name
 from deit_edu.model import MODELS, HeadLogits, create_model
-from deit_edu.recipes import recipe
+from deit_edu.runs.machine import can_compile, compiled, machine, machine_name
+from deit_edu.runs.recipes import recipe
+from deit_edu.runs.weights import timm_settings
 from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import TrainConfig, join_world, make_optimizer, train_epoch
 
@@ -26,17 +28,10 @@ class TimmStudent(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        from timm.models.deit import VisionTransformerDistilled
+        import timm  # takes seconds: only who compares waits
 
-        self.model = VisionTransformerDistilled(
-            img_size=config.image_size,
-            patch_size=config.patch_size,
-            in_chans=config.in_channels,
-            num_classes=config.num_classes,
-            embed_dim=config.embed_dim,
-            depth=config.depth,
-            num_heads=config.num_heads,
-        )
+        name, settings = timm_settings(config)
+        self.model = timm.create_model(name, **settings)
         self.model.set_distilled_training(True)
 
     def forward(self, images):

@@ -5,8 +5,9 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from .data import FASHION_CLASSES, Split, make_dataset, packaged_splits
-from .errors import DeiTEduError
+from deit_edu.data.packaged import FASHION_CLASSES, packaged_splits
+from deit_edu.data.splits import Split, make_dataset
+from deit_edu.errors import DeiTEduError
 
 CANVAS, ITEM = 28, 14  # sides in pixels; both twice that where more detail is asked for
 CLUTTER_CROPS = (6, 6, 5, 5)  # side of each crop of another item, in the order of pasting

@@ -53,7 +53,7 @@ class Ledger:
             if name != "data" and now != recorded:
                 raise DeiTEduError(
                     f"{cell}: recorded with {name} {recorded}, which is {now} now: a default of TrainConfig has "
-                    f"changed; write {name} into deit_edu.experiments.BASE"
+                    f"changed; write {name} into deit_edu.evidence.regime.BASE"
                 )
         return record
 

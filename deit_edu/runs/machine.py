@@ -1,5 +1,6 @@
-"""The machine a run is on: what a measured time depends on, and whether networks can be compiled here."""
+"""What a run was made by: the machine, which its times depend on and its rounding, and the library's source."""
 
+import hashlib
 import platform
 import shutil
 import sys
@@ -7,6 +8,8 @@ import sysconfig
 from pathlib import Path
 
 import torch
+
+import deit_edu
 
 
 def machine(world):
@@ -53,3 +56,11 @@ def compiled(model):
     on_cpu = next(model.parameters()).device.type == "cpu"
     # A small network's kernels are so short that calling them from Python shows: call them from C++.
     return torch.compile(model, options={"cpp_wrapper": True} if on_cpu else None)
+
+
+def source_digest():
+    """sha256 over the library's Python files: a record says with it which code made it."""
+    sha, package = hashlib.sha256(), Path(deit_edu.__file__).resolve().parent
+    for path in sorted(package.rglob("*.py")):
+        sha.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return sha.hexdigest()

@@ -1,142 +1,14 @@
-"""Weights in and out: safetensors files, and the names that timm, the authors and Hugging Face give them.
+"""Weights of a DeiT under other names and at other sizes: timm's and the authors', Hugging Face's, another grid."""
 
-A checkpoint is a safetensors file, never a pickle: opening one runs no code.
-"""
-
-import hashlib
-import json
 import math
-import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from deit_edu.errors import DeiTEduError
-from deit_edu.model import DeiT, DeiTConfig
+from deit_edu.model import DeiT
 from deit_edu.patches import resize_position_embedding
-
-# ---- files ----
-
-
-def save(path, tensors, metadata=None, dtype=None):
-    """Write tensors and metadata to one safetensors file: whole, or not at all.
-
-    The same tensors and metadata give the same bytes.
-
-    Args:
-        path: where; its folder is made if it is missing.
-        tensors: {name: tensor}. metadata: anything json can write, for example a config.
-        dtype: store floating-point tensors in this type, torch.float16 for files that are shipped.
-
-    Raises:
-        DeiTEduError: when the file cannot be written; the old file, if there was one, is still there.
-    """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    if dtype is not None:
-        tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-    # One entry, because safetensors does not promise the order of several. The digest is there because
-    # safetensors itself notices a file that is cut short, but not one whose numbers have changed.
-    entry = json.dumps({"metadata": metadata or {}, "sha256": digest(tensors)})
-    write_atomically(path, safetensors.torch.save(tensors, {"deit_edu": entry}))
-
-
-def load(path):
-    """Read a safetensors file, ours or another's: ({name: tensor}, metadata).
-
-    Raises:
-        DeiTEduError: when there is no such file, or it is not safetensors, cut short or damaged.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DeiTEduError(f"no checkpoint {path}: check the path, or train one with deit-edu train") from None
-    except OSError as error:
-        raise DeiTEduError(f"cannot read checkpoint {path}: {error.strerror}") from None
-    damaged = DeiTEduError(f"{path} is damaged or no safetensors file: fetch it again or train it again")
-    try:
-        tensors = safetensors.torch.load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        entry = json.loads(header.get("__metadata__", {}).get("deit_edu", "{}"))
-    except (SafetensorError, ValueError):
-        if data[:4] == b"PK\3\4":  # how torch.save begins a file
-            raise DeiTEduError(
-                f"{path} is a pickle, which can run code when opened: if you trust it, give "
-                f"torch.load(path, weights_only=True) to deit_edu.checkpoints.load_state_dict_from"
-            ) from None
-        raise damaged from None
-    if "sha256" in entry and entry["sha256"] != digest(tensors):
-        raise damaged
-    return tensors, entry.get("metadata", {})
-
-
-def digest(tensors):
-    """sha256 over names, types, shapes and numbers: the same weights have the same digest in any file."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return sha.hexdigest()
-
-
-def write_atomically(path, data):
-    """Write bytes so that `path` always holds the old file or the new one, never a part of it.
-
-    Raises:
-        DeiTEduError: when it cannot be written.
-    """
-    path = Path(path)
-    if not path.name:
-        raise DeiTEduError(f"{path} is a folder: give the name of a file")
-    temporary = path.with_name(f".{path.name}.tmp")  # the same folder: os.replace does not cross file systems
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())  # on the disk before it takes the name
-            os.replace(temporary, path)
-        except BaseException:  # a full disk, Ctrl-C
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise DeiTEduError(
-            f"could not write {path} ({len(data) / 2**20:.1f} MB): {error.strerror}; "
-            f"free some space or choose another folder"
-        ) from None
-
-
-# ---- a whole model in one file ----
-
-
-def save_model(path, model, metadata=None, dtype=None):
-    """Write a DeiT with its config, so that `load_model` needs nothing else; arguments as for `save`."""
-    metadata = {"kind": "deit", "config": model.config.to_dict(), **(metadata or {})}
-    save(path, model.state_dict(), metadata, dtype)
-
-
-def load_model(path):
-    """Read what `save_model` wrote: a DeiT in float32, in eval mode.
-
-    Raises:
-        DeiTEduError: as `load`, and when the file does not hold a DeiT with its config.
-    """
-    tensors, metadata = load(path)
-    if metadata.get("kind") != "deit":
-        raise DeiTEduError(
-            f"{path} holds {metadata.get('kind', 'weights without a config')}, not a DeiT with its config: load "
-            f"a teacher with deit_edu.teachers, other weights with deit_edu.checkpoints.load_state_dict_from"
-        )
-    try:
-        config = DeiTConfig(**metadata["config"])
-    except TypeError as error:
-        raise DeiTEduError(f"{path} is from another version of deit_edu ({error}): train it again") from None
-    return load_state_dict_from(empty_model(config), tensors).eval()
 
 
 def empty_model(config):
@@ -217,6 +89,26 @@ def rename(name, pairs):
     for old, new in pairs:
         name = re.sub(rf"\b{re.escape(old)}\b", new, name)
     return name
+
+
+def timm_settings(config):
+    """What timm.create_model is told for a DeiT of this shape: (its name there, the settings).
+
+    Args:
+        config: DeiTConfig.
+    """
+    name = "deit_tiny_distilled_patch16_224" if config.distilled else "deit_tiny_patch16_224"
+    settings = dict(
+        img_size=config.image_size,
+        patch_size=config.patch_size,
+        in_chans=config.in_channels,
+        num_classes=config.num_classes,
+        embed_dim=config.embed_dim,
+        depth=config.depth,
+        num_heads=config.num_heads,
+        mlp_ratio=config.mlp_ratio,
+    )
+    return name, settings
 
 
 def to_timm_state_dict(model):
@@ -314,5 +206,5 @@ def advice(config, weights):
         return unlike
     theirs = ", ".join(f"{name}={found[name]}" for name in differs)
     ours = ", ".join(f"{name}={getattr(config, name)}" for name in differs)
-    then = ", load them, then use deit_edu.checkpoints.resize_model" if "image_size" in differs else ""
+    then = ", load them, then use deit_edu.runs.weights.resize_model" if "image_size" in differs else ""
     return f"they have {theirs}, the model has {ours}; create the model with {theirs}{then}"

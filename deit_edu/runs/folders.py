@@ -11,7 +11,7 @@ from pathlib import Path
 
 import deit_edu
 from deit_edu.errors import DeiTEduError
-from deit_edu.teachers import is_packaged, load_network, packaged_path
+from deit_edu.runs.checkpoints import is_packaged, load_network, packaged_path
 
 
 def runs_root():

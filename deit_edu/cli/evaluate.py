@@ -1,0 +1,42 @@
+"""deit-edu evaluate: how good a trained network is, and who disagrees with whom."""
+
+from deit_edu.data.names import RESIZABLE, load_dataset
+from deit_edu.data.splits import keep_classes
+from deit_edu.errors import DeiTEduError
+from deit_edu.inspect import disagreement
+from deit_edu.runs.build import check_trained_on, open_teacher
+from deit_edu.runs.evaluate import accuracies, decisions, predict
+from deit_edu.runs.folders import open_run
+from deit_edu.teachers import FrozenTeacher
+
+
+def add_arguments(parser):
+    parser.add_argument("run_folder", metavar="RUN", help="a run folder, or packaged:NAME")
+    parser.add_argument("--data", help="another data set of the same shape and classes")
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+
+
+def run(chosen):
+    model, metadata = open_run(chosen.run_folder)
+    name, side, kept = chosen.data or metadata["data"], metadata.get("image_size"), metadata.get("kept_classes", "")
+    dataset = load_dataset(name, image_size=side if name.partition(":")[0] in RESIZABLE else None)
+    if kept and (name == metadata["data"] or dataset.num_classes != metadata["num_classes"]):
+        dataset = keep_classes(dataset, kept)
+    check_trained_on(chosen.run_folder, metadata, dataset)
+    split = getattr(dataset, chosen.split)
+    said = predict(model, split, dataset)
+    print(f"{chosen.run_folder} on {len(split):,} {chosen.split} images of {dataset.name}, 95 % Wilson intervals")
+    for head, accuracy in accuracies(said, split.labels).items():
+        print(f"  {head:13} {accuracy}")
+    deciders = {"truth": split.labels}
+    if metadata.get("teacher"):
+        try:
+            teacher = FrozenTeacher(open_teacher(metadata["teacher"], dataset))  # answers as it taught: fused
+            deciders["teacher"] = decisions(predict(teacher, split, dataset))["class"]
+        except DeiTEduError as error:
+            print(f"  its teacher is left out: {error}")
+    deciders |= decisions(said)
+    print("\nshare of images on which two disagree")
+    print(" " * 13 + "".join(f"{name:>14}" for name in deciders))
+    for name, row in zip(deciders, disagreement(deciders), strict=True):
+        print(f"{name:13}" + "".join(f"{share:14.4f}" for share in row))
