@@ -17,13 +17,13 @@ MOVED = {
     "bench": "runs.bench",
     "build": "runs.build",
     "cells": "evidence.cells",
-    "checkpoints": "runs.checkpoints",
+    "checkpoints": "runs.checkpoints runs.weights",
     "claims": "evidence.claims",
     "clutter": "data.clutter",
     "downloads": "data.downloads",
     "evaluate": "runs.evaluate",
     "exercises": "reading.exercises",
-    "experiments": "evidence.grids",
+    "experiments": "evidence.grids evidence.regime",
     "figures": "reading.figures",
     "folders": "data.folders",
     "ledger": "evidence.ledger",
@@ -32,7 +32,7 @@ MOVED = {
     "report": "evidence.report",
     "run_folders": "runs.folders",
     "runner": "evidence.runner",
-    "source": "reading.source",
+    "source": "reading.source runs.machine",
     "verdicts": "evidence.verdicts",
     "verify": "evidence.verify",
 }
@@ -46,9 +46,17 @@ class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(name, self) if package == __name__ and old in MOVED else None
 
     def exec_module(self, module):
-        now = f"{__name__}.{MOVED[module.__name__.partition('.')[2]]}"
-        warnings.warn(f"{module.__name__} is {now} now", DeprecationWarning, stacklevel=2)
-        sys.modules[module.__name__] = importlib.import_module(now)
+        now = [f"{__name__}.{place}" for place in MOVED[module.__name__.partition(".")[2]].split()]
+        warnings.warn(f"{module.__name__} is {' and '.join(now)} now", DeprecationWarning, stacklevel=2)
+        places = [importlib.import_module(place) for place in now]
+
+        def attribute(name):
+            for place in places:
+                if hasattr(place, name):
+                    return getattr(place, name)
+            raise AttributeError(f"{' and '.join(now)} have no {name!r}")
+
+        module.__getattr__ = attribute
 
 
 sys.meta_path.append(Moved())

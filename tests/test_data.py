@@ -20,6 +20,7 @@ from scipy.io import savemat
 from torchvision import datasets, transforms
 from toy import toy_dataset
 
+from deit_edu import data
 from deit_edu.data import (
     Split,
     clutter,
@@ -30,8 +31,9 @@ from deit_edu.data import (
     keep_classes,
     load_dataset,
     normalise,
+    packaged,
+    splits,
 )
-from deit_edu.data import splits as data
 from deit_edu.data.folders import decode_image
 from deit_edu.errors import DeiTEduError
 
@@ -118,8 +120,8 @@ def cut_in_half(path):
     ids=["one bit", "missing", "truncated", "empty"],
 )
 def test_damaged_package_gives_one_line_that_names_a_file_and_the_repair(tmp_path, monkeypatch, file, damage):
-    shutil.copytree(data.PACKAGED, tmp_path / "copy")
-    monkeypatch.setattr(data, "PACKAGED", tmp_path / "copy")
+    shutil.copytree(packaged.PACKAGED, tmp_path / "copy")
+    monkeypatch.setattr(packaged, "PACKAGED", tmp_path / "copy")
     assert len(load_dataset("fashion_mnist_10k").train) == 10_000
     damage(tmp_path / "copy" / file)
     with pytest.raises(DeiTEduError) as error:
@@ -259,7 +261,7 @@ def test_normalised_training_images_have_mean_0_and_deviation_1(cluttered):
 def test_channel_statistics_are_those_of_each_channel():
     images = torch.randint(256, (2500, 3, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[:, 1] //= 3
-    mean, std = data.channel_statistics(images)
+    mean, std = splits.channel_statistics(images)
     scaled = images.double() / 255
     assert torch.allclose(torch.tensor(mean).double(), scaled.mean(dim=(0, 2, 3)), atol=1e-7)
     assert torch.allclose(torch.tensor(std).double(), scaled.std(dim=(0, 2, 3), correction=0), atol=1e-7)

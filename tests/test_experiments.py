@@ -359,7 +359,7 @@ def test_the_report_finds_a_scale_in_the_ledger_under_the_name_of_its_copy(tmp_p
 def test_cells_are_listed_without_the_data_where_the_ledger_knows_them(tmp_path, monkeypatch, capsys):
     photographs(tmp_path)
     monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
-    monkeypatch.setattr("deit_edu.cells.load_dataset", None)
+    monkeypatch.setattr("deit_edu.evidence.cells.load_dataset", None)
     assert main("ablate --list cifar10_teacher --scale small".split()) == 0
     assert "1 of   1 cells recorded" in capsys.readouterr().out
 

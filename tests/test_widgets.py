@@ -23,7 +23,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fixture
 from test_static_widgets import Files, make_static, names_of, state_of
 
-from deit_edu import teachers, widgets
+from deit_edu import widgets
 from deit_edu.data import drawn_pictures
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.ledger import Ledger
@@ -31,7 +31,7 @@ from deit_edu.evidence.report import Results
 from deit_edu.inspect import attention_rollout
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.patches import patchify
-from deit_edu.runs import train
+from deit_edu.runs import checkpoints, train
 from deit_edu.teachers import create_teacher
 from deit_edu.train import TrainConfig
 from deit_edu.widgets import LossLab
@@ -572,14 +572,14 @@ def test_in_colour_the_page_has_a_colour_for_the_brush(browser, tmp_path, monkey
 
 
 def test_the_pair_of_cifar10_is_asked_about_pictures_that_are_free(tmp_path, monkeypatch):
-    monkeypatch.setattr(teachers, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
     classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
     config = DeiTConfig(image_size=32, patch_size=8, in_channels=3, num_classes=10, embed_dim=8, depth=1, num_heads=2)
     networks = {"student": DeiT(config), "teacher": create_teacher("convnet_weak", 3, 10)}
     for role, network in networks.items():
         seen = {"classes": classes, "mean": [0.5] * 3, "std": [0.2] * 3, "teacher": "packaged:cifar10_teacher"}
         path = tmp_path / f"cifar10_{role}.safetensors"
-        teachers.save_network(path, network, "convnet_weak", (3, 32, 32), 10, seen, torch.float16)
+        checkpoints.save_network(path, network, "convnet_weak", (3, 32, 32), 10, seen, torch.float16)
     figure = widgets.LiveDeiT.packaged("cifar10")
     assert (figure.kind, figure.class_names) == ("picture", classes)
     assert [classes[label] for label in figure.labels] == drawn_pictures()[1]
