@@ -174,7 +174,9 @@ def choose_device(name="auto"):
 
 
 def choose_precision(name, device):
-    """The type of the matrix products: bfloat16 on a GPU that has it, else float32.
+    """The type of the matrix products: bfloat16 on a GPU that computes in it, else float32.
+
+    Before Ampere (a T4 is one) torch emulates bfloat16, slower than float32, and still counts it as supported.
 
     A CPU gains from bfloat16 only where it has instructions for it (avx512_bf16, amx): ask for it by name there.
 
@@ -183,7 +185,8 @@ def choose_precision(name, device):
     """
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name == "auto":
-        name = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        in_hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if in_hardware else "float32"
     if name not in types:
         raise DeiTEduError(f"unknown precision {name!r}: choose auto, float32 or bfloat16")
     return types[name]
