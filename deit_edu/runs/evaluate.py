@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import binomtest
 
-from deit_edu.data.splits import normalise
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.runs.checkpoints import load, save
+from deit_edu.runs.preprocess import preprocessing_of
 from deit_edu.teachers import as_head_logits
 
 
@@ -42,19 +42,19 @@ def predict(model, split, dataset, batch_size=500, indices=None):
 
     Args:
         model: a DeiT or any network to logits (B, K). split: a Split of n images.
-        dataset: the ImageDataset whose mean and std normalise. indices: (n,) of the images that are asked for; all
+        dataset: the ImageDataset whose mean and std normalise where the network does not say its own. indices: (n,) of the images that are asked for; all
             by default.
 
     Returns:
         HeadLogits of (n, K) float32 on the CPU.
     """
-    device = next(model.parameters()).device
+    device, prepare = next(model.parameters()).device, preprocessing_of(model, dataset)
     was_training = model.training
     model.eval()
     try:
         answers = []
         for batch in (torch.arange(len(split)) if indices is None else indices).split(batch_size):
-            images = normalise(split.batch(batch).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
+            images = prepare(split.batch(batch).to(device))  # (B, C, H, W)
             answers.append(as_head_logits(model(images)))
     finally:
         model.train(was_training)

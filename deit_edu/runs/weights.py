@@ -39,6 +39,8 @@ def resize_model(model, image_size, mode="bicubic", antialias=False):
     )
     resized = empty_model(config).to(state["position_embedding"])  # device and dtype
     resized.load_state_dict(state)
+    if own := getattr(model, "preprocessing", None):
+        resized.preprocessing = replace(own, image_shape=(config.in_channels, image_size, image_size))
     return resized.train(model.training)
 
 
