@@ -10,9 +10,10 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.runs.checkpoints import load_teacher
-from deit_edu.runs.folders import check_same_data, data_of_run, find_run, open_run
+from deit_edu.runs.folders import check_same_data, data_of_run, find_run
 from deit_edu.runs.machine import can_compile, compiled
-from deit_edu.runs.preprocess import Preprocessing, prepared
+from deit_edu.runs.preprocess import Preprocessing, for_network, prepared
+from deit_edu.runs.sources import open_initial
 from deit_edu.runs.weights import resize_model
 from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher
 
@@ -92,21 +93,39 @@ def start_from(student, config, dataset):
     if config.interpolation not in INTERPOLATIONS:
         known = ", ".join(INTERPOLATIONS)
         raise DeiTEduError(f"unknown interpolation {config.interpolation!r}: choose one of {known}")
-    model, metadata = open_run(config.initial)
+    model, metadata = open_initial(config.initial, getattr(getattr(student, "config", None), "num_heads", None))
     if not (isinstance(model, DeiT) and isinstance(student, DeiT)):
         raise DeiTEduError(f"only a DeiT starts from another's weights: {config.initial} or {config.model} is none")
     shapes = {name: (getattr(model.config, name), getattr(student.config, name)) for name in SHAPE}
     if differs := [f"{name} {theirs}, not {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours]:
         tokens = "both" if model.config.distilled else "class"
+        sizes = [f"--{name.replace('_', '-')} {theirs}" for name, (theirs, ours) in shapes.items()
+                 if theirs != ours and name in ("patch_size", "embed_dim", "depth", "num_heads")]  # fmt: skip
         hint = f", with --tokens {tokens}" if model.config.distilled != student.config.distilled else ""
-        raise DeiTEduError(f"{config.initial} has {', '.join(differs)}: start from a network of the same shape{hint}")
+        raise DeiTEduError(f"{config.initial} has {', '.join(differs)}: start from a network of the same shape{hint}"
+                           + (f", or say {' '.join(sizes)}" if sizes else ""))
     before = position_norm(model)
     model = resize_model(model, student.config.image_size, *INTERPOLATIONS[config.interpolation])
     known = metadata.get("classes")
     same = metadata["num_classes"] == dataset.num_classes if known is None else known == list(dataset.classes)
-    heads = {} if same else {name: tensor for name, tensor in student.state_dict().items() if "head" in name}
+    kept = metadata["heads"] if same else []
+    drawn = student.state_dict()
+    heads = {name: drawn[name] for name in drawn if "_head." in name and name.partition(".")[0] not in kept}
     student.load_state_dict(model.state_dict() | heads)
     return {"before": before, "resized": position_norm(student)}
+
+
+def as_initial_sees(config, dataset):
+    """The data as the network that `TrainConfig.initial` names was trained to see them: its channels and statistics.
+
+    Data of ours keep their own at another size or of other classes: they are the same pictures.
+    """
+    if not config.initial:
+        return dataset
+    model, metadata = open_initial(config.initial)
+    own = getattr(model, "preprocessing", None)
+    same = metadata.get("data") == dataset.name and ":" not in dataset.name
+    return dataset if own is None or same else for_network(dataset, own)
 
 
 def position_norm(model):

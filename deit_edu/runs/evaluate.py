@@ -94,6 +94,51 @@ def load_decisions(path):
     return {name.removeprefix("decisions."): t.long() for name, t in tensors.items() if name.startswith("decisions.")}
 
 
+@dataclass(frozen=True)
+class PerClass:
+    """What accuracy hides where classes differ in size."""
+
+    counts: tuple  # pictures of each class
+    recalls: tuple  # the share of each class's pictures that are found; None for a class without one
+
+    @property
+    def balanced(self):
+        """The mean recall over the classes that have pictures."""
+        found = [recall for recall in self.recalls if recall is not None]
+        return sum(found) / len(found)
+
+    @property
+    def largest(self):
+        """The share of the largest class: what who always says its name would reach."""
+        return max(self.counts) / sum(self.counts)
+
+    @property
+    def uneven(self):
+        """Whether the largest class has at least half as many again as the smallest that has any."""
+        return max(self.counts) > 1.5 * min(count for count in self.counts if count)
+
+    def lines(self, classes):
+        """Lines to print beside an accuracy."""
+        found = ", ".join(
+            f"{name} {'-' if recall is None else f'{recall:.2%}'} of {count:,}"
+            for name, recall, count in zip(classes[:20], self.recalls, self.counts, strict=False)
+        ) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
+        name = classes[self.counts.index(max(self.counts))]
+        return [
+            f"balanced accuracy {self.balanced:.2%}; always saying {name} would be right on {self.largest:.2%}",
+            f"recall: {found}",
+        ]
+
+
+def per_class(chosen, labels, num_classes):
+    """Recall of every class: decisions (n,), labels (n,) int64 -> PerClass."""
+    labels = labels.cpu()
+    counts = torch.bincount(labels, minlength=num_classes)
+    found = torch.bincount(labels[chosen == labels], minlength=num_classes)
+    recalls = tuple(hit / n if n else None for hit, n in zip(found.tolist(), counts.tolist(), strict=True))
+    return PerClass(tuple(counts.tolist()), recalls)
+
+
 def accuracies(head_logits, labels):
     """`Accuracy` of each head and each fusion: HeadLogits of (n, K), labels (n,) -> {name: Accuracy}."""
     labels = labels.cpu()

@@ -15,6 +15,7 @@ from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.runs.build import (
+    as_initial_sees,
     build_model,
     build_objective,
     build_teacher,
@@ -37,7 +38,7 @@ from deit_edu.runs.folders import (
     runs_root,
 )
 from deit_edu.runs.machine import machine, source_digest
-from deit_edu.runs.preprocess import Preprocessing
+from deit_edu.runs.preprocess import Preprocessing, for_network
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.record import ask_teacher, describe_network, speed_and_curve
 from deit_edu.runs.resume import pack, unpack
@@ -78,7 +79,8 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
     for kept in (teacher_folder, folder):
         check_same_data(kept, data_of_run(kept), dataset, "delete the folder, or choose another --out")
     begun = any((folder / name).exists() for name in ("resume.safetensors", "result.json"))
-    prepare(student, dataset, join_world(student), begun)  # what cannot be is said before the teacher trains
+    seen = dataset if begun else as_initial_sees(student, dataset)
+    prepare(student, seen, join_world(student), begun)  # what cannot be is said before the teacher trains
     if differs := [name for name in SEEN_BY_BOTH if getattr(teacher, name) != getattr(student, name)]:
         raise DeiTEduError(f"teacher and student differ in {', '.join(differs)}: give both the same")
     train(teacher, teacher_folder, resume=True, dataset=dataset, progress=progress)
@@ -129,6 +131,10 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
     with held(folder) if world.rank == 0 else nullcontext():
         check_folder(folder, config, resume)  # once more: now nobody else writes to it
         begun = resume and (folder / "resume.safetensors").exists()
+        if not begun:
+            dataset = as_initial_sees(config, dataset)
+        elif own := Preprocessing.of_metadata(load(folder / "resume.safetensors")[1]):
+            dataset = for_network(dataset, own)
         student, optimizer, objective, norms = prepare(config, dataset, world, begun)
         teacher = build_teacher(config, dataset)
         teacher = None if teacher is None else teacher.to(world.device)
