@@ -90,9 +90,6 @@ def start_from(student, config, dataset):
     Raises:
         DeiTEduError: when the two networks are not of one shape.
     """
-    if config.interpolation not in INTERPOLATIONS:
-        known = ", ".join(INTERPOLATIONS)
-        raise DeiTEduError(f"unknown interpolation {config.interpolation!r}: choose one of {known}")
     model, metadata = open_initial(config.initial, getattr(getattr(student, "config", None), "num_heads", None))
     if not (isinstance(model, DeiT) and isinstance(student, DeiT)):
         raise DeiTEduError(f"only a DeiT starts from another's weights: {config.initial} or {config.model} is none")
@@ -122,6 +119,9 @@ def as_initial_sees(config, dataset):
     """
     if not config.initial:
         return dataset
+    if config.interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise DeiTEduError(f"unknown interpolation {config.interpolation!r}: choose one of {known}")
     model, metadata = open_initial(config.initial)
     own = getattr(model, "preprocessing", None)
     same = metadata.get("data") == dataset.name and ":" not in dataset.name

@@ -9,7 +9,7 @@ import torch
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import fuse
 from deit_edu.runs.checkpoints import write_atomically
-from deit_edu.runs.weights import timm_settings, to_timm_state_dict
+from deit_edu.runs.weights import timm_settings, to_our_names, to_timm_state_dict
 
 FORMATS = ("timm", "huggingface", "onnx", "safetensors")
 
@@ -76,8 +76,6 @@ def to_huggingface(model, metadata, folder):
     theirs = getattr(transformers, f"{kind}ForImageClassification" + ("WithTeacher" if ours.distilled else ""))
     network = theirs(getattr(transformers, f"{kind}Config")(**settings)).eval()
     # Names differ between versions of transformers: theirs are translated to ours, and filled by what they mean.
-    from deit_edu.runs.weights import to_our_names
-
     state, weights = network.state_dict(), model.state_dict()
     for name in state:
         ours_name = next(iter(to_our_names({name: state[name]})))
