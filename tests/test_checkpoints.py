@@ -370,7 +370,7 @@ def test_our_own_names_load_too():
 def test_every_name_is_told_apart_as_a_whole_word():
     for distilled in (True, False):
         names = list(small_model(distilled).state_dict())
-        theirs = [translated.rename(name, checkpoints.TIMM_NAMES) for name in names]
+        theirs = [translated.rename(name, translated.TIMM_NAMES) for name in names]
         assert len(set(theirs)) == len(names)
         assert list(translated.to_our_names(dict.fromkeys(theirs))) == names
 
@@ -473,7 +473,7 @@ def test_a_token_without_its_head_is_refused():
             dict(image_size=28),
             dict(image_size=20),
             "they have image_size=28, the model has image_size=20; create the model with image_size=28, load them, "
-            "then use deit_edu.runs.translated.resize_model",
+            "then use deit_edu.runs.weights.resize_model",
             "of the wrong shape: position_embedding (1, 51, 48) for (1, 27, 48)",
         ),
         (

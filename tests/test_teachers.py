@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 from toy import changed, weights
 
-from deit_edu import teachers
 from deit_edu.data import normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import HeadLogits, create_model, fuse
+from deit_edu.runs import checkpoints
 from deit_edu.runs.build import build_model, open_dataset
 from deit_edu.runs.checkpoints import load, load_network, load_teacher, save, save_network
 from deit_edu.runs.weights import to_timm_state_dict
@@ -267,7 +267,7 @@ def test_a_teacher_is_found_by_its_run_folder(tmp_path):
 
 
 def test_a_packaged_teacher_is_found_by_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(teachers, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
     save_network(tmp_path / "one.safetensors", create_teacher("convnet_weak", 1, 10), "convnet_weak", (1, 28, 28), 10)
     assert load_teacher("packaged:one", 1, 10)[1]["name"] == "convnet_weak"
     with pytest.raises(DeiTEduError, match="no packaged network 'two': choose one of one"):

@@ -158,7 +158,7 @@ def load_state_dict_from(model, state_dict):
     """
     if isinstance(state_dict.get("model"), dict):
         state_dict = state_dict["model"]  # the authors' layout
-    if isinstance(state_dict.get("state_dict"), dict):
+    if isinstance(state_dict.get("state_dict"), dict) and state_dict["state_dict"]:
         state_dict = state_dict["state_dict"]  # what many training scripts write
     if not state_dict or not all(isinstance(tensor, torch.Tensor) for tensor in state_dict.values()):
         raise DeiTEduError(
