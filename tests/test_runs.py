@@ -788,3 +788,14 @@ def test_two_processes_train_one_student(tmp_path):
     torch.manual_seed(0)
     assert changed(weights(build_model(toy_config(tokens="both"), DATASET)), network.state_dict())
     assert network.config.embed_dim == SMALL_DEIT["embed_dim"]
+
+
+@pytest.mark.parametrize("teacher_side", [8, 16])  # at its own size, at the new one
+def test_fine_tuning_with_a_teacher_at_another_size_and_on_other_classes(first_run, tmp_path, teacher_side):
+    new = dataclasses.replace(LARGE, classes=OTHER_CLASSES.classes, name="other", mean=(0.3,), std=(0.2,))
+    seen = new if teacher_side == 16 else dataclasses.replace(OTHER_CLASSES, name="small")
+    train(toy_config(model="convnet_weak", epochs=1), tmp_path / "teacher", dataset=seen, progress=False)
+    settings = dict(teacher=str(tmp_path / "teacher"), distillation="hard", epochs=1)
+    record, model = start(first_run, tmp_path / "tuned", new, **settings)
+    assert model.config.image_size == 16 and record["test"]["distillation"]["total"] == 60
+    assert model.preprocessing.mean == DATASET.mean  # it goes on seeing as it learned to see
