@@ -80,7 +80,10 @@ def check_fits(model):
     if hugging_face:
         return
     for problem, found in (
-        ("it is no ViT of timm's or Hugging Face's", not all(hasattr(model, part) for part in ("blocks", "_pos_embed"))),
+        (
+            "it is no ViT of timm's or Hugging Face's",
+            not all(hasattr(model, part) for part in ("blocks", "_pos_embed")),
+        ),
         ("it has no class token", getattr(model, "cls_token", None) is None),
         ("it has prefix tokens of its own already", getattr(model, "num_prefix_tokens", 1) != 1),
         ("its positions leave out the class token", getattr(model, "no_embed_class", False)),

@@ -1,4 +1,4 @@
-"""Is a layer still PyTorch's own? Where we compute with its numbers in a cheaper order, others' tools must not miss it."""
+"""Is a layer still PyTorch's own? Where we compute with its numbers in a cheaper order, others' tools must see it."""
 
 import torch
 from torch import nn

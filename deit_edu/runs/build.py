@@ -99,8 +99,10 @@ def start_from(student, config, dataset):
         sizes = [f"--{name.replace('_', '-')} {theirs}" for name, (theirs, ours) in shapes.items()
                  if theirs != ours and name in ("patch_size", "embed_dim", "depth", "num_heads")]  # fmt: skip
         hint = f", with --tokens {tokens}" if model.config.distilled != student.config.distilled else ""
-        raise DeiTEduError(f"{config.initial} has {', '.join(differs)}: start from a network of the same shape{hint}"
-                           + (f", or say {' '.join(sizes)}" if sizes else ""))
+        raise DeiTEduError(
+            f"{config.initial} has {', '.join(differs)}: start from a network of the same shape{hint}"
+            + (f", or say {' '.join(sizes)}" if sizes else "")
+        )
     before = position_norm(model)
     model = resize_model(model, student.config.image_size, *INTERPOLATIONS[config.interpolation])
     known = metadata.get("classes")

@@ -42,8 +42,8 @@ def predict(model, split, dataset, batch_size=500, indices=None):
 
     Args:
         model: a DeiT or any network to logits (B, K). split: a Split of n images.
-        dataset: the ImageDataset whose mean and std normalise where the network does not say its own. indices: (n,) of the images that are asked for; all
-            by default.
+        dataset: the ImageDataset whose mean and std normalise where the network does not say its own.
+        indices: (n,) of the images that are asked for; all by default.
 
     Returns:
         HeadLogits of (n, K) float32 on the CPU.

@@ -6,7 +6,6 @@ a figure) prepares them here, and never by the statistics of the pictures at han
 
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 

@@ -12,7 +12,7 @@ from deit_edu.data.folders import IMAGENET_MEAN, IMAGENET_STD
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load
-from deit_edu.runs.folders import find_run, open_run
+from deit_edu.runs.folders import open_run
 from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.runs.weights import empty_model, foreign_kind, to_our_names
 from deit_edu.teachers import create_teacher
@@ -84,7 +84,9 @@ def from_file(path, num_heads):
 def from_hugging_face(folder):
     """What save_pretrained of transformers wrote for a DeiT or a ViT, with its image processor where it is there."""
     config = json.loads((folder / "config.json").read_text())
-    file = next((folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).exists()), None)
+    file = next(
+        (folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).exists()), None
+    )
     if file is None:
         raise DeiTEduError(f"{folder} has no model.safetensors: save the model there with save_pretrained")
     if file.suffix == ".safetensors":
@@ -140,8 +142,3 @@ def as_deit(name, state_dict, num_heads, own):
         own = Preprocessing((C, side * P, side * P), IMAGENET_MEAN, IMAGENET_STD)
     model.preprocessing = own and replace(own, image_shape=(C, side * P, side * P))
     return model.eval(), {"num_classes": K, "heads": there, "image_shape": [C, side * P, side * P]}
-
-
-def is_run(name):
-    """Whether a name is a run of ours, whose heads and data are known."""
-    return name.startswith("packaged:") or (find_run(name) / "result.json").exists()
