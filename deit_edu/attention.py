@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deit_edu.errors import DeiTEduError
+from deit_edu.layers import untouched
 
 
 def attention(queries, keys, values):
@@ -53,6 +54,9 @@ class MultiHeadSelfAttention(nn.Module):
 
     def split_heads_of_first(self, tokens, num_queries):
         """The same, but only the first `num_queries` tokens ask: queries (B, h, num_queries, d)."""
+        if not untouched(self.qkv):  # an adapter, a hook, a quantised weight: it must be called, and so it is
+            queries, keys, values = self.split_heads(tokens)
+            return queries[:, :, :num_queries], keys, values
         D = tokens.shape[-1]
         ask, answer = self.qkv.weight.split([D, 2 * D])  # (D, D), (2D, D)
         ask_bias, answer_bias = self.qkv.bias.split([D, 2 * D])

@@ -5,6 +5,7 @@ Paper: section 4, equations 2 and 3. Z_s are the student's logits, Z_t the teach
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -150,6 +151,13 @@ class DistillationObjective(nn.Module):
         Raises:
             DeiTEduError: for a missing teacher or a missing head, or logits of different shapes.
         """
+        # autocast would take the logarithms, and the division by tau, in bfloat16 where the products are: on a CPU
+        # it casts float32 logits down again. The loss is computed in float32 everywhere.
+        with torch.autocast(head_logits.class_logits.device.type, enabled=False):
+            return self.loss(head_logits, targets, teacher_logits)
+
+    def loss(self, head_logits, targets, teacher_logits):
+        """What `forward` returns, in the precision of the logits."""
         student = head_logits.class_logits  # the head that listens to the teacher
         if self.tokens == "both":
             if head_logits.distillation_logits is None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deit_edu.errors import DeiTEduError
+from deit_edu.layers import untouched
 
 
 def patch_grid(height, width, patch_size):
@@ -85,6 +86,9 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, images):
         """(B, C, H, W) -> (B, N, D)."""
+        if not untouched(self.projection):  # an adapter, a hook, a quantised weight: it must be called
+            patch_grid(*images.shape[-2:], self.patch_size)
+            return self.projection(images).flatten(2).transpose(1, 2)  # (B, N, D)
         patches = patchify(images, self.patch_size)  # (B, N, P*P*C)
         weight = self.projection.weight.permute(0, 2, 3, 1).flatten(1)  # (D, P*P*C), in patchify's order
         return F.linear(patches, weight, self.projection.bias)  # (B, N, D)

@@ -186,6 +186,8 @@ def create_timm_model(name, in_channels, num_classes, pretrained):
                 f"timm's weights for {name!r} know {known} classes, the data has {num_classes}: train it on them first "
                 f"with deit-edu train --model timm:{name}"
             )
+        if pretrained:  # a teacher that ships: in its own colours, the pictures are brought to them
+            in_channels = timm.get_pretrained_cfg_value(name, "input_size")[0]
         return timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=num_classes)
     except RuntimeError as error:  # a tag after the dot that does not exist, or no weights
         raise DeiTEduError(f"timm cannot make {name!r}: {error}") from None

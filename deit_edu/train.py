@@ -29,7 +29,7 @@ class TrainConfig:
     data: str = "fashion_mnist_10k"  # a name for deit_edu.data.load_dataset
     model: str = "deit_nano_patch7_28"  # a DeiT, a convnet or timm:NAME; fitted to the data's size and classes
     model_settings: dict = field(default_factory=dict)  # overrides of DeiTConfig, for example {"patch_size": 4}
-    initial: str | None = None  # a run folder or packaged:NAME whose weights it starts from; then epochs may be 0
+    initial: str | None = None  # a run, a file of weights, timm:NAME or a Hugging Face folder; then epochs may be 0
     interpolation: str = "bicubic"  # of their position embedding to another image_size: bicubic, bilinear or antialias
     # what it learns from
     teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME; several joined by + are an ensemble
@@ -174,7 +174,9 @@ def choose_device(name="auto"):
 
 
 def choose_precision(name, device):
-    """The type of the matrix products: bfloat16 on a GPU that has it, else float32.
+    """The type of the matrix products: bfloat16 on a GPU that computes in it, else float32.
+
+    Before Ampere (a T4 is one) torch emulates bfloat16, slower than float32, and still counts it as supported.
 
     A CPU gains from bfloat16 only where it has instructions for it (avx512_bf16, amx): ask for it by name there.
 
@@ -183,7 +185,8 @@ def choose_precision(name, device):
     """
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name == "auto":
-        name = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        in_hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if in_hardware else "float32"
     if name not in types:
         raise DeiTEduError(f"unknown precision {name!r}: choose auto, float32 or bfloat16")
     return types[name]
@@ -261,15 +264,23 @@ class Divergence:
         self.every, self.factor = every, factor
         self.first = None  # the loss of the first step, before this epoch's learning rates did anything
         self.recent = []
+        self.looked = 0
 
     def check(self, step, loss, learning_rate, last=False):
         """Raises DeiTEduError with the step, the learning rate and what to try; `last` looks whatever the step."""
         self.first = loss if self.first is None else self.first
         self.recent.append(loss)
+        self.looked += 1
         if len(self.recent) < self.every and not last:
             return
         mean, first = torch.stack(self.recent).mean().item(), float(self.first)
         self.recent = []
+        if not math.isfinite(first):
+            raise DeiTEduError(
+                f"the loss is not a finite number at step {step - self.looked + 1}, before anything was learned in "
+                f"this epoch: the input is to blame (a channel that never changes, a teacher's or an initial network's "
+                f"answer), not the learning rate: look at the data with deit-edu data"
+            )
         if not math.isfinite(mean) or mean > self.factor * max(first, 1.0):
             what = f"rose from {first:.3g} to {mean:.3g}" if math.isfinite(mean) else "is not a finite number"
             raise DeiTEduError(

@@ -23,14 +23,7 @@ from transformers import (
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import create_model, fuse
 from deit_edu.runs import checkpoints
-from deit_edu.runs.weights import (
-    TIMM_NAMES,
-    load_state_dict_from,
-    rename,
-    resize_model,
-    to_our_names,
-    to_timm_state_dict,
-)
+from deit_edu.runs import weights as translated
 
 SMALL = references.SHAPES["5x5-grid"]  # 20 px, 3 channels, 7 classes, width 48, 3 blocks, 3 heads
 both_kinds = pytest.mark.parametrize("distilled", [True, False], ids=["distilled", "plain"])
@@ -247,7 +240,7 @@ def test_loading_and_resizing_use_up_no_random_numbers(tmp_path):
     model = small_model()
     checkpoints.save_model(tmp_path / "a", model)
     before = torch.get_rng_state()
-    resize_model(checkpoints.load_model(tmp_path / "a"), 28)
+    translated.resize_model(checkpoints.load_model(tmp_path / "a"), 28)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -279,9 +272,9 @@ def test_a_config_of_another_version_is_one_line(tmp_path):
 @pytest.mark.parametrize("image_size", [12, 28])
 def test_a_resized_model_is_timms_after_it_resized(distilled, antialias, image_size):
     model = small_model(distilled)
-    resized = resize_model(model, image_size, antialias=antialias)
+    resized = translated.resize_model(model, image_size, antialias=antialias)
     twin = references.timm_twin(references.random_deit(distilled=distilled, **{**SMALL, "image_size": image_size}))
-    weights = checkpoint_filter_fn(to_timm_state_dict(model), twin, antialias=antialias)
+    weights = checkpoint_filter_fn(translated.to_timm_state_dict(model), twin, antialias=antialias)
     twin.load_state_dict(weights)
     images = references.random_images(resized)
     assert references.relative_error(fuse(resized(images), "logits"), twin(images)) < 1e-5
@@ -290,7 +283,7 @@ def test_a_resized_model_is_timms_after_it_resized(distilled, antialias, image_s
 def test_resizing_changes_the_position_embedding_only_and_leaves_the_model_alone():
     model = small_model().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    resized = resize_model(model, 28)
+    resized = translated.resize_model(model, 28)
     assert resized.training and resized.config.image_size == 28
     with torch.no_grad():
         for parameter in resized.parameters():
@@ -303,19 +296,19 @@ def test_resizing_changes_the_position_embedding_only_and_leaves_the_model_alone
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_resized_model_keeps_its_mode_and_its_precision(training):
-    resized = resize_model(small_model().double().train(training), 28)
+    resized = translated.resize_model(small_model().double().train(training), 28)
     assert all(module.training == training for module in resized.modules())
     assert {parameter.dtype for parameter in resized.parameters()} == {torch.float64}
 
 
 def test_resizing_to_the_same_size_gives_an_equal_model():
     model = small_model()
-    assert_same_weights(resize_model(model, 20).state_dict(), model.state_dict())
+    assert_same_weights(translated.resize_model(model, 20).state_dict(), model.state_dict())
 
 
 def test_resizing_to_a_size_the_patches_do_not_divide_is_one_line():
     with pytest.raises(DeiTEduError) as error:
-        resize_model(small_model(), 30)
+        translated.resize_model(small_model(), 30)
     assert "patch size 4 does not divide image height 30" in one_line(error)
 
 
@@ -335,22 +328,22 @@ def timm_model(distilled=True, seed=0, **settings):
 def test_timms_names_and_back_is_exact(distilled):
     model = small_model(distilled)
     theirs = timm_model(distilled)
-    theirs.load_state_dict(to_timm_state_dict(model), strict=True)
-    back = load_state_dict_from(small_model(distilled, seed=1), theirs.state_dict())
+    theirs.load_state_dict(translated.to_timm_state_dict(model), strict=True)
+    back = translated.load_state_dict_from(small_model(distilled, seed=1), theirs.state_dict())
     assert_same_weights(back.state_dict(), model.state_dict())
 
 
 @both_kinds
 def test_a_model_of_timm_gives_the_same_answers_here(distilled):
     theirs = timm_model(distilled)
-    ours = load_state_dict_from(small_model(distilled), theirs.state_dict())
+    ours = translated.load_state_dict_from(small_model(distilled), theirs.state_dict())
     images = references.random_images(ours)
     assert references.relative_error(fuse(ours(images), "logits"), theirs(images)) < 1e-5
 
 
 def test_deit_tinys_names_and_shapes_are_timms_and_there_are_155():
     with torch.device("meta"):
-        ours = to_timm_state_dict(create_model("deit_tiny_patch16_224", distilled=True))
+        ours = translated.to_timm_state_dict(create_model("deit_tiny_patch16_224", distilled=True))
     theirs = timm.create_model("deit_tiny_distilled_patch16_224").state_dict()
     assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
     assert len(ours) == 155
@@ -364,22 +357,22 @@ def test_the_authors_layout_loads_from_under_model():
     file = io.BytesIO()
     torch.save({"model": theirs}, file)  # how the authors' files are made
     file.seek(0)
-    ours = load_state_dict_from(small_model(), torch.load(file, weights_only=True))
-    assert_same_weights(to_timm_state_dict(ours), theirs)
+    ours = translated.load_state_dict_from(small_model(), torch.load(file, weights_only=True))
+    assert_same_weights(translated.to_timm_state_dict(ours), theirs)
 
 
 def test_our_own_names_load_too():
     model = small_model()
-    copy = load_state_dict_from(small_model(seed=1), model.state_dict())
+    copy = translated.load_state_dict_from(small_model(seed=1), model.state_dict())
     assert_same_weights(copy.state_dict(), model.state_dict())
 
 
 def test_every_name_is_told_apart_as_a_whole_word():
     for distilled in (True, False):
         names = list(small_model(distilled).state_dict())
-        theirs = [rename(name, TIMM_NAMES) for name in names]
+        theirs = [translated.rename(name, translated.TIMM_NAMES) for name in names]
         assert len(set(theirs)) == len(names)
-        assert list(to_our_names(dict.fromkeys(theirs))) == names
+        assert list(translated.to_our_names(dict.fromkeys(theirs))) == names
 
 
 # ---- Hugging Face ----
@@ -415,7 +408,7 @@ def test_a_distilled_model_of_hugging_face_gives_the_same_answers_here(tmp_path,
         theirs.save_pretrained(tmp_path)
         weights, _ = checkpoints.load(tmp_path / "model.safetensors")
         assert "deit.encoder.layer.2.attention.attention.query.weight" in weights
-    ours = load_state_dict_from(small_model(), weights)
+    ours = translated.load_state_dict_from(small_model(), weights)
     images = references.random_images(ours)
     answer, heads = theirs(images), ours(images)
     assert references.relative_error(heads.class_logits, answer.cls_logits) < 1e-5
@@ -431,14 +424,14 @@ def test_a_plain_vit_of_hugging_face_gives_the_same_answers_here(tmp_path, where
     if where == "file":
         theirs.save_pretrained(tmp_path)
         weights, _ = checkpoints.load(tmp_path / "model.safetensors")
-    ours = load_state_dict_from(small_model(distilled=False), weights)
+    ours = translated.load_state_dict_from(small_model(distilled=False), weights)
     images = references.random_images(ours)
     assert references.relative_error(ours(images).class_logits, theirs(images).logits) < 1e-5
 
 
 def test_queries_keys_and_values_of_hugging_face_become_one_matrix_in_that_order():
     weights = hugging_face_model(DeiTForImageClassificationWithTeacher, DeiTConfig).state_dict()
-    ours = to_our_names(weights)
+    ours = translated.to_our_names(weights)
     for i, part in enumerate("qkv"):
         theirs = weights[f"deit.layers.1.attention.{part}_proj.weight"]
         assert torch.equal(ours["blocks.1.attention.qkv.weight"][48 * i : 48 * (i + 1)], theirs)
@@ -448,7 +441,7 @@ def test_a_token_without_its_head_is_refused():
     weights = hugging_face_model(DeiTForImageClassification, DeiTConfig).state_dict()
     for distilled in (True, False):
         with pytest.raises(DeiTEduError) as error:
-            load_state_dict_from(small_model(distilled), weights)
+            translated.load_state_dict_from(small_model(distilled), weights)
         assert "a distillation token and its head go together, they have one of the two" in one_line(error)
 
 
@@ -502,11 +495,11 @@ def test_a_token_without_its_head_is_refused():
     ],
 )  # fmt: skip
 def test_weights_that_do_not_fit_are_refused_with_what_to_do(theirs, ours, advice, listed):
-    weights = to_timm_state_dict(small_model(**theirs))
+    weights = translated.to_timm_state_dict(small_model(**theirs))
     model = small_model(**ours)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(DeiTEduError) as error:
-        load_state_dict_from(model, weights)
+        translated.load_state_dict_from(model, weights)
     assert one_line(error).startswith("these weights do not fit the model: they have ")
     assert advice in one_line(error)
     assert listed in one_line(error)
@@ -515,30 +508,30 @@ def test_weights_that_do_not_fit_are_refused_with_what_to_do(theirs, ours, advic
 
 def test_lost_and_foreign_tensors_are_named():
     model = small_model()
-    weights = to_timm_state_dict(model)
+    weights = translated.to_timm_state_dict(model)
     del weights["blocks.1.norm2.bias"], weights["norm.weight"]
     weights["rope.frequencies"] = torch.ones(2)
     with pytest.raises(DeiTEduError) as error:
-        load_state_dict_from(model, weights)
+        translated.load_state_dict_from(model, weights)
     assert "they are not those of a DeiT, or some are lost; fetch them again" in one_line(error)
     assert "missing: blocks.1.norm2.bias, norm.weight; unexpected: rope.frequencies" in one_line(error)
 
 
 def test_the_weights_of_another_kind_of_model_are_refused():
     with pytest.raises(DeiTEduError) as error:
-        load_state_dict_from(small_model(), torch.nn.Linear(2, 3).state_dict())
+        translated.load_state_dict_from(small_model(), torch.nn.Linear(2, 3).state_dict())
     assert "they are not those of a DeiT" in one_line(error)
     assert "unexpected: weight, bias" in one_line(error)
 
 
 def test_a_dictionary_that_holds_no_weights_is_refused():
     with pytest.raises(DeiTEduError) as error:
-        load_state_dict_from(small_model(), {"epoch": 3, "state_dict": {}})
+        translated.load_state_dict_from(small_model(), {"epoch": 3, "state_dict": {}})
     assert one_line(error) == (
         "these are not weights but a dictionary with epoch, state_dict: pass the one that maps names to tensors"
     )
     with pytest.raises(DeiTEduError, match="a dictionary with nothing in it"):
-        load_state_dict_from(small_model(), {})
+        translated.load_state_dict_from(small_model(), {})
 
 
 def test_metadata_is_plain_json(tmp_path):

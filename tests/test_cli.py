@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 import timm
@@ -376,10 +377,32 @@ def test_a_run_that_cannot_be_evaluated_is_named(folders, capsys, tmp_path):
     assert "model.safetensors is damaged or no safetensors file" in capsys.readouterr().err
 
 
-def test_data_of_another_shape_are_refused(folders, capsys):
+def test_data_of_another_number_of_classes_are_refused(folders, capsys):
     assert deit_edu(f"evaluate {folders}/student --data fashion_mnist_10k") == 2
-    shapes = r"image_shape \[1, 8, 8\], but fashion_mnist_10k has \[1, 28, 28\]: train a network on this data"
+    shapes = "num_classes 3, but fashion_mnist_10k has 10: train a network on this data"
     assert re.fullmatch(f"error: .*student was trained with {shapes}\n", capsys.readouterr().err)
+
+
+def test_pictures_of_another_size_and_colour_are_brought_to_the_network(folders, pictures, capsys, tmp_path):
+    for path in (root := Path(pictures.removeprefix("folder:"))).rglob("*.png"):
+        copy = tmp_path / "large" / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("RGB").resize((24, 24), Image.Resampling.NEAREST).save(copy)
+    said = []
+    for data in (pictures, f"folder:{tmp_path}/large"):
+        assert deit_edu(f"evaluate {folders}/teacher --data {data}") == 0
+        said.append(numbers(capsys.readouterr().out.splitlines()[1])[0])
+    assert said[0] == pytest.approx(said[1], abs=15)
+
+
+def test_recall_and_the_largest_class_stand_beside_accuracy_where_classes_differ(folders, pictures, capsys, tmp_path):
+    shutil.copytree(pictures.removeprefix("folder:"), tmp_path / "uneven")
+    for path in sorted((tmp_path / "uneven/test/top").iterdir())[2:]:
+        path.unlink()
+    assert deit_edu(f"evaluate {folders}/teacher --data folder:{tmp_path}/uneven") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"balanced accuracy [\d.]+%; always saying bottom would be right on 47.62%", said)
+    assert re.search(r"recall: bottom [\d.]+% of 20, middle [\d.]+% of 20, top [\d.]+% of 2\n", said)
 
 
 def test_data_of_other_classes_are_refused(folders, pictures, capsys, tmp_path):

@@ -13,6 +13,8 @@ from torch import nn
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import (
+    DISTILLATIONS,
+    TOKENS,
     DistillationObjective,
     hard_distillation,
     smooth_labels,
@@ -370,3 +372,20 @@ def test_what_cannot_be_is_named_with_the_next_thing_to_try(call, message):
     with pytest.raises(DeiTEduError) as error:
         call()
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("distillation", DISTILLATIONS)
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_under_bfloat16_loss_and_gradients_are_those_of_float32_to_the_last_bit(distillation, tokens):
+    generator = torch.Generator().manual_seed(0)
+    logits = [torch.randn(16, 10, generator=generator) for _ in range(3)]
+    targets = torch.randn(16, 10, generator=generator).softmax(-1)
+    objective, results = DistillationObjective(distillation, tokens), []
+    for under in (False, True):
+        class_logits, distillation_logits = (one.clone().requires_grad_() for one in logits[:2])
+        with torch.autocast("cpu", torch.bfloat16, enabled=under):
+            loss = objective(HeadLogits(class_logits, distillation_logits), targets, 3 * logits[2])
+        loss.backward()
+        results.append([loss.detach(), class_logits.grad, distillation_logits.grad])
+    for exact, rounded in zip(*results, strict=True):
+        assert exact is rounded is None or torch.equal(exact, rounded)

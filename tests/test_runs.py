@@ -15,7 +15,7 @@ import pytest
 import torch
 from toy import SMALL_DEIT, changed, toy_config, toy_dataset, weights
 
-from deit_edu.data import nested_subset
+from deit_edu.data import nested_subset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.patches import resize_position_embedding
 from deit_edu.runs import build, checkpoints, train, train_pair
@@ -25,6 +25,7 @@ from deit_edu.runs.checkpoints import digest, load_model, load_network
 from deit_edu.runs.evaluate import accuracies, predict
 from deit_edu.runs.folders import find_run, held, run_name, runs_root
 from deit_edu.runs.machine import machine
+from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.train import TrainConfig, join_world
 
 DATASET = toy_dataset()
@@ -636,10 +637,7 @@ def test_a_teacher_is_frozen_and_answers_as_it_was_trained(teacher_folder):
 
 
 def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher_folder, monkeypatch):
-    colour, large = toy_dataset(channels=3), toy_dataset(side=12)
     for dataset, message in (
-        (colour, r"was trained with image_shape \[1, 8, 8\], but toy has \[3, 8, 8\]: train a network on this data"),
-        (large, r"was trained with image_shape \[1, 8, 8\], but toy has \[1, 12, 12\]"),
         (dataclasses.replace(DATASET, classes=("a", "b")), "was trained with num_classes 3, but toy has 2"),
     ):
         with pytest.raises(DeiTEduError, match=message):
@@ -657,6 +655,53 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher_folder, monkey
     network.write_bytes(network.read_bytes()[:-50])
     with pytest.raises(DeiTEduError, match="model.safetensors is damaged or no safetensors file"):
         build_teacher(taught_by(teacher_folder), DATASET)
+
+
+def relabelled(dataset):
+    turned = dataclasses.replace(dataset.train, labels=(dataset.train.labels + 1) % 3)
+    return dataclasses.replace(dataset, train=turned, checksum="f" * 64)
+
+
+def test_a_teacher_of_the_same_data_as_they_were_is_refused(teacher_folder):
+    told = r"teacher .* was trained on toy with checksum \w{12}, but toy is f{12} now: .* delete .*teacher and train it"
+    with pytest.raises(DeiTEduError, match=told):
+        build_teacher(taught_by(teacher_folder), relabelled(DATASET))
+
+
+def test_a_finished_run_and_half_a_run_of_other_data_are_not_gone_on_with(tmp_path, monkeypatch):
+    toy_train(toy_config(epochs=1), tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 8)
+        toy_train(toy_config(), tmp_path / "half")
+    for name, epochs in (("whole", 1), ("half", 2)):
+        with pytest.raises(DeiTEduError, match=f"{name} was trained on toy with checksum .* choose another --out"):
+            train(toy_config(epochs=epochs), tmp_path / name, True, dataset=relabelled(DATASET), progress=False)
+
+
+@pytest.mark.parametrize(("side", "channels"), [(8, 1), (16, 1), (8, 3), (16, 3)])
+def test_a_teacher_sees_its_students_pictures_as_it_was_trained_to(teacher_folder, side, channels):
+    images = torch.randint(0, 256, (5, channels, side, side), dtype=torch.uint8)
+    dim = dataclasses.replace(toy_dataset(side=side, channels=channels), name="dim", mean=(0.1,) * channels,
+                              std=(0.3,) * channels)  # fmt: skip
+    network, _ = load_network(teacher_folder / "model.safetensors")
+    teacher = build_teacher(taught_by(teacher_folder), dim)
+    given = normalise(images, dim.mean, dim.std)
+    expected = network(network.preprocessing.resized(network.preprocessing.again(given, Preprocessing.of_dataset(dim))))
+    torch.testing.assert_close(teacher(given), expected)
+    torch.testing.assert_close(teacher(given.clone()), expected)  # a batch that does not say how it was made
+    if (side, channels) == (8, 1):
+        torch.testing.assert_close(teacher(given), network(normalise(images, DATASET.mean, DATASET.std)))
+
+
+def test_a_network_keeps_its_own_statistics_and_predict_follows_them(tmp_path):
+    toy_train(toy_config(epochs=1), tmp_path / "run")
+    network, metadata = load_network(tmp_path / "run/model.safetensors")
+    expected = dict(image_shape=[1, 8, 8], mean=list(DATASET.mean), std=list(DATASET.std), data="toy",
+                    checksum=DATASET.checksum, classes=list(DATASET.classes), num_classes=3)  # fmt: skip
+    assert {name: metadata[name] for name in expected} == expected
+    dim = dataclasses.replace(DATASET, mean=(0.1,), std=(0.9,))
+    for said, again in zip(predict(network, DATASET.test, DATASET), predict(network, DATASET.test, dim), strict=True):
+        assert said is again is None or torch.equal(said, again)
 
 
 def test_a_distilled_deit_may_teach(tmp_path):
@@ -743,3 +788,14 @@ def test_two_processes_train_one_student(tmp_path):
     torch.manual_seed(0)
     assert changed(weights(build_model(toy_config(tokens="both"), DATASET)), network.state_dict())
     assert network.config.embed_dim == SMALL_DEIT["embed_dim"]
+
+
+@pytest.mark.parametrize("teacher_side", [8, 16])  # at its own size, at the new one
+def test_fine_tuning_with_a_teacher_at_another_size_and_on_other_classes(first_run, tmp_path, teacher_side):
+    new = dataclasses.replace(LARGE, classes=OTHER_CLASSES.classes, name="other", mean=(0.3,), std=(0.2,))
+    seen = new if teacher_side == 16 else dataclasses.replace(OTHER_CLASSES, name="small")
+    train(toy_config(model="convnet_weak", epochs=1), tmp_path / "teacher", dataset=seen, progress=False)
+    settings = dict(teacher=str(tmp_path / "teacher"), distillation="hard", epochs=1)
+    record, model = start(first_run, tmp_path / "tuned", new, **settings)
+    assert model.config.image_size == 16 and record["test"]["distillation"]["total"] == 60
+    assert model.preprocessing.mean == DATASET.mean  # it goes on seeing as it learned to see

@@ -518,9 +518,12 @@ def test_device_and_precision_choose_themselves(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert choose_device() == torch.device("mps") and choose_precision("auto", torch.device("mps")) == torch.float32
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert choose_device() == torch.device("cuda") and choose_device("cpu") == torch.device("cpu")
     assert choose_precision("auto", torch.device("cuda")) == torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)  # a T4
+    assert choose_precision("auto", torch.device("cuda")) == torch.float32
+    assert choose_precision("bfloat16", torch.device("cuda")) == torch.bfloat16  # asked for by name
 
 
 def test_any_network_to_logits_can_be_trained():

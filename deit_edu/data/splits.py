@@ -155,8 +155,10 @@ def normalise(images, mean, std):
 
     images: (B, C, H, W) uint8. mean, std: one number per channel. Returns (B, C, H, W) float32.
     """
-    mean, std = per_channel(mean, images.device), per_channel(std, images.device)  # (C, 1, 1)
-    return (images.float() / 255 - mean) / std
+    mean_here, std_here = per_channel(mean, images.device), per_channel(std, images.device)  # (C, 1, 1)
+    normalised = (images.float() / 255 - mean_here) / std_here
+    normalised.normalised_by = (tuple(mean), tuple(std))  # for a teacher that wants other statistics
+    return normalised
 
 
 def denormalise(images, mean, std):

@@ -1,5 +1,7 @@
 """From a config's names to what a run works with: data, network, teacher, loss, the weights it starts from."""
 
+from pathlib import Path
+
 import torch
 
 from deit_edu.data.names import load_dataset
@@ -8,8 +10,10 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.runs.checkpoints import load_teacher
-from deit_edu.runs.folders import find_run, open_run
+from deit_edu.runs.folders import check_same_data, data_of_run, find_run
 from deit_edu.runs.machine import can_compile, compiled
+from deit_edu.runs.preprocess import Preprocessing, for_network, prepared
+from deit_edu.runs.sources import open_initial
 from deit_edu.runs.weights import resize_model
 from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher
 
@@ -86,24 +90,44 @@ def start_from(student, config, dataset):
     Raises:
         DeiTEduError: when the two networks are not of one shape.
     """
-    if config.interpolation not in INTERPOLATIONS:
-        known = ", ".join(INTERPOLATIONS)
-        raise DeiTEduError(f"unknown interpolation {config.interpolation!r}: choose one of {known}")
-    model, metadata = open_run(config.initial)
+    model, metadata = open_initial(config.initial, getattr(getattr(student, "config", None), "num_heads", None))
     if not (isinstance(model, DeiT) and isinstance(student, DeiT)):
         raise DeiTEduError(f"only a DeiT starts from another's weights: {config.initial} or {config.model} is none")
     shapes = {name: (getattr(model.config, name), getattr(student.config, name)) for name in SHAPE}
     if differs := [f"{name} {theirs}, not {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours]:
         tokens = "both" if model.config.distilled else "class"
+        sizes = [f"--{name.replace('_', '-')} {theirs}" for name, (theirs, ours) in shapes.items()
+                 if theirs != ours and name in ("patch_size", "embed_dim", "depth", "num_heads")]  # fmt: skip
         hint = f", with --tokens {tokens}" if model.config.distilled != student.config.distilled else ""
-        raise DeiTEduError(f"{config.initial} has {', '.join(differs)}: start from a network of the same shape{hint}")
+        raise DeiTEduError(
+            f"{config.initial} has {', '.join(differs)}: start from a network of the same shape{hint}"
+            + (f", or say {' '.join(sizes)}" if sizes else "")
+        )
     before = position_norm(model)
     model = resize_model(model, student.config.image_size, *INTERPOLATIONS[config.interpolation])
     known = metadata.get("classes")
     same = metadata["num_classes"] == dataset.num_classes if known is None else known == list(dataset.classes)
-    heads = {} if same else {name: tensor for name, tensor in student.state_dict().items() if "head" in name}
+    kept = metadata["heads"] if same else []
+    drawn = student.state_dict()
+    heads = {name: drawn[name] for name in drawn if "_head." in name and name.partition(".")[0] not in kept}
     student.load_state_dict(model.state_dict() | heads)
     return {"before": before, "resized": position_norm(student)}
+
+
+def as_initial_sees(config, dataset):
+    """The data as the network that `TrainConfig.initial` names was trained to see them: its channels and statistics.
+
+    Data of ours keep their own at another size or of other classes: they are the same pictures.
+    """
+    if not config.initial:
+        return dataset
+    if config.interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise DeiTEduError(f"unknown interpolation {config.interpolation!r}: choose one of {known}")
+    model, metadata = open_initial(config.initial)
+    own = getattr(model, "preprocessing", None)
+    same = metadata.get("data") == dataset.name and ":" not in dataset.name
+    return dataset if own is None or same else for_network(dataset, own)
 
 
 def position_norm(model):
@@ -117,7 +141,34 @@ def build_teacher(config, dataset):
         return None
     if config.teacher is None:
         raise DeiTEduError(f"{config.distillation} distillation needs a teacher: name a run folder or a model")
+    check_teachers_data(config.teacher, dataset)
     return FrozenTeacher(open_teacher(config.teacher, dataset))
+
+
+def check_teachers_data(name, dataset):
+    """Refuse a teacher of these data as they were: it would go on teaching labels that were put right since.
+
+    A teacher of other data, of another size or none of ours may teach what it knows; its classes are checked.
+    """
+    if "+" in name and not find_run(name).is_dir():
+        for part in name.split("+"):
+            check_teachers_data(part, dataset)
+        return
+    seen = data_of_run(find_run(name)) if ":" not in name else None
+    if seen is None or place_of(seen["name"]) != place_of(dataset.name):
+        return
+    shape = seen.get("image_shape", list(dataset.image_shape))
+    if shape[1:] != list(dataset.image_shape[1:]):
+        if ":" not in dataset.name:
+            return  # data of ours at another size: they do not change
+        dataset = load_dataset(dataset.name, image_size=shape[1])
+    check_same_data(f"teacher {name}", seen, dataset, f"delete {find_run(name)} and train it again")
+
+
+def place_of(name):
+    """A data set's name with its folder written out, so that one folder under two names is one."""
+    kind, _, path = name.partition(":")
+    return (kind, str(Path(path).expanduser().resolve())) if path else (kind, "")
 
 
 def open_teacher(name, dataset):
@@ -129,14 +180,23 @@ def open_teacher(name, dataset):
         return Ensemble([open_teacher(part, dataset) for part in name.split("+")])
     path = name if ":" in name else str(find_run(name))
     model, trained_on = load_teacher(path, dataset.image_shape[0], dataset.num_classes)
-    check_trained_on(f"teacher {name}", trained_on, dataset)
+    check_trained_on(f"teacher {name}", trained_on, dataset, model)
+    model = prepared(model, dataset)
     check_sees(model, name, dataset)
     return model
 
 
-def check_trained_on(name, metadata, dataset):
-    """Refuse a network of other images or other classes, by what its file says: its labels would be wrong here."""
-    for what, here in (("image_shape", list(dataset.image_shape)), ("num_classes", dataset.num_classes)):
+def check_trained_on(name, metadata, dataset, model):
+    """Refuse a network of other classes, by what its file says: its labels would be wrong here.
+
+    Images of another size or other channels are brought to what it takes, unless its file is one of 0.1, which does
+    not say how it was normalised, and these are other data than its own.
+    """
+    shape = ("image_shape", list(dataset.image_shape))
+    if getattr(model, "preprocessing", None) is None and metadata.get("data", dataset.name) != dataset.name:
+        recall_statistics(model, metadata)
+    known = getattr(model, "preprocessing", None) is not None
+    for what, here in (*([] if known else [shape]), ("num_classes", dataset.num_classes)):
         if metadata.get(what, here) != here:
             raise DeiTEduError(
                 f"{name} was trained with {what} {metadata[what]}, but {dataset.name} has {here}: "
@@ -148,6 +208,18 @@ def check_trained_on(name, metadata, dataset):
             f"{name} was trained on the classes {', '.join(known[:5])}, not on "
             f"{', '.join(dataset.classes[:5])}: train a network on these"
         )
+
+
+def recall_statistics(model, metadata):
+    """Where a file of 0.1 does not say mean and deviation, ask the data it was trained on, if they are here."""
+    name, side = metadata["data"], metadata.get("image_size")
+    try:
+        model.preprocessing = Preprocessing.of_dataset(load_dataset(name, image_size=side))
+    except DeiTEduError as error:
+        raise DeiTEduError(
+            f"it was trained on {name}, by a version that kept no mean and deviation, and these cannot be asked "
+            f"({error}): train it again"
+        ) from None
 
 
 def build_objective(config):

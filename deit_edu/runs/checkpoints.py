@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 import deit_edu
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT, DeiTConfig
+from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.runs.weights import empty_model, load_state_dict_from
 from deit_edu.teachers import create_teacher
 
@@ -135,7 +136,9 @@ def load_model(path):
         config = DeiTConfig(**metadata["config"])
     except TypeError as error:
         raise DeiTEduError(f"{path} is from another version of deit_edu ({error}): train it again") from None
-    return load_state_dict_from(empty_model(config), tensors).eval()
+    model = load_state_dict_from(empty_model(config), tensors).eval()
+    model.preprocessing = Preprocessing.of_metadata(metadata)
+    return model
 
 
 CHECKPOINTS = Path(deit_edu.__file__).resolve().parent / "assets" / "checkpoints"
@@ -159,6 +162,9 @@ def save_network(path, model, name, image_shape, num_classes, metadata=None, dty
 def load_network(path):
     """Read what `save_network` wrote: (the network in float32 and eval mode, its metadata).
 
+    Where the file says how pictures must be prepared, the network has it as ``preprocessing``, which `predict` and
+    whoever else shows it pictures follow.
+
     Raises:
         DeiTEduError: when the file is missing, damaged or of another kind.
     """
@@ -170,6 +176,7 @@ def load_network(path):
         model.load_state_dict(tensors)
     except RuntimeError:
         raise DeiTEduError(f"{path} does not hold the {metadata['name']} it names: train it again") from None
+    model.preprocessing = Preprocessing.of_metadata(metadata)
     return model.eval(), metadata
 
 
@@ -208,7 +215,10 @@ def load_teacher(name, in_channels, num_classes):
         DeiTEduError: when there is no such teacher.
     """
     if name.startswith("timm:"):
-        return create_teacher(name, in_channels, num_classes, pretrained=True), {}
+        model = create_teacher(name, in_channels, num_classes, pretrained=True)
+        settings = getattr(model, "pretrained_cfg", None)
+        model.preprocessing = Preprocessing.of_timm(settings) if settings else None
+        return model, {}
     if is_packaged(name):
         return load_network(packaged_path(name))
     path = Path(name) / "model.safetensors"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import binomtest
 
-from deit_edu.data.splits import normalise
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.runs.checkpoints import load, save
+from deit_edu.runs.preprocess import preprocessing_of
 from deit_edu.teachers import as_head_logits
 
 
@@ -42,19 +42,19 @@ def predict(model, split, dataset, batch_size=500, indices=None):
 
     Args:
         model: a DeiT or any network to logits (B, K). split: a Split of n images.
-        dataset: the ImageDataset whose mean and std normalise. indices: (n,) of the images that are asked for; all
-            by default.
+        dataset: the ImageDataset whose mean and std normalise where the network does not say its own.
+        indices: (n,) of the images that are asked for; all by default.
 
     Returns:
         HeadLogits of (n, K) float32 on the CPU.
     """
-    device = next(model.parameters()).device
+    device, prepare = next(model.parameters()).device, preprocessing_of(model, dataset)
     was_training = model.training
     model.eval()
     try:
         answers = []
         for batch in (torch.arange(len(split)) if indices is None else indices).split(batch_size):
-            images = normalise(split.batch(batch).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
+            images = prepare(split.batch(batch).to(device))  # (B, C, H, W)
             answers.append(as_head_logits(model(images)))
     finally:
         model.train(was_training)
@@ -92,6 +92,51 @@ def load_decisions(path):
     """The decisions that `save_predictions` wrote, as `decisions` gives them: {name: (n,) int64}."""
     tensors, _ = load(path)
     return {name.removeprefix("decisions."): t.long() for name, t in tensors.items() if name.startswith("decisions.")}
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """What accuracy hides where classes differ in size."""
+
+    counts: tuple  # pictures of each class
+    recalls: tuple  # the share of each class's pictures that are found; None for a class without one
+
+    @property
+    def balanced(self):
+        """The mean recall over the classes that have pictures."""
+        found = [recall for recall in self.recalls if recall is not None]
+        return sum(found) / len(found)
+
+    @property
+    def largest(self):
+        """The share of the largest class: what who always says its name would reach."""
+        return max(self.counts) / sum(self.counts)
+
+    @property
+    def uneven(self):
+        """Whether the largest class has at least half as many again as the smallest that has any."""
+        return max(self.counts) > 1.5 * min(count for count in self.counts if count)
+
+    def lines(self, classes):
+        """Lines to print beside an accuracy."""
+        found = ", ".join(
+            f"{name} {'-' if recall is None else f'{recall:.2%}'} of {count:,}"
+            for name, recall, count in zip(classes[:20], self.recalls, self.counts, strict=False)
+        ) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
+        name = classes[self.counts.index(max(self.counts))]
+        return [
+            f"balanced accuracy {self.balanced:.2%}; always saying {name} would be right on {self.largest:.2%}",
+            f"recall: {found}",
+        ]
+
+
+def per_class(chosen, labels, num_classes):
+    """Recall of every class: decisions (n,), labels (n,) int64 -> PerClass."""
+    labels = labels.cpu()
+    counts = torch.bincount(labels, minlength=num_classes)
+    found = torch.bincount(labels[chosen == labels], minlength=num_classes)
+    recalls = tuple(hit / n if n else None for hit, n in zip(found.tolist(), counts.tolist(), strict=True))
+    return PerClass(tuple(counts.tolist()), recalls)
 
 
 def accuracies(head_logits, labels):

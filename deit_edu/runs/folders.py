@@ -11,7 +11,7 @@ from pathlib import Path
 
 import deit_edu
 from deit_edu.errors import DeiTEduError
-from deit_edu.runs.checkpoints import is_packaged, load_network, packaged_path
+from deit_edu.runs.checkpoints import is_packaged, load, load_network, packaged_path
 
 
 def runs_root():
@@ -77,6 +77,36 @@ def check_folder(folder, config, resume):
         was = ", ".join(f"{name}={stored[name]}" for name in differs)
         now = ", ".join(f"{name}={given[name]}" for name in differs)
         raise DeiTEduError(f"{folder} was begun with {was}, not {now}: choose another --out, or delete the folder")
+
+
+def data_of_run(folder):
+    """What a run was trained on, by its record or the file of an unfinished one; None where nobody wrote it down.
+
+    Returns {"name": what the reader typed, "checksum": , and "image_shape": [C, H, W] where it is known}.
+    """
+    for name in ("model.safetensors", "resume.safetensors"):
+        if (folder / name).exists():
+            metadata = load(folder / name)[1]
+            seen = {"name": metadata.get("data"), "checksum": metadata.get("checksum")}
+            seen |= {"image_shape": metadata["image_shape"]} if "image_shape" in metadata else {}
+            if seen["checksum"]:
+                return seen
+            if (folder / "result.json").exists() and "data" in (record := read_json(folder / "result.json")):
+                return seen | record["data"]
+    return None
+
+
+def check_same_data(what, seen, dataset, remedy):
+    """Refuse to reuse what other data made, whatever they are called: another checksum is other data.
+
+    Args:
+        what: a teacher or a run, in words. seen: from `data_of_run`. dataset: an ImageDataset. remedy: what to do.
+    """
+    if seen is not None and seen["checksum"] != dataset.checksum:
+        raise DeiTEduError(
+            f"{what} was trained on {seen['name']} with checksum {seen['checksum'][:12]}, but {dataset.name} is "
+            f"{dataset.checksum[:12]} now: other pictures or other labels; {remedy}"
+        )
 
 
 def is_trained(folder):

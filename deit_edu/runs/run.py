@@ -15,6 +15,7 @@ from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.runs.build import (
+    as_initial_sees,
     build_model,
     build_objective,
     build_teacher,
@@ -25,8 +26,19 @@ from deit_edu.runs.build import (
 )
 from deit_edu.runs.checkpoints import load, save, save_network, write_atomically
 from deit_edu.runs.evaluate import accuracies, predict, save_predictions
-from deit_edu.runs.folders import check_folder, held, is_trained, json_bytes, read_json, run_name, runs_root
+from deit_edu.runs.folders import (
+    check_folder,
+    check_same_data,
+    data_of_run,
+    held,
+    is_trained,
+    json_bytes,
+    read_json,
+    run_name,
+    runs_root,
+)
 from deit_edu.runs.machine import machine, source_digest
+from deit_edu.runs.preprocess import Preprocessing, for_network
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.record import ask_teacher, describe_network, speed_and_curve
 from deit_edu.runs.resume import pack, unpack
@@ -64,8 +76,11 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
     folder = Path(folder or runs_root() / run_name(student))
     dataset = open_dataset(student)
     check_folder(folder, student, resume)
+    for kept in (teacher_folder, folder):
+        check_same_data(kept, data_of_run(kept), dataset, "delete the folder, or choose another --out")
     begun = any((folder / name).exists() for name in ("resume.safetensors", "result.json"))
-    prepare(student, dataset, join_world(student), begun)  # what cannot be is said before the teacher trains
+    seen = dataset if begun else as_initial_sees(student, dataset)
+    prepare(student, seen, join_world(student), begun)  # what cannot be is said before the teacher trains
     if differs := [name for name in SEEN_BY_BOTH if getattr(teacher, name) != getattr(student, name)]:
         raise DeiTEduError(f"teacher and student differ in {', '.join(differs)}: give both the same")
     train(teacher, teacher_folder, resume=True, dataset=dataset, progress=progress)
@@ -106,18 +121,25 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
     """
     folder = Path(folder)
     check_folder(folder, config, resume)
+    if is_trained(folder) and dataset is None and ":" not in config.data:
+        return read_json(folder / "result.json")  # data of ours do not change, and may not have been fetched here
+    dataset = dataset or open_dataset(config)
+    check_same_data(folder, data_of_run(folder), dataset, "choose another --out, or delete the folder")
     if is_trained(folder):
         return read_json(folder / "result.json")
     world = join_world(config)
-    dataset = dataset or open_dataset(config)
     with held(folder) if world.rank == 0 else nullcontext():
         check_folder(folder, config, resume)  # once more: now nobody else writes to it
         begun = resume and (folder / "resume.safetensors").exists()
+        if not begun:
+            dataset = as_initial_sees(config, dataset)
+        elif own := Preprocessing.of_metadata(load(folder / "resume.safetensors")[1]):
+            dataset = for_network(dataset, own)
         student, optimizer, objective, norms = prepare(config, dataset, world, begun)
         teacher = build_teacher(config, dataset)
         teacher = None if teacher is None else teacher.to(world.device)
         average = MovingAverage(student, config.ema_decay) if config.ema_decay else None
-        run = Run(folder, config, world, student, optimizer, average, norms)
+        run = Run(folder, config, world, student, optimizer, average, dataset, norms)
         run.open(resume)
         with run.undone_before_the_first_epoch():
             train_epochs(run, dataset, teacher, objective, progress, on_images)
@@ -192,10 +214,12 @@ class Run:
 
     Args:
         folder: Path. config, world, student, optimizer, average: what the run works with.
-        norms: what `start_from` gave, where the run starts from another's weights.
+        dataset: an ImageDataset. norms: what `start_from` gave, where the run starts from another's weights.
     """
 
-    def __init__(self, folder, config, world, student, optimizer, average, norms=None):
+    def __init__(self, folder, config, world, student, optimizer, average, dataset, norms=None):
+        self.seen = Preprocessing.of_dataset(dataset).to_dict()  # what every file of weights says
+        self.seen |= {"classes": list(dataset.classes), "data": dataset.name, "checksum": dataset.checksum}
         self.folder, self.config, self.world = folder, config, world
         self.student, self.optimizer, self.average, self.norms = student, optimizer, average, norms
         self.source = source_digest()  # now: who edits the library while a run is under way changes the next run
@@ -240,7 +264,7 @@ class Run:
         if self.world.rank == 0:
             metadata = {
                 "metrics": self.metrics, "started": self.started, "seconds": self.seconds(), "norms": self.norms,
-                "machine": self.machine, "source": self.source, "earlier": self.earlier,
+                "machine": self.machine, "source": self.source, "earlier": self.earlier, **self.seen,
             }  # fmt: skip
             state = pack(self.student, self.optimizer, self.average)
             save(self.folder / "resume.safetensors", state, metadata)
@@ -298,8 +322,8 @@ class Run:
                 record["position_norm"] = self.norms | {"trained": position_norm(self.student)}
             if self.world.rank == 0:
                 path = self.folder / "model.safetensors"
-                known = {"classes": list(dataset.classes)}
-                save_network(path, self.student, self.config.model, dataset.image_shape, dataset.num_classes, known)
+                name, shape = self.config.model, dataset.image_shape
+                save_network(path, self.student, name, shape, dataset.num_classes, self.seen)
                 save_predictions(self.folder / "predictions.safetensors", said)
                 write_atomically(self.folder / "result.json", json_bytes(record))
                 (self.folder / "resume.safetensors").unlink(missing_ok=True)

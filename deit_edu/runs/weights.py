@@ -39,6 +39,8 @@ def resize_model(model, image_size, mode="bicubic", antialias=False):
     )
     resized = empty_model(config).to(state["position_embedding"])  # device and dtype
     resized.load_state_dict(state)
+    if own := getattr(model, "preprocessing", None):
+        resized.preprocessing = replace(own, image_shape=(config.in_channels, image_size, image_size))
     return resized.train(model.training)
 
 
@@ -128,7 +130,7 @@ def to_our_names(state_dict):
     from_timm = [(timm, ours) for ours, timm in TIMM_NAMES]
     renamed = {}
     for name, tensor in state_dict.items():
-        ours = re.sub(r"^(deit|vit)\.", "", name)
+        ours = re.sub(r"^((module|_orig_mod)\.)*((deit|vit)\.)?", "", name)  # of DataParallel and torch.compile
         renamed[rename(rename(ours, HUGGING_FACE_NAMES), from_timm)] = tensor
     # Hugging Face keeps three matrices where we keep one.
     for name in [name for name in renamed if ".attention.query." in name]:
@@ -156,6 +158,8 @@ def load_state_dict_from(model, state_dict):
     """
     if isinstance(state_dict.get("model"), dict):
         state_dict = state_dict["model"]  # the authors' layout
+    if isinstance(state_dict.get("state_dict"), dict) and state_dict["state_dict"]:
+        state_dict = state_dict["state_dict"]  # what many training scripts write
     if not state_dict or not all(isinstance(tensor, torch.Tensor) for tensor in state_dict.values()):
         raise DeiTEduError(
             f"these are not weights but a dictionary with {first_names(state_dict) or 'nothing in it'}: "
@@ -180,8 +184,37 @@ def first_names(names):
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def foreign_kind(weights):
+    """What weights are that no DeiT of ours can take, in words, or None: names and shapes betray it.
+
+    Args:
+        weights: {name: tensor} under our names.
+    """
+    ends = {name.rpartition("blocks.")[2].partition(".")[2] for name in weights if name.startswith("blocks.")}
+    if any(end.endswith((".gamma", "gamma_1", "gamma_2", "lambda1", "layer_scale")) for end in ends):
+        positions, patch = weights.get("position_embedding"), weights.get("patch_embedding.projection.weight")
+        without = positions is not None and patch is not None and math.isqrt(positions.shape[1]) ** 2 == (
+            positions.shape[1]
+        )  # fmt: skip
+        if without:
+            return (
+                "these are a DeiT III's: it has LayerScale (ls1, ls2) and no position for its class token, which a "
+                "DeiT has not; choose a DeiT's weights, or take it as a teacher: --teacher timm:NAME"
+            )
+        return "these have LayerScale, which a DeiT has not; choose a DeiT's weights, or take them as a teacher"
+    trunk = {"class_token", "position_embedding", "patch_embedding.projection.weight", "blocks.0.mlp.fc1.weight"}
+    if trunk <= set(weights) and not any("head" in name for name in weights):
+        return (
+            "these are the trunk of a ViT without a head: as the start of a training they do, with --initial FILE, "
+            "where the heads are drawn anew"
+        )
+    return None
+
+
 def advice(config, weights):
     """What to do about weights that do not fit: settings leave traces in the shapes."""
+    if kind := foreign_kind(weights):
+        return kind
     unlike = "they are not those of a DeiT, or some are lost; fetch them again"
     patch, fc1 = "patch_embedding.projection.weight", "blocks.0.mlp.fc1.weight"
     if not {"class_token", "position_embedding", patch, fc1, "class_head.weight"} <= set(weights):

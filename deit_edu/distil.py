@@ -1,0 +1,109 @@
+"""A distillation token and its head for any ViT of timm or Hugging Face: figure 2 of the paper, on somebody's network.
+
+Paper: section 4. The new token starts as the class token does, so that a trained network keeps what it knows.
+"""
+
+import torch
+from torch import nn
+
+from deit_edu.errors import DeiTEduError
+from deit_edu.model import HeadLogits
+
+
+class DistilledViT(nn.Module):
+    """A ViT whose sequence begins [class, distillation, patches]; each of the two is read by a head of its own.
+
+    Args:
+        model: a timm VisionTransformer or a Hugging Face ViT for image classification; its parts are used as they are.
+        num_classes: K. The class head is kept where it has K classes, else drawn anew.
+    """
+
+    def __init__(self, model, num_classes):
+        super().__init__()
+        check_fits(model)
+        self.model = model
+        self.hugging_face = hasattr(model, "config") and hasattr(model, "vit")
+        cls = self.embeddings.cls_token if self.hugging_face else model.cls_token  # (1, 1, D)
+        D = cls.shape[-1]
+        positions = self.embeddings.position_embeddings if self.hugging_face else model.pos_embed  # (1, 1 + N, D)
+        self.distillation_token = nn.Parameter(cls.detach().clone())
+        self.distillation_position_embed = nn.Parameter(positions[:, :1].detach().clone())  # (1, 1, D)
+        self.class_head = model.classifier if self.hugging_face else model.head
+        if getattr(self.class_head, "out_features", None) != num_classes:
+            self.class_head = new_head(D, num_classes).to(cls)
+        self.distillation_head = new_head(D, num_classes).to(cls)
+        setattr(model, "classifier" if self.hugging_face else "head", nn.Identity())  # one place, ours
+
+    @property
+    def embeddings(self):
+        return self.model.vit.embeddings
+
+    def forward(self, images):
+        """(B, C, H, W) -> HeadLogits of (B, K) each."""
+        tokens = self.tokens_of_hugging_face(images) if self.hugging_face else self.tokens_of_timm(images)
+        return HeadLogits(self.class_head(tokens[:, 0]), self.distillation_head(tokens[:, 1]))
+
+    def with_second_token(self, tokens):
+        """(B, 1 + N, D), positions added -> (B, 2 + N, D)."""
+        second = (self.distillation_token + self.distillation_position_embed).expand(len(tokens), -1, -1)
+        return torch.cat([tokens[:, :1], second, tokens[:, 1:]], dim=1)
+
+    def tokens_of_timm(self, images):
+        model = self.model
+        tokens = model._pos_embed(model.patch_embed(images))  # (B, 1 + N, D)
+        tokens = model.norm_pre(model.patch_drop(self.with_second_token(tokens)))
+        for block in model.blocks:
+            tokens = block(tokens)
+        return model.norm(tokens)  # (B, 2 + N, D)
+
+    def tokens_of_hugging_face(self, images):
+        vit = self.model.vit
+        tokens = self.with_second_token(self.embeddings(images))
+        layers = vit.encoder.layer if hasattr(vit, "encoder") else vit.layers
+        for layer in layers:
+            answer = layer(tokens)
+            tokens = answer[0] if isinstance(answer, tuple) else answer
+        return vit.layernorm(tokens)  # (B, 2 + N, D)
+
+
+def new_head(embed_dim, num_classes):
+    """A linear layer as the authors draw theirs: truncated normal of std 0.02, biases 0."""
+    head = nn.Linear(embed_dim, num_classes)
+    nn.init.trunc_normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def check_fits(model):
+    """Refuse what has no class token, or more than one prefix token, or a mean in place of it."""
+    name, hugging_face = type(model).__name__, hasattr(model, "config") and hasattr(model, "vit")
+    if hugging_face:
+        return
+    for problem, found in (
+        (
+            "it is no ViT of timm's or Hugging Face's",
+            not all(hasattr(model, part) for part in ("blocks", "_pos_embed")),
+        ),
+        ("it has no class token", getattr(model, "cls_token", None) is None),
+        ("it has prefix tokens of its own already", getattr(model, "num_prefix_tokens", 1) != 1),
+        ("its positions leave out the class token", getattr(model, "no_embed_class", False)),
+        ("its head reads the mean of the tokens", getattr(model, "global_pool", "token") != "token"),
+    ):
+        if found:
+            raise DeiTEduError(f"{name} takes no distillation token: {problem}; choose a ViT with one class token")
+
+
+def add_distillation(model, num_classes):
+    """Give a ViT a distillation token and a head for it, as DeiT has them (paper, section 4).
+
+    Args:
+        model: a timm VisionTransformer with a class token, or a Hugging Face ViTForImageClassification; its weights
+            are used, not copied. num_classes: K.
+
+    Returns:
+        A `DistilledViT`: images (B, C, H, W) -> HeadLogits, which the losses and the loop take.
+
+    Raises:
+        DeiTEduError: for a network that has no single class token.
+    """
+    return DistilledViT(model, num_classes)

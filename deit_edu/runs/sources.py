@@ -1,0 +1,144 @@
+"""Weights to start from, wherever they come from: a run, a file, timm, a Hugging Face folder."""
+
+import json
+import math
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from deit_edu.data.folders import IMAGENET_MEAN, IMAGENET_STD
+from deit_edu.errors import DeiTEduError
+from deit_edu.model import DeiT, DeiTConfig
+from deit_edu.runs.checkpoints import load
+from deit_edu.runs.folders import open_run
+from deit_edu.runs.preprocess import Preprocessing
+from deit_edu.runs.weights import empty_model, foreign_kind, to_our_names
+from deit_edu.teachers import create_teacher
+
+FILES = (".pth", ".pt", ".bin", ".safetensors")
+
+
+def open_initial(name, num_heads=None):
+    """The network that ``--initial`` names, and its metadata.
+
+    Args:
+        name: a run folder, packaged:NAME, timm:NAME, a Hugging Face folder, or a file of weights: the authors' .pth
+            (read without running what it may hold) or safetensors.
+        num_heads: h of a file that does not say it, since it leaves no trace in the shapes; None: width 64 a head.
+
+    Returns:
+        (a DeiT, metadata): heads that are missing are not in ``metadata["heads"]``.
+
+    Raises:
+        DeiTEduError: when there is nothing of that name, or the weights are not a DeiT's, with what they are.
+    """
+    path = Path(name).expanduser()
+    if name.startswith("timm:"):
+        return from_timm(name)
+    if path.suffix in FILES or (path.is_file()):
+        return from_file(path, num_heads)
+    if (path / "config.json").is_file() and "model_type" in json.loads((path / "config.json").read_text()):
+        return from_hugging_face(path)
+    model, metadata = open_run(name)
+    return model, metadata | {"heads": ["class_head", "distillation_head"]}
+
+
+def from_timm(name):
+    """A ViT or DeiT of timm with its own weights, fetched where they are not in its cache."""
+    import timm
+
+    known = timm.get_pretrained_cfg(name.removeprefix("timm:"))
+    if known is None:
+        raise DeiTEduError(f"timm has no weights for {name!r}: look them up with timm.list_pretrained()")
+    theirs = create_teacher(name, 3, known.num_classes, pretrained=True)
+    blocks = getattr(theirs, "blocks", None)
+    heads = getattr(blocks[0].attn, "num_heads", None) if blocks and hasattr(blocks[0], "attn") else None
+    preprocessing = Preprocessing.of_timm(theirs.pretrained_cfg)
+    return as_deit(name, theirs.state_dict(), heads, preprocessing)
+
+
+def from_file(path, num_heads):
+    """A file of weights: ours with its config, the authors', or another's safetensors."""
+    try:
+        if path.suffix == ".safetensors":
+            tensors, metadata = load(path)
+            if "config" in metadata:
+                num_heads = metadata["config"]["num_heads"]
+            own = Preprocessing.of_metadata(metadata)
+            model, found = as_deit(path, tensors, num_heads, own)
+            return model, found | {key: metadata[key] for key in ("classes",) if key in metadata}
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DeiTEduError(f"no file {path}: check the path") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        if isinstance(error, DeiTEduError):
+            raise
+        raise DeiTEduError(
+            f"{path} holds more than weights, or is damaged ({str(error).splitlines()[0][:80]}): save its state_dict"
+        ) from None
+    return as_deit(path, tensors, num_heads, None)
+
+
+def from_hugging_face(folder):
+    """What save_pretrained of transformers wrote for a DeiT or a ViT, with its image processor where it is there."""
+    config = json.loads((folder / "config.json").read_text())
+    file = next(
+        (folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).exists()), None
+    )
+    if file is None:
+        raise DeiTEduError(f"{folder} has no model.safetensors: save the model there with save_pretrained")
+    if file.suffix == ".safetensors":
+        tensors = load(file)[0]
+    else:
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    own, processor = None, folder / "preprocessor_config.json"
+    if processor.exists():
+        told = json.loads(processor.read_text())
+        shape = (config.get("num_channels", 3), config["image_size"], config["image_size"])
+        own = Preprocessing(shape, tuple(told["image_mean"]), tuple(told["image_std"]))
+    model, metadata = as_deit(folder, tensors, config.get("num_attention_heads"), own)
+    labels = {int(number): label for number, label in config.get("id2label", {}).items()}
+    return model, metadata | ({"classes": [labels[number] for number in sorted(labels)]} if labels else {})
+
+
+def as_deit(name, state_dict, num_heads, own):
+    """Weights under anybody's names -> the DeiT they are, heads that they lack drawn, and what is known of it."""
+    for wrapper in ("model", "state_dict", "model_ema"):
+        if isinstance(state_dict.get(wrapper), dict):
+            state_dict = state_dict[wrapper]
+    weights = {key: tensor for key, tensor in to_our_names(state_dict).items() if isinstance(tensor, torch.Tensor)}
+    needed = ("class_token", "position_embedding", "patch_embedding.projection.weight", "blocks.0.mlp.fc1.weight")
+    there = [head for head in ("class_head", "distillation_head") if f"{head}.weight" in weights]
+    kind = foreign_kind(weights) if there else None
+    if not there and (told := foreign_kind(weights)) and "LayerScale" in told:
+        kind = told
+    if kind or not set(needed) <= set(weights):
+        raise DeiTEduError(f"{name} is no DeiT: {kind or 'its weights are of another kind of network; choose a DeiT'}")
+    D, C, P = weights[needed[2]].shape[:3]
+    distilled = "distillation_token" in weights
+    side = math.isqrt(weights[needed[1]].shape[1] - (2 if distilled else 1))
+    for head in ("class_head", "distillation_head")[: 2 if distilled else 1]:
+        if head not in there:  # a trunk, or a DeiT whose second head was left out: they are drawn by who starts from it
+            weights |= {f"{head}.weight": torch.zeros(1, D), f"{head}.bias": torch.zeros(1)}
+    K = max(len(weights["class_head.weight"]), len(weights.get("distillation_head.weight", [0])))
+    for head in ("class_head", "distillation_head")[: 2 if distilled else 1]:
+        if len(weights[f"{head}.weight"]) != K:
+            weights |= {f"{head}.weight": torch.zeros(K, D), f"{head}.bias": torch.zeros(K)}
+    depth = len({key.split(".")[1] for key in weights if key.startswith("blocks.")})
+    config = DeiTConfig(
+        image_size=side * P, patch_size=P, in_channels=C, num_classes=K, embed_dim=D, depth=depth,
+        num_heads=num_heads or max(1, D // 64), mlp_ratio=len(weights[needed[3]]) / D, distilled=distilled,
+    )  # fmt: skip
+    model: DeiT = empty_model(config)
+    expected = model.state_dict()
+    wrong = [key for key in {*weights} ^ {*expected}]
+    wrong += [key for key in weights if key in expected and weights[key].shape != expected[key].shape]
+    if wrong:
+        raise DeiTEduError(f"{name} is no DeiT: {', '.join(sorted(wrong)[:3])} do not fit one; choose a DeiT's weights")
+    model.load_state_dict(weights)
+    if own is None and C == 3:  # the authors' normalise as is usual for ImageNet
+        own = Preprocessing((C, side * P, side * P), IMAGENET_MEAN, IMAGENET_STD)
+    model.preprocessing = own and replace(own, image_shape=(C, side * P, side * P))
+    return model.eval(), {"num_classes": K, "heads": there, "image_shape": [C, side * P, side * P]}
