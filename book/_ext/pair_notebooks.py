@@ -170,8 +170,11 @@ def pair(page, references):
         if cell.cell_type == "markdown":
             cells.append(nbformat.v4.new_markdown_cell(plain_markdown(cell.source, page, references)))
         else:
-            if "hide-cell" in cell.metadata.get("tags", []):
+            tags = cell.metadata.get("tags", [])
+            if "solution" in tags or "hide-cell" in tags:
                 cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # folded in JupyterLab
+            elif "hide-input" in tags:  # an answer needs no fold: a reader who runs its cell asks for it
+                cell.metadata["jupyter"] = {"source_hidden": True}
             cells.append(nbformat.v4.new_code_cell(cell.source, metadata=cell.metadata))
     for number, cell in enumerate(cells):
         cell.id = f"{page}-{number}"
