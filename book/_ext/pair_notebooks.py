@@ -3,7 +3,7 @@
     python book/_ext/pair_notebooks.py                    write all notebooks
     python book/_ext/pair_notebooks.py --run 02-attention   run one chapter in a temporary folder and say what is wrong
 
-What only Jupyter Book understands becomes plain Markdown: notes become quotations, hidden solutions become <details>,
+What only Jupyter Book understands becomes plain Markdown: notes become quotations, answers and solutions in words <details>,
 references become text and links. A directive or role that is not listed here stops the script, with its line.
 """
 
@@ -171,7 +171,7 @@ def pair(page, references):
             cells.append(nbformat.v4.new_markdown_cell(plain_markdown(cell.source, page, references)))
         else:
             tags = cell.metadata.get("tags", [])
-            if "solution" in tags or "hide-cell" in tags:
+            if "solution" in tags:
                 cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # folded in JupyterLab
             elif "hide-input" in tags:  # an answer needs no fold: a reader who runs its cell asks for it
                 cell.metadata["jupyter"] = {"source_hidden": True}
