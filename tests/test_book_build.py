@@ -152,11 +152,12 @@ def test_every_builder_ends_well_with_one_fold_for_an_answer_and_every_figure(bu
     out = tmp_path / "_build"
     assert (out / "html" / ".nojekyll").exists()
 
-    for builder, file in [("dirhtml", "index.html"), ("singlehtml", "page.html"), ("latex", "")]:
+    for builder, file in [("dirhtml", "page/index.html"), ("singlehtml", "page.html"), ("latex", "")]:
         status, said, _page = build(DRAW, FOLDS, builder)
         assert status == 0, said
         if builder == "latex":
             continue
+        assert f'url={file}"' in (out / builder / "index.html").read_text("utf8")
         written = out / builder / file
         text = written.read_text("utf8")
         (picture,) = re.findall(r'src="([^"]*widgets/[^"]+png)"', text)

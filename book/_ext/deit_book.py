@@ -103,11 +103,12 @@ def mend_page(app, pagename, templatename, context, doctree):
     folder = context["pathto"]("notebooks", resource=True)
     context["body"] = body.replace('<a href="notebooks/', f'<a href="{folder}/')
     if app.builder.name == "singlehtml":  # myst-nb adds the figures' state of the page in hand, here the first one
+        there = set(NbMetadataCollector.get_js_files(app.env, pagename))
         for name in sorted(app.env.found_docs - {pagename}):
             for key, (path, kwargs) in NbMetadataCollector.get_js_files(app.env, name).items():
-                if key == "ipywidgets_state":
+                if key == "ipywidgets_state" or key not in there:  # a state each, static_host.js once
                     app.add_js_file(path, **kwargs)
-        app.add_js_file("static_host.js")
+                there.add(key)
 
 
 class PageCheck(HTMLParser):
@@ -150,10 +151,8 @@ def finish(app, exception):
     out = Path(app.outdir)
     (out / "_static" / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(str(files("mathjax") / "static/mathjax/es5/tex-svg.js"), out / "_static" / "mathjax")
-    first = written_pages(app)[app.config.root_doc]
-    if first != out / "index.html":  # dirhtml puts the first page there
-        title = html.escape(app.config.html_title)
-        (out / "index.html").write_text(FRONT_DOOR.format(title=title, first=first.name), "utf8")
+    first = written_pages(app)[app.config.root_doc].relative_to(out).as_posix()
+    (out / "index.html").write_text(FRONT_DOOR.format(title=html.escape(app.config.html_title), first=first), "utf8")
     pages = app.env.found_docs - {app.config.root_doc}
     chapters = {name: run_seconds(app, name) for name in pages if run_seconds(app, name) is not None}
     (out.parent / "run_times.json").write_text(json.dumps(dict(sorted(chapters.items())), indent=1))

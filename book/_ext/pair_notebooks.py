@@ -3,7 +3,7 @@
     python book/_ext/pair_notebooks.py                    write all notebooks
     python book/_ext/pair_notebooks.py --run 02-attention   run one chapter in a temporary folder and say what is wrong
 
-What only Jupyter Book understands becomes plain Markdown: notes become quotations, answers and solutions in words <details>,
+What only Jupyter Book understands becomes plain Markdown: notes become quotations, folds become <details>,
 references become text and links. A directive or role that is not listed here stops the script, with its line.
 """
 
