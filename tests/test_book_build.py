@@ -29,6 +29,8 @@ kernelspec: {{display_name: Python 3, language: python, name: python3}}
 FOLDS = """
 ```{code-cell} ipython3
 :tags: [hide-input]
+fig, ax = plt.subplots()
+ax.plot([1, 2])
 figures.show(fig, alt="A line that rises from one on the left to two on the right.")
 ```
 
@@ -61,14 +63,12 @@ print("a fold of its own")
 """
 DRAW = """import matplotlib.pyplot as plt
 from deit_edu.reading import figures
-figures.use_style()
-fig, ax = plt.subplots()
-ax.plot([1, 2])"""
+figures.use_style()"""
 
 
 @pytest.fixture
 def build(tmp_path):
-    """build(code) -> (exit status, what the build said, the page), for a book whose one page runs this code.
+    """build(code) -> (exit status, what the build said, the page), for a book with one page that runs this code.
 
     build(code, more, builder) has more Markdown under it, and another builder after the first has run.
     """
@@ -78,7 +78,8 @@ def build(tmp_path):
     (tmp_path / "book" / "notebooks").mkdir(parents=True)
     shutil.copytree(ROOT / "book" / "_ext", tmp_path / "book" / "_ext")
     shutil.copy(ROOT / "_config.yml", tmp_path)
-    (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: page\n")
+    (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: front\nchapters:\n- file: page\n")
+    (tmp_path / "book" / "front.md").write_text("# A front page\n")
     (tmp_path / "book" / "references.bib").write_text("")
     (tmp_path / "book" / "notebooks" / "page.ipynb").write_text("{}")
 
@@ -144,7 +145,7 @@ def test_every_builder_ends_well_with_one_fold_for_an_answer_and_every_figure(bu
     status, said, page = build(DRAW, FOLDS)
     assert status == 0, said
     drawing, answer, solution, alone = folds_of(page)
-    assert drawing.startswith("Show the code that draws this Hide the code that draws this figures . show")
+    assert drawing.startswith("Show the code that draws this Hide the code that draws this fig")
     assert "<img" not in page.partition("that draws this")[2].partition("</details>")[0]  # the figure is not folded
     assert answer.startswith("Answer") and answer.index("forty-two") < answer.index("As the cell says.")
     assert solution.startswith("Solution") and solution.index("First the words") < solution.index("then the cell")
@@ -152,12 +153,13 @@ def test_every_builder_ends_well_with_one_fold_for_an_answer_and_every_figure(bu
     out = tmp_path / "_build"
     assert (out / "html" / ".nojekyll").exists()
 
-    for builder, file in [("dirhtml", "page/index.html"), ("singlehtml", "page.html"), ("latex", "")]:
+    for builder, file in [("dirhtml", "page/index.html"), ("singlehtml", "front.html"), ("latex", "")]:
         status, said, _page = build(DRAW, FOLDS, builder)
         assert status == 0, said
         if builder == "latex":
             continue
-        assert f'url={file}"' in (out / builder / "index.html").read_text("utf8")
+        front = file.replace("page", "front")
+        assert f'url={front}"' in (out / builder / "index.html").read_text("utf8")
         written = out / builder / file
         text = written.read_text("utf8")
         (picture,) = re.findall(r'src="([^"]*widgets/[^"]+png)"', text)
