@@ -44,6 +44,7 @@ LABEL = re.compile(r"^\(([\w-]+)\)=$")
 EQUATION_LABEL = re.compile(r"\$\$\s*\(([\w-]+)\)\s*$")
 ROLE = re.compile(r"\{([\w:]+)\}`([^`]+)`")
 LINK = re.compile(r"\]\(([\w-]+)\.md(?:#[\w-]+)?\)")
+CLASS = re.compile(r"<?(?:\w+\.)*(\w+)")  # of a widget's repr: "Name(...)" or "<package.module.Name object at ...>"
 UNKNOWN = re.compile(r"^\s*(?:[`:~]{3,}\{|%\s|\+\+\+)|\{[\w:-]+\}`|<img|!\[")
 
 
@@ -206,8 +207,8 @@ def run(page):
             data = output.get("data", {})
             if any(kind.startswith("image/") for kind in data):
                 wrong.append(f"a figure without alt text in the cell {start!r}: show it with figures.show")
-            shown = data.get("text/plain", "").partition("(")[0]
-            if "application/vnd.jupyter.widget-view+json" in data and shown not in widgets.__all__:
+            shown = CLASS.match(data.get("text/plain", ""))
+            if "application/vnd.jupyter.widget-view+json" in data and (not shown or shown[1] not in widgets.__all__):
                 wrong.append(f"a widget in the cell {start!r} that is none of deit_edu.widgets")
     return wrong
 
