@@ -84,6 +84,7 @@ def test_a_shown_line_fits_the_page(chapter, name, names):
         ('call(\n    f"a {b} and more words"\n)', 'call(\n    f"a {b} and more "\n    f"words"\n)'),
         ("# one two three four five six", "# one two three four five\n# six"),
         ("# one two three four five six\n# seven", "# one two three four five\n# six seven"),
+        ('call("""\nsome (data that) is too long\n""")', 'call("""\nsome (data that) is too long\n""")'),
         ("a_name_that_is_far_too_long_to_wrap", "a_name_that_is_far_too_long_to_wrap"),
     ],
 )

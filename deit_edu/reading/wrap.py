@@ -40,7 +40,9 @@ def wrap_row(lines, row, width):
     indent = line[: len(line) - len(line.lstrip())]
     if in_docstring:
         return wrap_prose(lines, row, width)
-    if tokens and tokens[-1].type == tokenize.COMMENT:
+    if not tokens:  # inside a string of several lines, which is data
+        return None
+    if tokens[-1].type == tokenize.COMMENT:
         column = tokens[-1].start[1]
         if column == len(indent):
             return wrap_prose(lines, row, width, mark="# ")
@@ -51,7 +53,7 @@ def wrap_row(lines, row, width):
 def tokens_of(lines, row):
     """The tokens of a row, how many brackets are open where it begins, and whether it is a line of a docstring."""
     on_row, depth, before = [], 0, tokenize.NEWLINE
-    for token in tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline):
+    for token in tokens_with_whole_strings("\n".join(lines) + "\n"):
         first, last = token.start[0] - 1, token.end[0] - 1
         if token.type == tokenize.STRING and before in (tokenize.NEWLINE, tokenize.INDENT) and first <= row <= last:
             return [], 0, True
@@ -62,6 +64,21 @@ def tokens_of(lines, row):
         if token.type not in (tokenize.NL, tokenize.COMMENT):
             before = token.type
     return on_row, depth, False
+
+
+def tokens_with_whole_strings(source):
+    """Python's tokens, where an f-string is one, as before Python 3.12."""
+    start, depth = None, 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind.endswith("STRING_START"):
+            start, depth = (start if depth else token.start), depth + 1
+        elif kind.endswith("STRING_END"):
+            depth -= 1
+            if not depth:
+                yield tokenize.TokenInfo(tokenize.STRING, 'f""', start, token.end, token.line)
+        elif not depth:
+            yield token
 
 
 def wrap_prose(lines, row, width, mark=""):
