@@ -117,6 +117,11 @@ def test_the_readme_lists_every_chapter_with_its_minutes():
     assert [row[:3] for row in rows] == expected, "run `make readme`"
 
 
+def test_the_table_of_contents_has_only_what_jupyter_book_2_can_take_over():
+    """Its upgrade drops every page of a table with `options`."""
+    assert set(yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf8"))) == {"format", "root", "parts"}
+
+
 def test_a_numbered_chapter_has_its_files_number_in_its_title():
     for path in (ROOT / "book").glob("[0-9]*.md"):
         assert readme_chapters.title(path.stem)[0] == f"{int(path.stem[:2])}. ", path.name
