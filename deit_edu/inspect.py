@@ -17,7 +17,7 @@ def attention_rollout(attention_maps, head_fusion="mean", residual=True, discard
     Args:
         attention_maps: (L, B, h, T, T), from `DeiT.attention_maps`.
         head_fusion: "mean", "max" or "min" over the heads.
-        residual: add the identity for the way around attention, then let every row sum to 1 again.
+        residual: add the identity for the residual connection, then let every row sum to 1 again.
         discard_ratio: the share of each row's smallest weights that is set to 0 first, in [0, 1).
 
     Returns:

@@ -15,7 +15,7 @@ from deit_edu.model import HeadLogits, fuse
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a way around them.
+    """Two 3x3 convolutions and a residual connection around them.
 
     Args:
         in_channels, out_channels: C before and after. stride: 2 halves height and width.

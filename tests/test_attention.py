@@ -5,6 +5,7 @@ import pytest
 import references
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from deit_edu.attention import MultiHeadSelfAttention, attention
 from deit_edu.errors import DeiTEduError
@@ -93,3 +94,15 @@ def test_heads_that_do_not_divide_the_width_are_named():
     assert str(error.value) == "3 heads do not divide width 64: choose a width that is a multiple"
     with pytest.raises(DeiTEduError, match="0 heads do not divide width 64"):
         MultiHeadSelfAttention(64, 0)
+
+
+def test_the_fused_kernel_is_counted_on_meta_and_not_on_a_cpu():
+    """Chapter 2 says so of FlopCounterMode; where this fails, PyTorch counts it now, and the sentence goes."""
+    T, D = 197, 192
+    multiplications = {}
+    for device in ("meta", "cpu"):
+        with torch.device(device), FlopCounterMode(display=False) as counter:
+            MultiHeadSelfAttention(D, num_heads=3)(torch.zeros(1, T, D))
+        multiplications[device] = counter.get_total_flops() // 2
+    assert multiplications["meta"] == 4 * T * D**2 + 2 * T**2 * D
+    assert multiplications["cpu"] == 4 * T * D**2

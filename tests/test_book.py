@@ -154,6 +154,38 @@ def test_every_image_has_alt_text_and_every_formula_is_drawn(open_page, name):
     assert page.locator("[data-mml-node=merror]").count() == 0
 
 
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if name[:2].isdigit()])
+def test_the_librarys_source_is_not_cut_at_the_right_edge(open_page, name):
+    page = open_page(f"{name}.html")
+    shown = page.locator("div.cell.tag_remove-input div.cell_output div.highlight pre")
+    for opened in page.locator("details").all():
+        opened.evaluate("details => details.open = true")
+    cut = shown.evaluate_all("all => all.filter(pre => pre.scrollWidth > pre.clientWidth).map(pre => pre.innerText)")
+    assert not cut, cut[0]
+
+
+def test_an_answer_waits_until_a_reader_asks_without_javascript_and_is_open_on_paper(browser, http_base):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(http_base + "01-patches.html")
+    fold = page.locator("details.sd-dropdown", has_text="Answer").first
+    answer = fold.locator(".sd-summary-content")
+    assert not answer.is_visible()
+    fold.locator("summary").click()
+    assert answer.is_visible() and "patches: (1, 16, 49)" in answer.inner_text()
+    fold.locator("summary").click()
+    assert not answer.is_visible()
+    page.emulate_media(media="print")
+    assert answer.is_visible() and answer.bounding_box()["height"] > 50
+    context.close()
+
+
+def test_the_sidebar_numbers_the_chapters(open_page):
+    entries = open_page("01-patches.html").locator(".bd-sidebar-primary .toctree-l1").all_inner_texts()
+    numbered = [entry.split(".")[0] for entry in entries if entry[0].isdigit()]
+    assert numbered == [str(int(name[:2])) for name in CHAPTERS if name[:2].isdigit()]
+
+
 def test_a_phone_reader_finds_the_chapters_behind_the_menu_button(open_page):
     page = open_page("intro.html", width=360)
     link = page.locator(".bd-sidebar-primary a", has_text="Attention").first

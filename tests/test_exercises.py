@@ -54,6 +54,8 @@ CHECKS_1_TO_3 = [
     (exercises.check_token_count, 26, "how many rows"),
     (exercises.check_token_count, 198, "at 224 pixels"),
     (exercises.check_token_count, None, "return"),
+    (exercises.check_token_count, ..., "in place of the dots"),
+    (exercises.check_parameter_count, lambda config: ..., "in place of the dots"),
     (exercises.check_attention_in_chunks, in_chunks, None),
     (exercises.check_attention_in_chunks, lambda Q, K, V, chunk: attention(Q, K, V)[0], "all 50*50 scores"),
     (exercises.check_attention_in_chunks, lambda Q, K, V, chunk: in_chunks(2 * Q, K, V, chunk), "divided by sqrt(d)"),

@@ -1,6 +1,7 @@
 """The paired notebooks: in step with the chapters, in plain Markdown, and able to install the library themselves."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -49,6 +50,39 @@ def test_the_first_cell_installs_the_library_where_it_is_missing(chapter, tmp_pa
     assert installs(chapter, tmp_path, monkeypatch, installed=True) == []
     assert installs(chapter, tmp_path, monkeypatch, installed=False) == [f"git+{pairing.repository()}"]
     assert installs(chapter, ROOT / "book", monkeypatch, installed=False) == [f"-e {ROOT}"]
+
+
+def code_cells(chapter):
+    """(source, tags, what Jupyter hides) of a chapter's cells, without the one that installs."""
+    cells = [cell for cell in pairing.pair(chapter, REFERENCES).cells[1:] if cell.cell_type == "code"]
+    return [(cell.source, cell.metadata.get("tags", []), cell.metadata.get("jupyter", {})) for cell in cells]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_jupyter_folds_solutions_and_the_code_that_draws(chapter):
+    for source, tags, hidden in code_cells(chapter):
+        assert hidden.get("source_hidden", False) == bool({"solution", "hide-input"} & set(tags)), source
+        assert hidden.get("outputs_hidden", False) == ("solution" in tags), source
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_page_prints_no_hint_before_the_reader_tries(chapter):
+    for source, tags, _ in code_cells(chapter):
+        if "exercises.check_" in source:
+            assert ("solution" in tags) != ("remove-output" in tags), source
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_solution_and_an_answer_have_one_fold(chapter):
+    text = (ROOT / "book" / f"{chapter}.md").read_text("utf8")
+    assert "hide-cell" not in text and "hide-output" not in text, "tag the cell `answer` or `solution`"
+    assert set(re.findall(r"^:::\{dropdown\}(.*)$", text, re.M)) <= {" Answer", " Solution"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "book").glob("*.md")), ids=lambda path: path.stem)
+def test_a_line_of_a_page_has_120_columns_at_most_outside_tables(path):
+    lines = path.read_text("utf8").splitlines()
+    assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
 
 
 def plain(text):

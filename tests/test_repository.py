@@ -112,9 +112,19 @@ def test_an_old_python_is_refused_with_one_clear_line(tmp_path):
 
 def test_the_readme_lists_every_chapter_with_its_minutes():
     table = readme_chapters.TABLE.search(README)[0]
-    rows = re.findall(r"^\| (\d+)\. \[(.+)\]\(book/(\S+)\.md\) \| (under 1|\d+) \|$", table, re.M)
-    expected = [(str(number), readme_chapters.title(name), name) for number, name in enumerate(pairing.chapters(), 1)]
+    rows = re.findall(r"^\| (\d+\. )?\[(.+)\]\(book/(\S+)\.md\) \| (under 1|\d+) \|$", table, re.M)
+    expected = [(*readme_chapters.title(name), name) for name in pairing.chapters()]
     assert [row[:3] for row in rows] == expected, "run `make readme`"
+
+
+def test_the_table_of_contents_has_only_what_jupyter_book_2_can_take_over():
+    """Its upgrade drops every page of a table with `options`."""
+    assert set(yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf8"))) == {"format", "root", "parts"}
+
+
+def test_a_numbered_chapter_has_its_files_number_in_its_title():
+    for path in (ROOT / "book").glob("[0-9]*.md"):
+        assert readme_chapters.title(path.stem)[0] == f"{int(path.stem[:2])}. ", path.name
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])

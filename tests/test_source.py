@@ -1,7 +1,9 @@
 """show_source shows what is installed, and leads to the file and to the test."""
 
+import ast
 import inspect
 import json
+import sys
 import tomllib
 
 import pytest
@@ -11,15 +13,102 @@ from deit_edu.attention import MultiHeadSelfAttention
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
 from deit_edu.patches import patchify, unpatchify
-from deit_edu.reading.source import repository_url, show_source
+from deit_edu.reading.source import COLUMNS, repository_url, show_source
+from deit_edu.reading.wrap import wrap_source
 
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
 TEST = "tests/test_patches.py::test_something"
 
 
+def blocks(shown):
+    """The code blocks of what show_source shows."""
+    return [part.partition("```")[0] for part in shown._repr_markdown_().split("```python\n")[1:]]
+
+
+def meaning(source):
+    """The syntax tree of a source, but for how the words of its docstrings are spread over lines."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = " ".join(node.value.value.split())
+    return ast.dump(tree)
+
+
 def test_the_source_shown_is_the_source_that_runs():
-    shown = show_source(patchify, unpatchify, test=TEST)._repr_markdown_()
-    assert shown.count("```python\n") == 2
-    assert inspect.getsource(patchify).rstrip() in shown and inspect.getsource(unpatchify).rstrip() in shown
+    shown = blocks(show_source(patchify, unpatchify, test=TEST))
+    assert [meaning(block) for block in shown] == [meaning(inspect.getsource(f)) for f in (patchify, unpatchify)]
+    short = "    grid = grid.permute(0, 2, 4, 3, 5, 1)  # (B, rows, columns, P, P, C)\n"
+    assert short in inspect.getsource(patchify) and short in shown[0]  # what fits is shown as it is written
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deit_edu").glob("*.py")), ids=lambda path: path.stem)
+def test_wrapping_keeps_what_a_program_does(path):
+    source = path.read_text("utf8")
+    wrapped = wrap_source(source, COLUMNS)
+    assert meaning(wrapped) == meaning(source)
+    assert wrap_source(wrapped, COLUMNS) == wrapped
+
+
+def shown_in_chapters():
+    """(chapter, what is shown, the names that the chapter has imported) for each object of each show_source."""
+    import pair_notebooks as pairing
+
+    for chapter in pairing.chapters():
+        names = {}
+        for cell in pairing.pair(chapter, pairing.References()).cells[1:]:
+            if cell.cell_type != "code":
+                continue
+            tree = ast.parse(cell.source)
+            for node in tree.body:
+                if isinstance(node, ast.ImportFrom) and node.module.startswith("deit_edu"):
+                    exec(ast.unparse(node), names)
+            for call in ast.walk(tree):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "show_source":
+                    for shown in call.args:
+                        yield chapter, ast.unparse(shown), names
+
+
+@pytest.mark.parametrize("chapter, name, names", [(*shown, id) for *shown, id in shown_in_chapters()], ids=str)
+def test_a_shown_line_fits_the_page(chapter, name, names):
+    (shown,) = blocks(show_source(eval(name, names), test=TEST))
+    assert not [line for line in shown.splitlines() if len(line) > COLUMNS]
+    compile(shown, name, "exec")
+
+
+@pytest.mark.parametrize(
+    "written, shown",
+    [
+        ("x = first(second)  # (B, T, D), the tokens", "# (B, T, D), the tokens\nx = first(second)"),
+        ("call(one, two, three, go=4)", "call(\n    one, two, three, go=4\n)"),
+        ("call(\n    one, two, three, four=4\n)", "call(\n    one, two, three,\n    four=4\n)"),
+        ('call(\n    f"a {b} and more words"\n)', 'call(\n    f"a {b} and more "\n    f"words"\n)'),
+        ("# one two three four five six", "# one two three four five\n# six"),
+        ("# one two three four five six\n# seven", "# one two three four five\n# six seven"),
+        ('call("""\nsome (data that) is too long\n""")', 'call("""\nsome (data that) is too long\n""")'),
+        ("a_name_that_is_far_too_long_to_wrap", "a_name_that_is_far_too_long_to_wrap"),
+    ],
+)
+def test_a_line_that_is_too_long_is_wrapped_where_a_reader_would(written, shown):
+    assert wrap_source(written, 25) == shown
+
+
+def test_a_docstring_is_wrapped_as_prose_and_its_arguments_hang():
+    written = '''def f(a):
+    """One two three four five six.
+
+    Args:
+        a: one two three four five
+            six.
+    """'''
+    shown = '''def f(a):
+    """One two three four
+    five six.
+
+    Args:
+        a: one two three
+            four five six.
+    """'''
+    assert wrap_source(written, 26) == shown
 
 
 def test_a_method_is_shown_without_its_indentation():

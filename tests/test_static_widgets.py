@@ -53,6 +53,19 @@ def test_what_two_figures_share_is_one_file(tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 1
 
 
+def test_a_page_in_a_folder_finds_its_pictures(tmp_path):
+    picture = base64.b64encode(b"png" * 1000).decode()
+    drawn = f'<img src="data:image/png;base64,{picture}">'
+    text, _, _ = make_static(page({"a": record()}) + drawn, Files(tmp_path), "../")
+    assert text.count('src="../_static/widgets/') == 2 and 'src="_static' not in text
+
+
+def test_a_page_made_of_two_keeps_the_figures_of_both(tmp_path):
+    text, _, wrong = make_static(page({"a": record(layer=1)}) + page({"b": record(layer=2)}), Files(tmp_path))
+    states = [json.loads(part.partition("</script>")[0])["state"] for part in text.split('state+json">')[1:]]
+    assert not wrong and [list(state) for state in states] == [["a"], ["b"]]
+
+
 def test_a_page_made_static_before_is_left_as_it_is(tmp_path):
     once, used, _ = make_static(page({"a": record({"pixels": b"1"})}), Files(tmp_path))
     twice, used_again, wrong = make_static(once, Files(tmp_path))

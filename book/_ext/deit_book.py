@@ -3,7 +3,8 @@
 * The execution cache is keyed on everything a chapter reads, so that an edit of the library never shows old output.
 * Every chapter says how long it ran, and offers itself as a notebook.
 * No page asks another host for anything: MathJax is copied out of a Python package.
-* Interactive figures work without a kernel (static_widgets.py).
+* Interactive figures work without a kernel (static_widgets.py), and LaTeX gets the pictures (latex_pictures.py).
+* Answers, solutions and the code that draws are folded (folds.py).
 * After the build each page is read once more: a figure without alt text or a request to another host fails the build.
 """
 
@@ -17,7 +18,9 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
+import folds
 from docutils import nodes
+from latex_pictures import LatexPictures
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.errors import ExtensionError
 from static_widgets import Files, make_static
@@ -90,9 +93,22 @@ def add_chapter_line(app, doctree):
     title.parent.insert(title.parent.index(title) + 1, paragraph)
 
 
-def mend_roles(app, pagename, templatename, context, doctree):
-    """docutils gives the entries of a bibliography a role that no longer exists, inside a list without items."""
-    context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+def mend_page(app, pagename, templatename, context, doctree):
+    """Two things that a page cannot know before it is written.
+
+    docutils gives the entries of a bibliography a role that no longer exists, inside a list without items; and the way
+    to the notebooks depends on the builder, since dirhtml puts each page into a folder.
+    """
+    body = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+    folder = context["pathto"]("notebooks", resource=True)
+    context["body"] = body.replace('<a href="notebooks/', f'<a href="{folder}/')
+    if app.builder.name == "singlehtml":  # myst-nb adds the figures' state of the page in hand, here the first one
+        there = set(NbMetadataCollector.get_js_files(app.env, pagename))
+        for name in sorted(app.env.found_docs - {pagename}):
+            for key, (path, kwargs) in NbMetadataCollector.get_js_files(app.env, name).items():
+                if key == "ipywidgets_state" or key not in there:  # a state each, static_host.js once
+                    app.add_js_file(path, **kwargs)
+                there.add(key)
 
 
 class PageCheck(HTMLParser):
@@ -123,13 +139,19 @@ def check_page(text):
     return check.wrong
 
 
+def written_pages(app):
+    """The files of the pages: one for each, or one for all, which depends on the builder."""
+    names = [app.config.root_doc] if app.builder.name == "singlehtml" else sorted(app.env.found_docs)
+    return {name: Path(app.builder.get_outfilename(name)) for name in names}
+
+
 def finish(app, exception):
     if exception or app.builder.format != "html":
         return
     out = Path(app.outdir)
     (out / "_static" / "mathjax").mkdir(parents=True, exist_ok=True)
     shutil.copy(str(files("mathjax") / "static/mathjax/es5/tex-svg.js"), out / "_static" / "mathjax")
-    first = f"{app.config.root_doc}.html"
+    first = written_pages(app)[app.config.root_doc].relative_to(out).as_posix()
     (out / "index.html").write_text(FRONT_DOOR.format(title=html.escape(app.config.html_title), first=first), "utf8")
     pages = app.env.found_docs - {app.config.root_doc}
     chapters = {name: run_seconds(app, name) for name in pages if run_seconds(app, name) is not None}
@@ -143,15 +165,15 @@ def finish(app, exception):
         except FileNotFoundError:
             wrong.append(f"{name}: there is no book/notebooks/{name}.ipynb: run `make notebooks`")
     moved, used = Files(out / "_static" / "widgets"), set()
-    for name in sorted(app.env.found_docs):
-        path = out / f"{name}.html"
+    for name, path in written_pages(app).items():
         before = path.read_text("utf8")
-        page, needed, faults = make_static(before, moved)
+        page, needed, faults = make_static(before, moved, top="../" * len(path.parent.relative_to(out).parts))
         if page != before:
             path.write_text(page, "utf8")
         used |= needed
         wrong += [f"{name}: {line}" for line in faults + check_page(page)]
-    moved.remove_others(used)
+    if app.builder.name != "singlehtml":  # pdfhtml writes its one page beside those of html
+        moved.remove_others(used)
     if wrong:
         raise ExtensionError("the built pages have faults:\n" + "\n".join(wrong))
 
@@ -160,7 +182,9 @@ def setup(app):
     app.add_config_value("deit_book_reads", [], "env")
     app.add_css_file("deit_book.css")
     app.connect("config-inited", configure)
+    app.add_post_transform(LatexPictures)
     app.connect("doctree-read", add_chapter_line)
-    app.connect("html-page-context", mend_roles)
+    app.connect("doctree-read", folds.arrange)
+    app.connect("html-page-context", mend_page)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,7 +3,7 @@
     python book/_ext/pair_notebooks.py                    write all notebooks
     python book/_ext/pair_notebooks.py --run 02-attention   run one chapter in a temporary folder and say what is wrong
 
-What only Jupyter Book understands becomes plain Markdown: notes become quotations, hidden solutions become <details>,
+What only Jupyter Book understands becomes plain Markdown: notes become quotations, folds become <details>,
 references become text and links. A directive or role that is not listed here stops the script, with its line.
 """
 
@@ -44,6 +44,7 @@ LABEL = re.compile(r"^\(([\w-]+)\)=$")
 EQUATION_LABEL = re.compile(r"\$\$\s*\(([\w-]+)\)\s*$")
 ROLE = re.compile(r"\{([\w:]+)\}`([^`]+)`")
 LINK = re.compile(r"\]\(([\w-]+)\.md(?:#[\w-]+)?\)")
+CLASS = re.compile(r"<?(?:\w+\.)*(\w+)")  # of a widget's repr: "Name(...)" or "<package.module.Name object at ...>"
 UNKNOWN = re.compile(r"^\s*(?:[`:~]{3,}\{|%\s|\+\+\+)|\{[\w:-]+\}`|<img|!\[")
 
 
@@ -170,8 +171,11 @@ def pair(page, references):
         if cell.cell_type == "markdown":
             cells.append(nbformat.v4.new_markdown_cell(plain_markdown(cell.source, page, references)))
         else:
-            if "hide-cell" in cell.metadata.get("tags", []):
+            tags = cell.metadata.get("tags", [])
+            if "solution" in tags:
                 cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # folded in JupyterLab
+            elif "hide-input" in tags:  # an answer needs no fold: a reader who runs its cell asks for it
+                cell.metadata["jupyter"] = {"source_hidden": True}
             cells.append(nbformat.v4.new_code_cell(cell.source, metadata=cell.metadata))
     for number, cell in enumerate(cells):
         cell.id = f"{page}-{number}"
@@ -203,8 +207,8 @@ def run(page):
             data = output.get("data", {})
             if any(kind.startswith("image/") for kind in data):
                 wrong.append(f"a figure without alt text in the cell {start!r}: show it with figures.show")
-            shown = data.get("text/plain", "").partition("(")[0]
-            if "application/vnd.jupyter.widget-view+json" in data and shown not in widgets.__all__:
+            shown = CLASS.match(data.get("text/plain", ""))
+            if "application/vnd.jupyter.widget-view+json" in data and (not shown or shown[1] not in widgets.__all__):
                 wrong.append(f"a widget in the cell {start!r} that is none of deit_edu.widgets")
     return wrong
 

@@ -16,7 +16,8 @@ TABLE = re.compile(r"(?<=<!-- chapters -->\n).*?(?=<!-- /chapters -->)", re.S)
 
 
 def title(chapter):
-    return re.search(r"^# (.+)$", (BOOK / f"{chapter}.md").read_text("utf8"), re.M)[1]
+    """("1. ", "An image becomes tokens"), or ("", "The evidence") for a page without a number."""
+    return re.search(r"^# (\d+\. )?(.+)$", (BOOK / f"{chapter}.md").read_text("utf8"), re.M).groups(default="")
 
 
 def minutes(seconds):
@@ -26,8 +27,9 @@ def minutes(seconds):
 
 def table(run_times):
     rows = ["| Chapter | Minutes on two cores |", "|---|---|"]
-    for number, name in enumerate(chapters(), 1):
-        rows.append(f"| {number}. [{title(name)}](book/{name}.md) | {minutes(run_times[name])} |")
+    for name in chapters():
+        number, words = title(name)
+        rows.append(f"| {number}[{words}](book/{name}.md) | {minutes(run_times[name])} |")
     return "\n".join(rows) + "\n"
 
 

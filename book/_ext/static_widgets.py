@@ -31,9 +31,9 @@ class Files:
         """Text, or bytes in base64, as a script that hands itself to the host. Returns its name."""
         return self.put(content, lambda name: f"deitEduFile({json.dumps(name)},{json.dumps(content)})\n".encode(), "js")
 
-    def write_picture(self, data):
-        """A PNG. Returns its address, as a page names it."""
-        return f"_static/widgets/{self.put(data, lambda name: data, 'png')}.png"
+    def write_picture(self, data, top=""):
+        """A PNG. Returns its address, as a page names it from whose folder `top` leads to the book's."""
+        return f"{top}_static/widgets/{self.put(data, lambda name: data, 'png')}.png"
 
     def put(self, content, wrap, suffix):
         name = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).hexdigest()[:32]
@@ -50,38 +50,38 @@ class Files:
                 path.unlink()
 
 
-def make_static(page, files):
+def make_static(page, files, top=""):
     """A built page with its figures ready for the static host, and its pictures in files.
 
     Args:
-        page: the text of an HTML page. files: a Files.
+        page: the text of an HTML page. files: a Files. top: the way from the page's folder to the book's, as "../".
 
     Returns:
         (the new text, the names of the files that it uses, what is wrong with it, a line each).
     """
     wrong, kept, pictures = [], {}, {}
-    page = PICTURE.sub(lambda src: f'src="{files.write_picture(base64.b64decode(src[1]))}"', page)
-    found = STATE.search(page)
-    if not found:
+    page = PICTURE.sub(lambda src: f'src="{files.write_picture(base64.b64decode(src[1]), top)}"', page)
+    if not STATE.search(page):
         wrong = ["a widget has no state: build its page again"] if VIEW.search(page) else []
         return page, names_of(page), wrong
-    for model_id, record in json.loads(found[2])["state"].items():
-        if "esm" in record:  # this page was made static by an earlier build
-            kept[model_id] = record
-        elif record["state"].get("_figure"):
-            kept[model_id], pictures[model_id] = small_record(record, files)
-    for view in VIEW.finditer(page):
-        if json.loads(view[1])["model_id"] not in kept:
-            wrong.append("a widget needs a kernel and would be invisible here: only figures of deit_edu.widgets")
+
+    def small_state(found):
+        here = {}
+        for model_id, record in json.loads(found[2])["state"].items():
+            if "esm" in record:  # this page was made static by an earlier build
+                here[model_id] = record
+            elif record["state"].get("_figure"):
+                here[model_id], pictures[model_id] = small_record(record, files, top)
+        kept.update(here)
+        return found[1] + json.dumps({"state": here}, separators=(",", ":")).replace("</", "<\\/") + found[3]
 
     def with_picture(view):
-        return view[0] + pictures.get(json.loads(view[1])["model_id"], "")
+        model_id = json.loads(view[1])["model_id"]
+        if model_id not in kept:
+            wrong.append("a widget needs a kernel and would be invisible here: only figures of deit_edu.widgets")
+        return view[0] + pictures.get(model_id, "")
 
-    def new_state(_):
-        text = json.dumps({"state": kept}, separators=(",", ":")).replace("</", "<\\/")
-        return found[1] + text + found[3]
-
-    page = VIEW.sub(with_picture, STATE.sub(new_state, page, count=1))
+    page = VIEW.sub(with_picture, STATE.sub(small_state, page))
     return page, names_of(page), wrong
 
 
@@ -90,7 +90,7 @@ def names_of(page):
     return {one or other for one, other in FILE.findall(page)}
 
 
-def small_record(record, files):
+def small_record(record, files, top):
     """A figure's record without what its page does not need, and its <noscript> picture."""
     state = record["state"]
     moved = {buffer["path"][0]: buffer["data"] for buffer in record.get("buffers", [])}
@@ -105,7 +105,7 @@ def small_record(record, files):
         "esm": files.write(state["_esm"]),
         "css": files.write(state["_css"]),
     }
-    address = files.write_picture(base64.b64decode(picture))
+    address = files.write_picture(base64.b64decode(picture), top)
     alt = html.escape(state["_caption"])
     shown = f'<img src="{address}" alt="{alt}" style="max-width: 100%; height: auto">'
     note = f"{alt} With JavaScript, this figure is interactive."

@@ -37,6 +37,8 @@ def judge(solve, expected, praise, mistakes=None):
         given = solve()
     except Exception as error:  # the reader's code: whatever it raises is part of the answer
         return Answer(False, f"it stops with {type(error).__name__}: {error}")
+    if given is ...:
+        return Answer(False, "write your solution in place of the dots, and run the cell again")
     if given is None:
         return Answer(False, "it gives nothing back: end it with a return")
     try:
@@ -55,9 +57,12 @@ def judge(solve, expected, praise, mistakes=None):
 
 
 def on_each(solution, cases):
-    """What a solution that gives numbers gives for each case, as a tensor; None where it gives nothing."""
+    """What a solution that gives numbers gives for each case, as a tensor; None or ... where it gives that."""
     given = [solution(*case) for case in cases]
-    return None if None in given else torch.tensor([float(number) for number in given])
+    for nothing in (None, ...):
+        if any(number is nothing for number in given):
+            return nothing
+    return torch.tensor([float(number) for number in given])
 
 
 # chapters 1 to 3
@@ -291,7 +296,7 @@ def check_learning_rate(solution):
 
     def share(step):
         rate = solution(step, total, warmup, peak)
-        return None if rate is None else rate / peak
+        return rate if rate is None or rate is ... else rate / peak
 
     def after_warmup(falling):  # shares of the peak
         return torch.where(steps < warmup, steps / warmup, falling)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import deit_edu
 from deit_edu.errors import DeiTEduError
+from deit_edu.reading.wrap import wrap_source
 
+COLUMNS = 90  # of a shown line: what a page has room for
 PACKAGE = Path(deit_edu.__file__).resolve().parent
 
 
@@ -34,7 +36,7 @@ class Source:
 
 
 def show_source(*objects, test):
-    """Show the source of functions or classes of the library, as it is installed.
+    """Show the source of functions or classes of the library, as it is installed, in lines of at most 90 columns.
 
     Args:
         objects: functions, classes or methods of deit_edu.
@@ -56,7 +58,7 @@ def show_source(*objects, test):
                 f"{shown!r} has no source in deit_edu: show_source takes functions, classes and methods of the library"
             ) from None
         last = first + len(lines) - 1
-        blocks.append(f"```python\n{textwrap.dedent(''.join(lines)).rstrip()}\n```")
+        blocks.append(f"```python\n{wrap_source(textwrap.dedent(''.join(lines)), COLUMNS)}\n```")
         links.append(f"[{file}, lines {first} to {last}]({_link(file)}#L{first}-L{last})")
     held = f"[{test}]({_link(test.partition('::')[0])})"
     return Source("\n\n".join(blocks) + f"\n\nSource: {', '.join(links)}. Held by {held}.\n")
