@@ -11,6 +11,8 @@ MODULES = (  # in this order, one text: a worker gets no imports
     "deit_in_page.js",
     "convnets_in_page.js",
     "networks_in_page.js",
+    "objective.js",
+    "learner.js",
 )
 EXPORT = re.compile(r"^export ", re.M)
 
