@@ -170,7 +170,8 @@ def test_softmax_passes_on_what_is_no_number(kernels):
 
 
 @pytest.mark.parametrize(
-    ("images", "tokens", "queries", "heads", "d"), [(1, 1, 1, 1, 1), (2, 18, 18, 4, 16), (3, 11, 2, 3, 5), (2, 51, 51, 2, 24)]
+    ("images", "tokens", "queries", "heads", "d"),
+    [(1, 1, 1, 1, 1), (2, 18, 18, 4, 16), (3, 11, 2, 3, 5), (2, 51, 51, 2, 24)],
 )
 def test_attention_and_its_gradient(kernels, images, tokens, queries, heads, d):
     qkv = torch.randn(images, tokens, 3, heads, d, requires_grad=True)
@@ -257,7 +258,13 @@ def test_patches_are_those_of_the_patch_embedding(kernels, count, C, S, P, prefi
 
 @pytest.mark.parametrize(
     ("count", "S", "C", "K", "k", "stride", "pad"),
-    [(1, 1, 1, 1, 1, 1, 0), (3, 13, 3, 5, 3, 1, 1), (2, 14, 4, 9, 3, 2, 1), (2, 7, 6, 8, 1, 2, 0), (5, 8, 3, 24, 2, 1, 0)],
+    [
+        (1, 1, 1, 1, 1, 1, 0),
+        (3, 13, 3, 5, 3, 1, 1),
+        (2, 14, 4, 9, 3, 2, 1),
+        (2, 7, 6, 8, 1, 2, 0),
+        (5, 8, 3, 24, 2, 1, 0),
+    ],
 )
 @pytest.mark.parametrize("rows", [1, 4, 100])
 def test_a_convolution_is_torchs(kernels, count, S, C, K, k, stride, pad, rows):

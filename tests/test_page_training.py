@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from deit_edu.data import normalise
+from deit_edu.data.clutter import CANVAS, CLUTTER_CROPS, ITEM, ClutterSource, halve
+from deit_edu.data.packaged import packaged_splits
 from deit_edu.losses import DistillationObjective, smooth_labels
 from deit_edu.model import DeiT, DeiTConfig
+from deit_edu.runs.checkpoints import load, load_model
 from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import TrainConfig, learning_rate_at, make_optimizer
 from deit_edu.widgets import kernels
@@ -117,10 +121,10 @@ def test_every_gradient_is_torchs(page, distilled, kind, objective):
     images, labels = torch.randn(7, 1, 12, 12), torch.randint(5, (7,))
     loss = loss_in_torch(model, teacher, objective, images, labels)
     loss.backward()
-    body = LEARNER + """
+    body = """
         const loss = learner.gradients(numbers(given.images), given.labels);
         return { loss, gradients: listed(learner.student.tensors(learner.student.gradients)) };"""
-    found = page(body, learner_of(model, teacher, as_page_lesson(objective), images, labels))
+    found = page(LEARNER + body, learner_of(model, teacher, as_page_lesson(objective), images, labels))
     assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert found["gradients"].keys() == dict(model.named_parameters()).keys()
     for name, parameter in model.named_parameters():
@@ -141,10 +145,10 @@ def test_every_gradient_of_a_deit_of_any_size(page, sizes):
     side, K = model.config.image_size, model.config.num_classes
     images, labels = torch.randn(3, model.config.in_channels, side, side), torch.randint(K, (3,))
     loss_in_torch(model, None, objective, images, labels).backward()
-    body = LEARNER + """
+    body = """
         learner.gradients(numbers(given.images), given.labels);
         return listed(learner.student.tensors(learner.student.gradients));"""
-    found = page(body, learner_of(model, None, as_page_lesson(objective), images, labels))
+    found = page(LEARNER + body, learner_of(model, None, as_page_lesson(objective), images, labels))
     for name, parameter in model.named_parameters():
         assert apart(found[name], parameter.grad) < 1e-4, name
 
@@ -190,7 +194,7 @@ def test_a_hundred_steps_go_as_in_torch(page, distilled, kind, objective):
             group["lr"] = learning_rate_at(step, steps, 10, 2e-3)
         optimizer.step()
         expected.append(loss.item())
-    body = LEARNER + """
+    body = """
         const images = numbers(given.images), size = images.length / given.labels.length, losses = [];
         const before = kernels.memory.buffer.byteLength;
         for (let at = 0; at < given.labels.length; at += given.batch) {
@@ -200,7 +204,7 @@ def test_a_hundred_steps_go_as_in_torch(page, distilled, kind, objective):
         return { losses, grown: kernels.memory.buffer.byteLength - before,
                  weights: listed(learner.student.tensors()) };"""
     asked = learner_of(model, teacher, as_page_lesson(objective, schedule), images, labels) | {"weights": given}
-    found = page(body, asked)
+    found = page(LEARNER + body, asked)
     assert found["grown"] == 0
     assert expected[-1] < expected[0] - 0.1  # it learns
     assert np.abs(np.array(found["losses"]) - expected).max() < 1e-3
@@ -214,3 +218,117 @@ def test_the_learning_rate_is_the_librarys(page):
                  {"schedule": schedule, "steps": list(range(50))})  # fmt: skip
     assert found == pytest.approx([learning_rate_at(step, 50, 7, 1e-3) for step in range(50)], rel=1e-12)
     assert not math.isclose(found[0], found[10])
+
+
+# ---- weights that come and go ----
+
+
+def test_the_weights_that_a_page_writes_open_in_the_library_and_give_its_logits(page, tmp_path):
+    config = DeiTConfig(image_size=28, patch_size=7, in_channels=1, num_classes=4, embed_dim=32, depth=2, num_heads=2)
+    images, labels = torch.randn(6, 1, 28, 28), torch.randint(4, (6,))
+    body = """
+        const kernels = openKernels(KERNELS), images = numbers(given.images);
+        const weights = initialWeights(given.config, new Random(3));
+        const learner = new Learner(kernels, given.config, weights, { batch: 6, lesson: given.lesson });
+        for (let step = 0; step < 5; step++) learner.learn(images, given.labels);
+        kernels.numbers(learner.student.images, images.length).set(images);
+        const { class: one, distillation: other } = learner.student.forward(6);
+        const file = writeSafetensors(learner.student.tensors(), { kind: "deit", config: given.config, seed: 3 });
+        const { tensors, metadata } = readSafetensors(file), own = learner.student.tensors();
+        const same = (name) => own[name].numbers.every((value, i) => value === tensors[name].numbers[i]);
+        return { file: Array.from(file), logits: [Array.from(one), Array.from(other)],
+                 back: Object.keys(own).every(same) && metadata.seed === 3 };"""
+    schedule = dict(total=100, warmup=0, peak=1e-3)
+    found = page(body, {
+        "config": config.to_dict(),
+        "lesson": as_page_lesson(DistillationObjective("none", "both"), schedule),
+        "images": packed(images),
+        "labels": labels.tolist(),
+    })  # fmt: skip
+    path = tmp_path / "student.safetensors"
+    path.write_bytes(bytes(found["file"]))
+    model = load_model(path)
+    assert model.config == config and load(path)[1]["seed"] == 3 and found["back"]
+    for said, expected in zip(found["logits"], model(images), strict=True):
+        assert (torch.tensor(said).view(6, 4) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("damage", ["file.subarray(0, 5)", "file.subarray(0, file.length - 4)", "file.fill(7)"])
+def test_a_damaged_file_is_said_to_be_one(page, damage):
+    body = f"""
+        const file = writeSafetensors({{ x: {{ shape: [3], numbers: new Float32Array(3) }} }}, {{}});
+        try {{ readSafetensors({damage}); }} catch (error) {{ return error.message; }}"""
+    assert "safetensors file" in page(body, {})
+
+
+def test_a_student_begins_as_the_librarys_do(page):
+    config = DeiTConfig(image_size=28, patch_size=7, in_channels=1, num_classes=10, embed_dim=64, depth=2, num_heads=4)
+    body = "return mapped(initialWeights(given, new Random(0)), (numbers) => Array.from(numbers));"
+    drawn, again = page(body, config.to_dict()), page(body, config.to_dict())
+    assert drawn == again
+    torch.manual_seed(0)
+    for name, parameter in DeiT(config).named_parameters():
+        found, expected = torch.tensor(drawn[name], dtype=torch.float), parameter.detach().flatten()
+        assert len(found) == len(expected), name
+        spread = expected.std(correction=0).item()
+        assert found.std(correction=0).item() == pytest.approx(spread, rel=0.3), name
+        assert found.mean().item() == pytest.approx(expected.mean().item(), abs=0.4 * spread + 1e-9), name
+
+
+# ---- scenes ----
+
+
+def librarys_draws(n, *seed):
+    """The whole numbers that ClutterSource.draw asks for, in order: (n, 18)."""
+    random, columns = np.random.RandomState(seed), []
+    for size in CLUTTER_CROPS:
+        columns += [random.randint(1, n, n, np.int64), random.randint(0, 2**30, n, np.int64)]
+        columns += list(random.randint(0, CANVAS - size + 1, (2, n), np.int64))
+    columns += list(random.randint(0, CANVAS - ITEM + 1, (2, n), np.int64))
+    return np.stack(columns, axis=1)
+
+
+def test_scenes_are_the_librarys_to_the_pixel(page):
+    images, labels = packaged_splits()[0]
+    images, labels = images[:300], labels[:300]
+    expected = ClutterSource(images, labels).draw(7, 1).images
+    body = """
+        const scenes = new Scenes(Uint8Array.from(given.items)), drawn = [], canvas = new Uint8Array(28 * 28);
+        given.draws.forEach((draws, item) => { scenes.draw(canvas, item, draws); drawn.push(Array.from(canvas)); });
+        return drawn;"""
+    found = page(body, {"items": halve(images).flatten().tolist(), "draws": librarys_draws(300, 7, 1).tolist()})
+    assert (torch.tensor(found).view(expected.shape) == expected).all()
+
+
+def test_the_pages_own_draws_cover_what_the_librarys_do(page):
+    images = packaged_splits()[0][0][:100]
+    body = """
+        const scenes = new Scenes(Uint8Array.from(given.items)), random = new Random(1);
+        return Array.from({ length: 4000 }, () => scenes.drawsFrom(random));"""
+    found = np.array(page(body, {"items": halve(images).flatten().tolist()}))
+    expected = librarys_draws(100, 0)
+    for seed in range(1, 40):
+        expected = np.concatenate([expected, librarys_draws(100, seed)])
+    assert found.shape == expected.shape
+    corner = np.arange(1, 17, 4)  # of 2^30 numbers: their mean; of the others: the whole range
+    assert np.abs(found[:, corner].mean(0) / 2**29 - 1).max() < 0.05
+    places = np.setdiff1d(np.arange(18), corner)
+    assert (found[:, places].min(0) == expected[:, places].min(0)).all()
+    assert (found[:, places].max(0) == expected[:, places].max(0)).all()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_shifted_and_mirrored_as_augmented_in_the_library(page, flip):
+    torch.manual_seed(0)
+    image = torch.randint(256, (1, 1, 28, 28), dtype=torch.uint8)
+    padded = torch.nn.functional.pad(image, [2] * 4)
+    body = """
+        const out = new Float32Array(28 * 28);
+        normaliseInto(Uint8Array.from(given.image), out, given.change, { mean: 0.2, std: 0.3 });
+        return Array.from(out);"""
+    for top, left in [(0, 0), (2, 2), (4, 1)]:
+        window = padded[:, :, top : top + 28, left : left + 28]
+        expected = normalise(window.flip(-1) if flip else window, [0.2], [0.3])
+        change = {"down": top - 2, "right": left - 2, "flip": flip}
+        found = page(body, {"image": image.flatten().tolist(), "change": change})
+        assert (torch.tensor(found).view(expected.shape) - expected).abs().max() < 1e-6

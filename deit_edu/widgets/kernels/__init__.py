@@ -13,6 +13,9 @@ MODULES = (  # in this order, one text: a worker gets no imports
     "networks_in_page.js",
     "objective.js",
     "learner.js",
+    "random.js",
+    "scenes.js",
+    "safetensors.js",
 )
 EXPORT = re.compile(r"^export ", re.M)
 

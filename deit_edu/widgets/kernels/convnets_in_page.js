@@ -1,5 +1,5 @@
-// Our convnets over the kernels, forward: deit_edu.teachers once more, batch norms folded into the convolutions.
-// Pictures are (B, S, S, C) in the kernels' memory, channels last.
+// Our convnets over the kernels, forward: deit_edu.teachers once more, batch norms folded into the
+// convolutions. Pictures are (B, S, S, C) in the kernels' memory, channels last.
 
 /**
  * @typedef {object} OpenedNetwork What network.js's openNetwork gives.
@@ -7,7 +7,7 @@
  * @property {Record<string, Float32Array>} weights
  */
 
-const ROWS_AT_ONCE = 128; // output pixels of one product: the rows of its work stay in a core's cache
+const ROWS_AT_ONCE = 128; // output pixels of one product, so that its rows stay in the cache
 
 /** What both kinds share: convolutions laid out one by one, then loaded, then run. */
 class ConvNetInPage {
@@ -115,7 +115,10 @@ export class ResidualConvNetInPage extends ConvNetInPage {
   layOut() {
     const { manifest, given } = this;
     let C = manifest.in_channels;
-    let S = this.layOutConvolution("stem", this.size, C, { kernel: 3, stride: manifest.stem_stride });
+    let S = this.layOutConvolution("stem", this.size, C, {
+      kernel: 3,
+      stride: manifest.stem_stride,
+    });
     C = this.convolutions.stem.K;
     manifest.strides.forEach((stride, i) => {
       const name = `blocks.${i}`;
@@ -158,7 +161,10 @@ export class ResidualConvNetInPage extends ConvNetInPage {
   }
 }
 
-/** deit_edu.teachers.WhiteningConvNet: whitening, then stages that each halve the picture, the largest, a head. */
+/**
+ * deit_edu.teachers.WhiteningConvNet: whitening, then stages that each halve the picture, the
+ * largest, a head.
+ */
 export class WhiteningConvNetInPage extends ConvNetInPage {
   layOut() {
     const { manifest } = this;
@@ -183,7 +189,9 @@ export class WhiteningConvNetInPage extends ConvNetInPage {
     this.loadConvolution("whitening", null, this.given["whitening.bias"]);
     for (const { name, channels, scale, shift } of this.stages) {
       // Between the first convolution and its batch norm stands the pooling: they cannot be one.
-      const [before, after] = ["conv1", "conv2"].map((own) => this.manifest.norms[`${name}.${own}`]);
+      const [before, after] = ["conv1", "conv2"].map(
+        (own) => this.manifest.norms[`${name}.${own}`],
+      );
       this.loadConvolution(`${name}.conv1`, null, null);
       this.kernels.numbers(scale, channels).set(before.scale);
       this.kernels.numbers(shift, channels).set(before.shift);

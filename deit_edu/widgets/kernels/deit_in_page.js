@@ -1,5 +1,6 @@
-// A DeiT over the kernels, forward and backward: deit_edu.model once more, with the gradients written out.
-// Sizes in the comments: B images, T tokens of width D, Q prefix tokens (1 or 2), h heads, H the MLP's hidden width, L blocks.
+// A DeiT over the kernels, forward and backward: deit_edu.model once more, with the gradients
+// written out. Sizes in the comments: B images, T tokens of width D, Q prefix tokens (1 or 2), h
+// heads, H the MLP's hidden width, L blocks.
 
 /**
  * @typedef {object} DeiTSizes The fields of deit_edu.model.DeiTConfig that decide a DeiT's shape.
@@ -15,8 +16,8 @@
  */
 
 /**
- * Every parameter of a DeiT by the library's name, matrices first: they decay, vectors, tokens and positions do not
- * (deit_edu.train.parameter_groups).
+ * Every parameter of a DeiT by the library's name, matrices first: they decay, vectors, tokens and
+ * positions do not (deit_edu.train.parameter_groups).
  * @param {DeiTSizes} config
  * @returns {{ name: string, shape: number[], decays: boolean }[]}
  */
@@ -54,7 +55,10 @@ export function parametersOf(config) {
 
 const countOf = (shape) => shape.reduce((product, side) => product * side, 1);
 
-/** A DeiT whose numbers lie in the kernels' memory. Make it, `kernels.settle()`, then `load` its weights. */
+/**
+ * A DeiT whose numbers lie in the kernels' memory. Make it, `kernels.settle()`, then `load` its
+ * weights.
+ */
 export class DeiTInPage {
   /**
    * @param {Kernels} kernels
@@ -176,7 +180,9 @@ export class DeiTInPage {
     this.weightsChanged();
   }
 
-  /** @returns {Record<string, { shape: number[], numbers: Float32Array }>} A copy of every weight. */
+  /**
+   * @returns {Record<string, { shape: number[], numbers: Float32Array }>} A copy of every weight.
+   */
   tensors(from = this.weights) {
     const copy = ({ name, shape }) => {
       const place = from + 4 * this.places[name];
@@ -222,8 +228,10 @@ export class DeiTInPage {
   /**
    * What the heads say of the images that lie at `this.images`, (count, C, S, S), normalised.
    * @param {number} count At most the batch.
-   * @param {(layer: number) => void} [afterBlock] Called with -1 when the tokens enter, then after each block but the last.
-   * @returns {{ class: Float32Array, distillation: Float32Array | null }} (count, K) each; views, read them at once.
+   * @param {(layer: number) => void} [afterBlock] Called with -1 when the tokens enter, then after
+   * each block but the last.
+   * @returns {{ class: Float32Array, distillation: Float32Array | null }} (count, K) each; views,
+   * read them at once.
    */
   forward(count, afterBlock = () => {}) {
     const { config, width: D, prefix } = this;
@@ -262,7 +270,10 @@ export class DeiTInPage {
     }
   }
 
-  /** One block: x = x + attention(norm1(x)), x = x + mlp(norm2(x)); after the last, the prefix tokens alone. */
+  /**
+   * One block: x = x + attention(norm1(x)), x = x + mlp(norm2(x)); after the last, the prefix
+   * tokens alone.
+   */
   block(layer, count) {
     const { kernels, config, tokens, width: D, hidden } = this;
     const kept = this.blocks[layer];
@@ -300,7 +311,7 @@ export class DeiTInPage {
     }
   }
 
-  // ---- backward: from the gradients of the logits, at `this.dLogits`, to those of every weight ----
+  // ---- backward: from the gradients of the logits to those of every weight ----
 
   /** @param {string} name @returns {number} The place of a weight's gradient. */
   gradientAt(name) {
@@ -308,7 +319,7 @@ export class DeiTInPage {
   }
 
   /**
-   * The gradients of y = x W^T + b: dW = g^T x, db = the sum of g's rows, and dx = g W unless dx is 0.
+   * The gradients of y = x W^T + b: dW = g^T x, db = the sum of g's rows, dx = g W; dx 0 is none.
    */
   linearBackward(name, { g, x, dx }, n, { gDown, xDown, dxDown } = {}) {
     const { kernels } = this;
@@ -394,7 +405,10 @@ export class DeiTInPage {
     }
   }
 
-  /** Positions, tokens and the patch embedding: the gradient of all tokens summed over the images gives the first two. */
+  /**
+   * Positions, tokens and the patch embedding: the gradient of all tokens summed over the images
+   * gives the first two.
+   */
   embedBackward(count) {
     const { kernels, tokens, width: D, prefix } = this;
     const name = "patch_embedding.projection";

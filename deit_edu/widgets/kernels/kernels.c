@@ -1,8 +1,9 @@
 // The arithmetic of a small transformer and of its convnet teachers, for WebAssembly's vectors of four numbers.
 //
-// Matrices lie row by row in float32. A pointer is a place in the one memory that JavaScript gives and lays out: nothing
-// here allocates, and what needs room to work in is given it. Sizes in the comments: B images, T tokens of width D, h heads
-// of width d = D/h. Shapes need not divide by 4. build.py compiles this file twice; RELAXED has a fused multiply-add.
+// Matrices lie row by row in float32. A pointer is a place in the one memory that JavaScript gives and lays out:
+// nothing here allocates, and what needs room to work in is given it. Sizes in the comments: B images, T tokens of
+// width D, h heads of width d = D/h. Shapes need not divide by 4. build.py compiles this file twice; RELAXED has a
+// fused multiply-add.
 #include <wasm_simd128.h>
 
 #define EXPORT(name) __attribute__((export_name(#name))) name
@@ -45,7 +46,8 @@ INLINE void put(float *to, f4 x, int left) {
   else put_few(to, x, left);
 }
 
-// e^x = 2^n e^r with n whole and |r| <= ln(2)/2, e^r by its polynomial (Cephes' expf): to 1e-7 of its value, 0 below e^-87.
+// e^x = 2^n e^r with n whole and |r| <= ln(2)/2, e^r by its polynomial (Cephes' expf): to 1e-7 of its value, 0 below
+// e^-87.
 APART f4 exponential(f4 x) {
   v128_t nothing = (v128_t)(x < all(-87));
   x = smaller(larger(x, all(-87)), all(88));
@@ -62,12 +64,13 @@ APART f4 exponential(f4 x) {
   return (f4)wasm_v128_andnot((v128_t)(p * (f4)power), nothing);
 }
 
-// ---- matrix products: C = A B, A^T B and A B^T are one loop, told by two steps how to walk through A and through B ----
+// ---- matrix products: C = A B, A^T B and A B^T are one loop, told by two steps how to walk through A and through B
+// ----
 
 enum { PANEL = 8, TILE = 4, BLOCK = 256 }; // columns of a panel, rows of a tile, terms of a sum at a time
 
-// B (k, m), whose number (i, j) stands at b[i * down + j * across], as panels of 8 columns, the last filled up with zeros:
-// (ceil(m / 8), k, 8). With down and across exchanged it is B^T that is packed.
+// B (k, m), whose number (i, j) stands at b[i * down + j * across], as panels of 8 columns, the last filled up with
+// zeros: (ceil(m / 8), k, 8). With down and across exchanged it is B^T that is packed.
 void EXPORT(pack)(const float *b, float *panels, int k, int m, int down, int across) {
   for (int first = 0; first < m; first += PANEL) {
     int columns = m - first < PANEL ? m - first : PANEL;
@@ -170,8 +173,8 @@ void EXPORT(softmax_backward)(const float *p, float *g, int n, int m) {
 
 // ---- attention (paper, equation 1): softmax(Q K^T / sqrt(d)) V, for every image and head ----
 
-// qkv (B, T, 3, h, d); the first `queries` tokens ask. weights (B, h, queries, T) come out, and the answers (B, queries,
-// h, d). work: room for (T + 8) (d + 8) numbers.
+// qkv (B, T, 3, h, d); the first `queries` tokens ask. weights (B, h, queries, T) come out, and the answers (B,
+// queries, h, d). work: room for (T + 8) (d + 8) numbers.
 void EXPORT(attention)(const float *qkv, float *weights, float *answers, int images, int tokens, int queries, int heads,
                        int d, float *work) {
   int D = heads * d;
@@ -191,9 +194,9 @@ void EXPORT(attention)(const float *qkv, float *weights, float *answers, int ima
   }
 }
 
-// The same backward: from g (B, queries, h, d), the gradient of the answers, to that of qkv, which is written whole. With
-// P the weights and O = P V: dV = P^T dO, dP = dO V^T, dS = softmax_backward(P, dP) / sqrt(d), dQ = dS K, dK = dS^T Q.
-// work: room for (T + 8) (d + 8) + queries T numbers.
+// The same backward: from g (B, queries, h, d), the gradient of the answers, to that of qkv, which is written whole.
+// With P the weights and O = P V: dV = P^T dO, dP = dO V^T, dS = softmax_backward(P, dP) / sqrt(d), dQ = dS K, dK =
+// dS^T Q. work: room for (T + 8) (d + 8) + queries T numbers.
 void EXPORT(attention_backward)(const float *qkv, const float *weights, const float *g, float *d_qkv, int images, int tokens,
                                 int queries, int heads, int d, float *work) {
   int D = heads * d;
@@ -261,8 +264,8 @@ void EXPORT(layer_norm_backward)(const float *g, const float *gain, const float 
 
 // ---- what stands between two products ----
 
-// y = x Phi(x), with Phi(x) = (1 + erf(x / sqrt 2)) / 2 to 1.2e-7 of its value (Press et al., Numerical Recipes: erfc by a
-// Chebyshev fit), of n numbers. slope, unless 0, takes dy/dx = Phi(x) + x phi(x); it or y may be x.
+// y = x Phi(x), with Phi(x) = (1 + erf(x / sqrt 2)) / 2 to 1.2e-7 of its value (Press et al., Numerical Recipes: erfc
+// by a Chebyshev fit), of n numbers. slope, unless 0, takes dy/dx = Phi(x) + x phi(x); it or y may be x.
 void EXPORT(gelu)(const float *x, float *y, float *slope, int n) {
   static const float fit[] = {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f,
                               0.09678418f,  0.37409196f, 1.00002368f,  -1.26551223f};
@@ -298,7 +301,8 @@ void EXPORT(scale_and_shift)(float *x, const float *scale, const float *shift, i
 
 // ---- pictures ----
 
-// Images (B, C, S, S) cut into patches of P by P: (B, prefix + (S/P)^2, C P P), with rows of zeros for the prefix tokens.
+// Images (B, C, S, S) cut into patches of P by P: (B, prefix + (S/P)^2, C P P), with rows of zeros for the prefix
+// tokens.
 void EXPORT(patchify)(const float *images, float *patches, int count, int C, int S, int P, int prefix) {
   int grid = S / P, inner = C * P * P;
   for (int image = 0; image < count; image++, images += C * S * S) {
@@ -314,8 +318,8 @@ void EXPORT(patchify)(const float *images, float *patches, int count, int C, int
   }
 }
 
-// A convolution of x (B, S, S, C): every output pixel is the k by k pixels under the kernel, one row of `work`, times the
-// weights (k k C, K), packed, plus bias (K) unless it is 0. y (B, R, R, K) with R = (S + 2 pad - k) / stride + 1.
+// A convolution of x (B, S, S, C): every output pixel is the k by k pixels under the kernel, one row of `work`, times
+// the weights (k k C, K), packed, plus bias (K) unless it is 0. y (B, R, R, K) with R = (S + 2 pad - k) / stride + 1.
 // work: room for `rows` R rows, each k k C long: so many rows of the output go through one product.
 void EXPORT(convolution)(const float *x, const float *panels, const float *bias, float *y, int count, int S, int C, int K,
                          int k, int stride, int pad, float *work, int rows) {
@@ -371,7 +375,8 @@ void EXPORT(pool_all)(const float *x, float *y, int count, int pixels, int C, in
 // ---- AdamW ----
 
 // One step on n weights x with gradients g, their running means (of g) and squares (of g g):
-// x = x (1 - rate decay) - rate / c1 * mean / (sqrt(square / c2) + 1e-8), c1 = 1 - 0.9^t and c2 = 1 - 0.999^t at step t.
+// x = x (1 - rate decay) - rate / c1 * mean / (sqrt(square / c2) + 1e-8), c1 = 1 - 0.9^t and c2 = 1 - 0.999^t at step
+// t.
 void EXPORT(adamw)(float *x, const float *g, float *mean, float *square, int n, float rate, float decay, float c1, float c2) {
   for (int i = 0; i < n; i += 4) {
     int left = n - i;

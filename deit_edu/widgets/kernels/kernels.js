@@ -20,7 +20,9 @@ export function openKernels(binaries) {
 const PAGE_BYTES = 65536;
 const PANEL_COLUMNS = 8;
 
-/** The kernels, and the memory in which their numbers lie: laid out first, grown once, then filled. */
+/**
+ * The kernels, and the memory in which their numbers lie: laid out first, grown once, then filled.
+ */
 export class Kernels {
   /**
    * @param {"relaxed" | "plain"} variant Which compilation runs.
@@ -74,7 +76,8 @@ export class Kernels {
 
   /**
    * c (n, m) = start + bias + a (n, k) times what is packed (k, m); `start` and `bias` may be 0.
-   * @param {{ place: number, down: number, across: number }} a Number (i, j) lies i * down + j * across on.
+   * @param {{ place: number, down: number, across: number }} a Number (i, j) lies
+   * i * down + j * across on.
    * @param {number} panels
    * @param {{ place: number, down: number }} c
    * @param {[number, number, number]} sizes n, k, m

@@ -1,9 +1,11 @@
-// A student that learns from a teacher, step by step: deit_edu.train.train_epoch's inner loop over the kernels.
+// A student that learns from a teacher, step by step: deit_edu.train.train_epoch's inner loop over
+// the kernels.
 
 /**
  * @typedef {object} Lesson What a student learns, and how.
  * @property {Objective} objective
- * @property {{ total: number, warmup: number, peak: number }} schedule Of the learning rate; steps and the optimiser's rate.
+ * @property {{ total: number, warmup: number, peak: number }} schedule Of the learning rate; steps
+ * and the optimiser's rate.
  * @property {number} weightDecay
  * @property {number} labelSmoothing
  * @property {"others" | "all"} [smoothingOver]

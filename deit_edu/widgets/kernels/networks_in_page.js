@@ -1,4 +1,5 @@
-// A trained network over the kernels, with the functions of network.js: one image in, what it says and where it looked out.
+// A trained network over the kernels, with the functions of network.js: one image in, what it says
+// and where it looked out.
 
 /**
  * Lay out a trained network; `kernels.settle()` and its `load()` come next.
@@ -40,8 +41,8 @@ export class NetworkOnKernels {
 
   /**
    * @param {Float32Array} image (C, S, S), normalised.
-   * @returns Logits of each head and, of a DeiT, attention (L, h, T, T) and the cosine of the two tokens at the input and
-   * after every layer, the last where the heads read.
+   * @returns Logits of each head and, of a DeiT, attention (L, h, T, T) and the cosine of the two
+   * tokens at the input and after every layer, the last where the heads read.
    */
   forward(image) {
     const { kernels, model } = this;

@@ -1,4 +1,5 @@
-// What the student learns from: deit_edu.losses once more, with the gradients of the logits. Logits are (B, K), row by row.
+// What the student learns from: deit_edu.losses once more, with the gradients of the logits. Logits
+// are (B, K), row by row.
 
 /**
  * @typedef {object} Objective deit_edu.losses.DistillationObjective.
@@ -14,7 +15,8 @@
  * @param {ArrayLike<number>} labels (B,)
  * @param {number} K
  * @param {number} epsilon In [0, 1).
- * @param {"others" | "all"} [over] Who gets it: the K - 1 wrong classes, or all K (the authors' code).
+ * @param {"others" | "all"} [over] Who gets it: the K - 1 wrong classes, or all K
+ * (the authors' code).
  * @returns {Float64Array} (B, K)
  */
 export function smoothLabels(labels, K, epsilon, over = "others") {
@@ -65,8 +67,8 @@ export function crossEntropy(logits, targets, K) {
 }
 
 /**
- * tau^2 KL(psi(Z_t / tau) || psi(Z_s / tau)), the mean over the batch, and its gradient for the student's logits,
- * tau (psi(Z_s / tau) - psi(Z_t / tau)) / B.
+ * tau^2 KL(psi(Z_t / tau) || psi(Z_s / tau)), the mean over the batch, and its gradient for the
+ * student's logits, tau (psi(Z_s / tau) - psi(Z_t / tau)) / B.
  * @param {Float32Array} student (B, K)
  * @param {Float32Array} teacher (B, K)
  * @param {number} K
@@ -95,7 +97,9 @@ export function softDistillation(student, teacher, K, temperature, reduction = "
  */
 export function decisions(logits, K) {
   const most = (row) => row.reduce((best, z, k) => (z > row[best] ? k : best), 0);
-  return Array.from({ length: logits.length / K }, (_, i) => most(logits.subarray(i * K, i * K + K)));
+  return Array.from({ length: logits.length / K }, (_, i) =>
+    most(logits.subarray(i * K, i * K + K)),
+  );
 }
 
 /**
@@ -111,7 +115,8 @@ export function fusedRows({ class: one, distillation: other }, K) {
 }
 
 /**
- * (1 - weight) loss on the label + weight loss on the teacher, and the gradient of each head's logits.
+ * (1 - weight) loss on the label + weight loss on the teacher, and the gradient of each head's
+ * logits.
  * @param {{ class: Float32Array, distillation: Float32Array | null }} said (B, K) each.
  * @param {Float64Array} targets (B, K) Probabilities.
  * @param {Float32Array | null} teacher (B, K) Its logits; null without a teacher.
@@ -129,8 +134,10 @@ export function distillationObjective(said, targets, teacher, objective, K) {
   if (none && !both) return { loss: first.loss, class: first.gradient, distillation: silent(said) };
   const second = () => {
     if (none) return crossEntropy(student, targets, K);
-    if (distillation === "soft") return softDistillation(student, teacher, K, temperature, reduction);
-    return crossEntropy(student, smoothLabels(decisions(teacher, K), K, 0), K);
+    if (distillation === "hard") {
+      return crossEntropy(student, smoothLabels(decisions(teacher, K), K, 0), K);
+    }
+    return softDistillation(student, teacher, K, temperature, reduction);
   };
   const { loss, gradient } = second();
   const label = first.gradient.map((slope) => (1 - weight) * slope);
@@ -148,7 +155,8 @@ const silent = ({ distillation }) => distillation && new Float64Array(distillati
 /**
  * Linear warm-up, then half a cosine (deit_edu.train.learning_rate_at).
  * @param {number} step From 0.
- * @param {{ total: number, warmup: number, peak: number, start?: number, end?: number }} schedule Steps and rates.
+ * @param {{ total: number, warmup: number, peak: number, start?: number, end?: number }} schedule
+ * Steps and rates.
  * @returns {number}
  */
 export function learningRateAt(step, { total, warmup, peak, start = 1e-6, end = 1e-5 }) {
