@@ -22,8 +22,8 @@ from deit_edu.model import create_model
 from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.teachers import FrozenTeacher
 from deit_edu.train import TrainConfig, augmented_batch, make_optimizer, seeded_generator
-from deit_edu.widgets import kernels
 from deit_edu.widgets.figure import EXPORT, read
+from deit_edu.widgets.kernels.script import kernels_script
 from deit_edu.widgets.network import export
 
 ROUNDS, BATCH = 8, 64
@@ -88,7 +88,7 @@ def packed_network(name):
 
 
 def source():
-    return kernels.source() + EXPORT.sub("", read("network.js")) + HELPERS
+    return kernels_script() + EXPORT.sub("", read("network.js")) + HELPERS
 
 
 def forward_speed(page):

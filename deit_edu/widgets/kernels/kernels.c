@@ -48,7 +48,7 @@ INLINE void put(float *to, f4 x, int left) {
 
 // e^x = 2^n e^r with n whole and |r| <= ln(2)/2, e^r by its polynomial (Cephes' expf): to 1e-7 of its value, 0 below
 // e^-87.
-APART f4 exponential(f4 x) {
+INLINE f4 exponential(f4 x) {
   v128_t nothing = (v128_t)(x < all(-87));
   x = smaller(larger(x, all(-87)), all(88));
   f4 n = (f4)wasm_f32x4_nearest((v128_t)(x * all(1.44269504f)));
@@ -116,8 +116,8 @@ INLINE void tile(int rows, const float *a, int down, int across, const float *pa
 
 // C (n, m) = start + bias + A B. A (n, k) stands at a[i * down + j * across], B in the panels of `pack`, C at
 // c[i * c_down + j]. start (n, m), laid out like C and possibly C itself, and bias (m) may be 0, which is none.
-void EXPORT(product)(const float *a, int down, int across, const float *panels, float *c, int c_down, int n, int k, int m,
-                     const float *start, const float *bias) {
+void EXPORT(product)(const float *a, int down, int across, const float *panels, float *c, int c_down, int n, int k,
+                     int m, const float *start, const float *bias) {
   for (int term = 0; term < k; term += BLOCK) {
     int terms = k - term < BLOCK ? k - term : BLOCK;
     for (int first = 0; first < m; first += PANEL) {
@@ -128,7 +128,8 @@ void EXPORT(product)(const float *a, int down, int across, const float *panels, 
 #define ROWS(count, step) tile(count, rows, down, step, panel, terms, to, c_down, s, b, m - first)
         if (n - i >= TILE && across == 1) ROWS(TILE, 1);
         else if (n - i >= TILE && down == 1) tile(TILE, rows, 1, across, panel, terms, to, c_down, s, b, m - first);
-        else for (int r = i; r < n && r < i + TILE; r++, rows += down, to += c_down, s = s ? s + c_down : 0) ROWS(1, across);
+        else
+          for (int r = i; r < n && r < i + TILE; r++, rows += down, to += c_down, s = s ? s + c_down : 0) ROWS(1, across);
 #undef ROWS
       }
     }
@@ -197,8 +198,8 @@ void EXPORT(attention)(const float *qkv, float *weights, float *answers, int ima
 // The same backward: from g (B, queries, h, d), the gradient of the answers, to that of qkv, which is written whole.
 // With P the weights and O = P V: dV = P^T dO, dP = dO V^T, dS = softmax_backward(P, dP) / sqrt(d), dQ = dS K, dK =
 // dS^T Q. work: room for (T + 8) (d + 8) + queries T numbers.
-void EXPORT(attention_backward)(const float *qkv, const float *weights, const float *g, float *d_qkv, int images, int tokens,
-                                int queries, int heads, int d, float *work) {
+void EXPORT(attention_backward)(const float *qkv, const float *weights, const float *g, float *d_qkv, int images,
+                                int tokens, int queries, int heads, int d, float *work) {
   int D = heads * d;
   float scale = 1 / root(all(d))[0], *panels = work + queries * tokens;
   for (int i = 0; i < images * tokens * 3 * D; i++) d_qkv[i] = 0; // the tokens that did not ask
@@ -223,7 +224,8 @@ void EXPORT(attention_backward)(const float *qkv, const float *weights, const fl
 // ---- layer norm: y = z gain + bias with z = (x - mean) / sqrt(variance + 1e-6), of every row of x (n, D) ----
 
 // Keeps z (n, D) and the scale 1 / sqrt(variance + 1e-6) of every row (n) for the way back.
-void EXPORT(layer_norm)(const float *x, const float *gain, const float *bias, float *y, float *z, float *scale, int n, int D) {
+void EXPORT(layer_norm)(const float *x, const float *gain, const float *bias, float *y, float *z, float *scale, int n,
+                        int D) {
   for (int i = 0; i < n; i++, x += D, y += D, z += D) {
     f4 sum = all(0), squares = all(0);
     for (int j = 0; j < D; j += 4) sum += take(x + j, D - j);
@@ -264,19 +266,20 @@ void EXPORT(layer_norm_backward)(const float *g, const float *gain, const float 
 
 // ---- what stands between two products ----
 
-// y = x Phi(x), with Phi(x) = (1 + erf(x / sqrt 2)) / 2 to 1.2e-7 of its value (Press et al., Numerical Recipes: erfc
-// by a Chebyshev fit), of n numbers. slope, unless 0, takes dy/dx = Phi(x) + x phi(x); it or y may be x.
+// y = x Phi(x), with Phi(x) = (1 + erf(x / sqrt 2)) / 2 to 1e-7 (Abramowitz and Stegun, 7.1.26), of n numbers. slope,
+// unless 0, takes dy/dx = Phi(x) + x phi(x), phi(x) = e^(-x^2 / 2) / sqrt(2 pi); it or y may be x.
 void EXPORT(gelu)(const float *x, float *y, float *slope, int n) {
-  static const float fit[] = {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f,
-                              0.09678418f,  0.37409196f, 1.00002368f,  -1.26551223f};
   for (int i = 0; i < n; i += 4) {
-    f4 v = take(x + i, n - i), at = size(v) * all(0.70710678f);
-    f4 t = all(1) / multiply_add(at, all(0.5f), all(1)), sum = all(0.17087277f), square = at * at;
-    for (int j = 0; j < 9; j++) sum = multiply_add(sum, t, all(fit[j]));
-    f4 tail = all(0.5f) * t * exponential(sum - square); // Phi(-|x|)
+    f4 v = take(x + i, n - i), bell = exponential(v * v * all(-0.5f));
+    f4 t = all(1) / multiply_add(size(v), all(0.3275911f * 0.70710678f), all(1)), sum = all(1.061405429f);
+    sum = multiply_add(sum, t, all(-1.453152027f));
+    sum = multiply_add(sum, t, all(1.421413741f));
+    sum = multiply_add(sum, t, all(-0.284496736f));
+    sum = multiply_add(sum, t, all(0.254829592f));
+    f4 tail = all(0.5f) * t * sum * bell; // Phi(-|x|)
     f4 phi = (f4)wasm_v128_bitselect((v128_t)tail, (v128_t)(all(1) - tail), (v128_t)(v < all(0)));
-    if (slope) put(slope + i, multiply_add(v * all(0.39894228f), exponential(-square), phi), n - i);
     put(y + i, v * phi, n - i);
+    if (slope) put(slope + i, multiply_add(v * all(0.39894228f), bell, phi), n - i);
   }
 }
 
@@ -287,7 +290,10 @@ void EXPORT(multiply)(float *x, const float *y, int n) {
 
 // x = max(0, x + y), n numbers; y may be 0, which is none.
 void EXPORT(relu)(float *x, const float *y, int n) {
-  for (int i = 0; i < n; i += 4) put(x + i, larger(all(0), take(x + i, n - i) + (y ? take(y + i, n - i) : all(0))), n - i);
+  for (int i = 0; i < n; i += 4) {
+    f4 sum = take(x + i, n - i) + (y ? take(y + i, n - i) : all(0));
+    put(x + i, larger(all(0), sum), n - i);
+  }
 }
 
 // x = x scale + shift for x (n, C) and scale, shift (C): a batch norm whose statistics are fixed.
@@ -321,8 +327,8 @@ void EXPORT(patchify)(const float *images, float *patches, int count, int C, int
 // A convolution of x (B, S, S, C): every output pixel is the k by k pixels under the kernel, one row of `work`, times
 // the weights (k k C, K), packed, plus bias (K) unless it is 0. y (B, R, R, K) with R = (S + 2 pad - k) / stride + 1.
 // work: room for `rows` R rows, each k k C long: so many rows of the output go through one product.
-void EXPORT(convolution)(const float *x, const float *panels, const float *bias, float *y, int count, int S, int C, int K,
-                         int k, int stride, int pad, float *work, int rows) {
+void EXPORT(convolution)(const float *x, const float *panels, const float *bias, float *y, int count, int S, int C,
+                         int K, int k, int stride, int pad, float *work, int rows) {
   int R = (S + 2 * pad - k) / stride + 1, inner = k * k * C, waiting = 0;
   float *to = work;
   for (int row = 0; row < count * R; row++) {
@@ -352,7 +358,8 @@ void EXPORT(max_pool)(const float *x, float *y, int count, int S, int C) {
     const float *a = x + ((pixel / (R * R) * S + pixel / R % R * 2) * S + pixel % R * 2) * C, *b = a + S * C;
     for (int c = 0; c < C; c += 4) {
       int left = C - c;
-      f4 above = larger(take(a + c, left), take(a + C + c, left)), below = larger(take(b + c, left), take(b + C + c, left));
+      f4 above = larger(take(a + c, left), take(a + C + c, left));
+      f4 below = larger(take(b + c, left), take(b + C + c, left));
       put(y + c, larger(above, below), left);
     }
   }
@@ -377,7 +384,8 @@ void EXPORT(pool_all)(const float *x, float *y, int count, int pixels, int C, in
 // One step on n weights x with gradients g, their running means (of g) and squares (of g g):
 // x = x (1 - rate decay) - rate / c1 * mean / (sqrt(square / c2) + 1e-8), c1 = 1 - 0.9^t and c2 = 1 - 0.999^t at step
 // t.
-void EXPORT(adamw)(float *x, const float *g, float *mean, float *square, int n, float rate, float decay, float c1, float c2) {
+void EXPORT(adamw)(float *x, const float *g, float *mean, float *square, int n, float rate, float decay, float c1,
+                   float c2) {
   for (int i = 0; i < n; i += 4) {
     int left = n - i;
     f4 slope = take(g + i, left), m = take(mean + i, left), s = take(square + i, left);
