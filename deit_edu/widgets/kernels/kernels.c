@@ -122,16 +122,15 @@ void EXPORT(product)(const float *a, int down, int across, const float *panels, 
     int terms = k - term < BLOCK ? k - term : BLOCK;
     for (int first = 0; first < m; first += PANEL) {
       const float *panel = panels + first * k + term * PANEL, *b = bias ? bias + first : 0;
+#define ROWS(count, r, down, across)                                                                       \
+  tile(count, a + (r) * down + term * across, down, across, panel, terms, c + (r) * c_down + first, c_down, \
+       start ? start + (r) * c_down + first : 0, b, m - first)
       for (int i = 0; i < n; i += TILE) {
-        const float *rows = a + i * down + term * across, *s = start ? start + i * c_down + first : 0;
-        float *to = c + i * c_down + first;
-#define ROWS(count, step) tile(count, rows, down, step, panel, terms, to, c_down, s, b, m - first)
-        if (n - i >= TILE && across == 1) ROWS(TILE, 1);
-        else if (n - i >= TILE && down == 1) tile(TILE, rows, 1, across, panel, terms, to, c_down, s, b, m - first);
-        else
-          for (int r = i; r < n && r < i + TILE; r++, rows += down, to += c_down, s = s ? s + c_down : 0) ROWS(1, across);
-#undef ROWS
+        if (n - i >= TILE && across == 1) ROWS(TILE, i, down, 1);
+        else if (n - i >= TILE && down == 1) ROWS(TILE, i, 1, across);
+        else for (int r = i; r < n && r < i + TILE; r++) ROWS(1, r, down, across);
       }
+#undef ROWS
     }
     start = c, bias = 0; // the next terms come on top
   }
