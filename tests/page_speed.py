@@ -57,7 +57,7 @@ WORKER = """
             kernels = openKernels(KERNELS);
             const weights = Object.fromEntries(
                 Object.entries(given.weights).map(([name, text]) => [name, numbers(text)]));
-            learner = new Learner(kernels, given.config, weights, { ...given, teacher: opened(given.teacher) });
+            learner = new Learner(kernels, given.config, weights, { ...given, teachers: { own: opened(given.teacher) } });
             images = numbers(given.images);
         }
         const before = kernels.operations, started = performance.now();
@@ -122,6 +122,7 @@ def training_speed(page, steps=12):
         "images": packed(normalise(data.train.images[:BATCH], data.mean, data.std)),
         "labels": labels.tolist(),
         "lesson": {
+            "teacher": "own",
             "objective": {"distillation": "hard", "tokens": "both"},
             "schedule": {"total": 1000, "warmup": 100, "peak": 1e-3},
             "weightDecay": 0.05,

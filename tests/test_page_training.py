@@ -24,12 +24,12 @@ HELPERS = """
     const numbers = (text) => new Float32Array(bytes(text));
     const mapped = (all, change) => Object.fromEntries(Object.entries(all).map(([name, own]) => [name, change(own)]));
     const listed = (tensors) => mapped(tensors, ({ numbers }) => Array.from(numbers));
-    const opened = (given) => given && openNetwork(given.manifest, new DataView(bytes(given.weights)));
+    const opened = (given) => openNetwork(given.manifest, new DataView(bytes(given.weights)));
 """
 LEARNER = """
     const kernels = openKernels(KERNELS);
     const learner = new Learner(kernels, given.config, mapped(given.weights, numbers),
-        { batch: given.batch, lesson: given.lesson, teacher: opened(given.teacher) });
+        { batch: given.batch, lesson: given.lesson, teachers: mapped(given.teachers, opened) });
 """
 
 
@@ -77,6 +77,7 @@ def small_teacher(kind, config):
 
 def as_page_lesson(objective, schedule=None, weight_decay=0.05, label_smoothing=0.1):
     return {
+        "teacher": "own",
         "objective": {
             "distillation": objective.distillation,
             "tokens": objective.tokens,
@@ -159,7 +160,7 @@ def learner_of(model, teacher, lesson, images, labels):
         "weights": packed_weights(model),
         "batch": images.shape[-4],
         "lesson": lesson,
-        "teacher": teacher and packed_network(teacher),
+        "teachers": {"own": packed_network(teacher)} if teacher else {},
         "images": packed(images),
         "labels": labels.flatten().tolist(),
     }
