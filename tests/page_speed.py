@@ -2,8 +2,9 @@
 
     python tests/page_speed.py            # the networks of the figures, over the kernels and in plain JavaScript
     python tests/page_speed.py training   # a student that learns, in a worker of the page and in PyTorch
+    python tests/page_speed.py team       # the same student, in one worker and in two: wants two idle cores
 
-The two take turns, so that a busy machine slows both; what counts is the ratio.
+They take turns, so that a busy machine slows both; what counts is the ratio.
 """
 
 import base64
@@ -17,16 +18,26 @@ from conftest import CHROMIUM, FLAGS
 from playwright.sync_api import sync_playwright
 
 from deit_edu.data import load_dataset, normalise
+from deit_edu.data.clutter import halve
+from deit_edu.data.packaged import packaged_splits
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import create_model
 from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.teachers import FrozenTeacher
 from deit_edu.train import TrainConfig, augmented_batch, make_optimizer, seeded_generator
 from deit_edu.widgets.figure import EXPORT, read
-from deit_edu.widgets.kernels.script import kernels_script
+from deit_edu.widgets.kernels.build import FOLDER
+from deit_edu.widgets.kernels.script import kernels_script, learning_script
 from deit_edu.widgets.network import export
 
 ROUNDS, BATCH = 8, 64
+LESSON = {
+    "teacher": "own",
+    "objective": {"distillation": "hard", "tokens": "both"},
+    "schedule": {"total": 1000, "warmup": 100, "peak": 1e-3},
+    "weightDecay": 0.05,
+    "labelSmoothing": 0.1,
+}
 HELPERS = """
     const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
     const numbers = (text) => new Float32Array(bytes(text));
@@ -57,7 +68,8 @@ WORKER = """
             kernels = openKernels(KERNELS);
             const weights = Object.fromEntries(
                 Object.entries(given.weights).map(([name, text]) => [name, numbers(text)]));
-            learner = new Learner(kernels, given.config, weights, { ...given, teachers: { own: opened(given.teacher) } });
+            const use = { ...given, teachers: { own: opened(given.teacher) } };
+            learner = new Learner(kernels, given.config, weights, use);
             images = numbers(given.images);
         }
         const before = kernels.operations, started = performance.now();
@@ -77,8 +89,12 @@ ASK = """(given) => new Promise((resolve, reject) => {
 })"""
 
 
+def packed_bytes(array):
+    return base64.b64encode(array.tobytes()).decode()
+
+
 def packed(tensor):
-    return base64.b64encode(np.ascontiguousarray(tensor.detach().numpy(), "<f4").tobytes()).decode()
+    return packed_bytes(np.ascontiguousarray(tensor.detach().numpy(), "<f4"))
 
 
 def packed_network(name):
@@ -121,13 +137,7 @@ def training_speed(page, steps=12):
         "steps": steps,
         "images": packed(normalise(data.train.images[:BATCH], data.mean, data.std)),
         "labels": labels.tolist(),
-        "lesson": {
-            "teacher": "own",
-            "objective": {"distillation": "hard", "tokens": "both"},
-            "schedule": {"total": 1000, "warmup": 100, "peak": 1e-3},
-            "weightDecay": 0.05,
-            "labelSmoothing": 0.1,
-        },
+        "lesson": LESSON,
     }
     page.evaluate(START, source() + WORKER)
     page.evaluate(ASK, asked)  # warm up
@@ -153,11 +163,56 @@ def training_speed(page, steps=12):
     print(f"median ratio {statistics.median(ratios):.2f}")
 
 
+TEAMS = """async ({ team, script, given, rounds, steps }) => {
+    const { LearningTeam } = new Function(`${team}; return { LearningTeam };`)();
+    const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const own = { ...given, source: { ...given.source, items: bytes(given.source.items) }, teachers: { convnet: {
+        manifest: given.teacher.manifest, weights: new DataView(bytes(given.teacher.weights).buffer) } } };
+    const teams = [];
+    for (const size of [1, 2]) {
+        const learning = new LearningTeam(script, size, { step: () => {}, died: () => {} });
+        await learning.begin(own);
+        await learning.learn(steps);
+        teams.push(learning);
+    }
+    const seconds = [];
+    for (let round = 1; round <= rounds; round++) {
+        const times = [];
+        for (const learning of teams) {
+            const started = performance.now();
+            await learning.learn((round + 1) * steps);
+            times.push((performance.now() - started) / 1000);
+        }
+        seconds.push(times);
+    }
+    return seconds;
+}"""
+
+
+def team_speed(page, steps=10):
+    """The same with scenes drawn in the workers, and gradients exchanged."""
+    images, labels = packaged_splits()[0]
+    config = create_model("deit_nano_patch7_28", distilled=True).config
+    source = {"items": packed_bytes(halve(images[:2000])), "labels": labels[:2000].tolist(), "mean": 0.12, "std": 0.26,
+              "learnt": list(range(1900)), "aside": list(range(1900, 2000)), "padding": 2, "flip": True}  # fmt: skip
+    teacher = packed_network("fashion_clutter_teacher")[0]
+    given = {"config": config.to_dict(), "teacher": teacher, "lesson": LESSON | {"teacher": "convnet"}}
+    given |= {"batch": BATCH, "seed": 0, "source": source}
+    team = EXPORT.sub("", (FOLDER / "learning_team.js").read_text())
+    asked = {"team": team, "script": learning_script(), "given": given, "rounds": ROUNDS, "steps": steps}
+    ratios = []
+    for one, two in page.evaluate(TEAMS, asked):
+        ratios.append(one / two)
+        print(f"one worker {steps * BATCH / one:6.0f} images/s, two {steps * BATCH / two:6.0f}; ratio {ratios[-1]:.2f}")
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
 def main():
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page()
-        training_speed(page) if sys.argv[1:] == ["training"] else forward_speed(page)
+        page.goto("about:blank")
+        {"training": training_speed, "team": team_speed}.get("".join(sys.argv[1:]), forward_speed)(page)
         browser.close()
 
 
