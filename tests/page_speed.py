@@ -25,8 +25,6 @@ from deit_edu.model import create_model
 from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.teachers import FrozenTeacher
 from deit_edu.train import TrainConfig, augmented_batch, make_optimizer, seeded_generator
-from deit_edu.widgets.figure import EXPORT, read
-from deit_edu.widgets.kernels.build import FOLDER
 from deit_edu.widgets.kernels.script import kernels_script, learning_script
 from deit_edu.widgets.network import export
 
@@ -104,7 +102,7 @@ def packed_network(name):
 
 
 def source():
-    return kernels_script() + EXPORT.sub("", read("network.js")) + HELPERS
+    return kernels_script("../network.js", "kernels.js", "learner.js") + HELPERS
 
 
 def forward_speed(page):
@@ -198,7 +196,7 @@ def team_speed(page, steps=10):
     teacher = packed_network("fashion_clutter_teacher")[0]
     given = {"config": config.to_dict(), "teacher": teacher, "lesson": LESSON | {"teacher": "convnet"}}
     given |= {"batch": BATCH, "seed": 0, "source": source}
-    team = EXPORT.sub("", (FOLDER / "learning_team.js").read_text())
+    team = kernels_script("learning_team.js")
     asked = {"team": team, "script": learning_script(), "given": given, "rounds": ROUNDS, "steps": steps}
     ratios = []
     for one, two in page.evaluate(TEAMS, asked):

@@ -11,9 +11,7 @@ from deit_edu.data.clutter import halve
 from deit_edu.data.packaged import packaged_splits
 from deit_edu.model import DeiTConfig
 from deit_edu.runs.checkpoints import load_model, load_network, packaged_path
-from deit_edu.widgets.figure import EXPORT
-from deit_edu.widgets.kernels.build import FOLDER
-from deit_edu.widgets.kernels.script import learning_script
+from deit_edu.widgets.kernels.script import kernels_script, learning_script
 from deit_edu.widgets.network import export
 
 CONFIG = DeiTConfig(image_size=28, patch_size=14, in_channels=1, num_classes=10, embed_dim=16, depth=2, num_heads=2)
@@ -73,7 +71,7 @@ def page(request, browser, tmp_path_factory):
             "flip": True,
         },
     }
-    team = EXPORT.sub("", (FOLDER / "learning_team.js").read_text())
+    team = kernels_script("learning_team.js")
     opened.evaluate(BEGIN, {"team": team, "script": learning_script(), "given": given})
     yield opened
     opened.close()

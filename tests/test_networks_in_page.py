@@ -12,7 +12,6 @@ from deit_edu.inspect import token_similarity
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.teachers import CONVNETS, as_head_logits, create_teacher
-from deit_edu.widgets.figure import EXPORT, read
 from deit_edu.widgets.kernels.script import kernels_script, learning_script
 from deit_edu.widgets.network import export, in_half_precision
 
@@ -48,7 +47,7 @@ RUN = """
 @pytest.fixture(scope="module")
 def page(browser):
     opened = browser.new_page()
-    source = kernels_script() + EXPORT.sub("", read("network.js"))
+    source = kernels_script("../network.js", "kernels.js", "networks_in_page.js")
     yield lambda body, given: opened.evaluate(
         "([text, given]) => new Function('given', text)(given)", [source + body, given]
     )
@@ -132,8 +131,32 @@ def test_any_convnet_runs_with_its_batch_norms(page, name):
     assert_same(page, model.eval(), torch.randn(11, 3, 13, 13))
 
 
-def test_a_browser_without_simd_gets_no_kernels(page):
-    assert page("return openKernels({ relaxed: new Uint8Array(), plain: new Uint8Array([0]) });", None) is None
+BACKENDS = """
+    const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+    const none = new Uint8Array(), image = new Float32Array(bytes(given.image)), said = {};
+    for (const binaries of [undefined, { ...KERNELS, relaxed: none }, { relaxed: none, plain: none }]) {
+        const { runs, open } = chooseBackend(binaries);
+        const networks = given.networks.map(
+            ({ manifest, weights }) => open(manifest, new DataView(bytes(weights))));
+        networks.forEach((network) => network(image)); // both are laid out in one memory, one after the other
+        said[runs] = networks.map((network) => Array.from(network(image).class));
+    }
+    return said;
+"""
+
+
+def test_every_browser_gets_the_same_answers_from_the_fastest_it_can_run(page):
+    models = [load_network(packaged_path(f"fashion_clutter_{role}"))[0] for role in ("student", "teacher")]
+    images = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    networks = [
+        {"manifest": manifest, "weights": base64.b64encode(weights).decode()}
+        for manifest, weights in map(export, models)
+    ]
+    said = page(BACKENDS, {"networks": networks, "image": base64.b64encode(images.numpy().tobytes()).decode()})
+    assert list(said) == ["relaxed SIMD", "SIMD", "plain JavaScript"]
+    for answers in said.values():
+        for found, model in zip(answers, models, strict=True):
+            assert (torch.tensor(found) - in_torch(model, images)[0][0]).abs().max() < 1e-4
 
 
 def test_the_scripts_of_workers_import_nothing():

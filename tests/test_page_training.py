@@ -15,10 +15,10 @@ from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load, load_model
 from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import TrainConfig, learning_rate_at, make_optimizer
-from deit_edu.widgets.figure import EXPORT, read
 from deit_edu.widgets.kernels.script import kernels_script
 from deit_edu.widgets.network import export, in_half_precision
 
+MODULES = ("../network.js", "kernels.js", "learner.js", "random.js", "scenes.js", "safetensors.js")
 HELPERS = """
     const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
     const numbers = (text) => new Float32Array(bytes(text));
@@ -37,7 +37,7 @@ LEARNER = """
 def page(browser):
     """run(body, given): what the JavaScript `body` returns, in one page for the module."""
     opened = browser.new_page()
-    source = kernels_script() + EXPORT.sub("", read("network.js")) + HELPERS
+    source = kernels_script(*MODULES) + HELPERS
     run = "([text, given]) => new Function('given', text)(given)"
     yield lambda body, given: opened.evaluate(run, [source + body, given])
     opened.close()

@@ -53,7 +53,8 @@ export function parametersOf(config) {
   );
 }
 
-const countOf = (shape) => shape.reduce((product, side) => product * side, 1);
+/** @param {number[]} shape @returns {number} How many numbers a tensor has. */
+export const countOf = (shape) => shape.reduce((product, side) => product * side, 1);
 
 /**
  * A DeiT whose numbers lie in the kernels' memory. Make it, `kernels.settle()`, then `load` its
@@ -283,10 +284,8 @@ export class DeiTInPage {
     const heads = config.num_heads;
     this.layerNorm(`${name}.norm1`, this.x, kept.norm1, count * tokens);
     this.linear(`${name}.attention.qkv`, kept.norm1.y, kept.qkv, count * tokens);
-    kernels.run.attention(
-      ...[kept.qkv, kept.weights, kept.answers],
-      ...[count, tokens, asking, heads, D / heads, this.work],
-    );
+    const sizes = [count, tokens, asking, heads, D / heads];
+    kernels.run.attention(kept.qkv, kept.weights, kept.answers, ...sizes, this.work);
     if (last) this.keepPrefix(kept, asking, count);
     const x = last ? this.first : this.x;
     const rows = count * (last ? this.prefix : tokens);
@@ -338,11 +337,9 @@ export class DeiTInPage {
 
   /** The gradient of a layer norm's input, added to dx. */
   layerNormBackward(name, g, { z, scale }, dx, rows) {
-    const [weight, bias] = [`${name}.weight`, `${name}.bias`];
-    const own = [this.gradientAt(weight), this.gradientAt(bias)];
-    this.kernels.run.layer_norm_backward(
-      ...[g, this.at(weight), z, scale, dx, ...own, rows, this.width],
-    );
+    const gain = this.at(`${name}.weight`);
+    const own = [this.gradientAt(`${name}.weight`), this.gradientAt(`${name}.bias`)];
+    this.kernels.run.layer_norm_backward(g, gain, z, scale, dx, ...own, rows, this.width);
   }
 
   /**
@@ -384,10 +381,8 @@ export class DeiTInPage {
     const answers = { g: dx, x: kept.answers, dx: dNorm };
     this.linearBackward(`${name}.attention.projection`, answers, rows);
     const heads = config.num_heads;
-    kernels.run.attention_backward(
-      ...[kept.qkv, kept.weights, dNorm, dQkv],
-      ...[count, tokens, asking, heads, D / heads, this.work],
-    );
+    const sizes = [count, tokens, asking, heads, D / heads];
+    kernels.run.attention_backward(kept.qkv, kept.weights, dNorm, dQkv, ...sizes, this.work);
     if (last) this.spreadPrefix(count);
     const qkv = { g: dQkv, x: kept.norm1.y, dx: dNorm };
     this.linearBackward(`${name}.attention.qkv`, qkv, count * tokens);

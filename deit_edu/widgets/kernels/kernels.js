@@ -1,5 +1,15 @@
 // The kernels of kernels.c and their memory. A worker runs this; so does a page.
 // Places are byte offsets in the memory, sizes are counts of float32 numbers.
+import PLAIN from "./kernels.wasm?base64";
+import RELAXED from "./kernels_relaxed.wasm?base64";
+
+/** @type {Binaries} */
+export const KERNELS = { relaxed: decoded(RELAXED), plain: decoded(PLAIN) };
+
+/** The bytes that base64 stands for. */
+function decoded(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
 
 /**
  * @typedef {object} Binaries The two compilations of kernels.c.

@@ -1,5 +1,14 @@
 // A student that learns from a teacher, step by step: deit_edu.train.train_epoch's inner loop over
 // the kernels.
+import { DeiTInPage } from "./deit_in_page.js";
+import { cosineOf, layOutNetwork } from "./networks_in_page.js";
+import {
+  decisions,
+  distillationObjective,
+  fusedRows,
+  learningRateAt,
+  smoothLabels,
+} from "./objective.js";
 
 /**
  * @typedef {object} Lesson What a student learns, and how. It may change between two steps.
@@ -206,7 +215,8 @@ function nextRows(rows, K) {
   return moved;
 }
 
-const mapValues = (all, change) =>
+/** An object with every value changed. */
+export const mapValues = (all, change) =>
   Object.fromEntries(Object.entries(all).map(([name, value]) => [name, change(value)]));
 
 const agreement = (own, truth) =>

@@ -1,5 +1,12 @@
 // A worker that trains: it draws its images, learns, and says how it goes. Several share a batch:
 // each takes every n-th image, and the mean of their gradients makes the step of all.
+import { openNetwork } from "../network.js";
+import { KERNELS, openKernels } from "./kernels.js";
+import { Learner, mapValues } from "./learner.js";
+import { Random, initialWeights } from "./random.js";
+import { writeSafetensors } from "./safetensors.js";
+import { CANVAS } from "./scenes.js";
+import { Stream, imageAt } from "./stream.js";
 
 /** What the members of a team send each other: their gradients, step by step. */
 export class Team {
@@ -163,17 +170,12 @@ const breath = () =>
     port2.postMessage(null);
   });
 
-/**
- * Answer a page's messages with a LearningWorker: what a worker's script calls once.
- * @param {DedicatedWorkerGlobalScope} scope
- */
-export function serve(scope) {
-  const worker = new LearningWorker((message) => scope.postMessage(message));
-  scope.onmessage = async ({ data: { ask, id, ...given } }) => {
-    try {
-      scope.postMessage({ id, answer: await worker[ask](given) });
-    } catch (error) {
-      scope.postMessage({ id, failed: error.message });
-    }
-  };
-}
+const worker = new LearningWorker((message) => self.postMessage(message));
+
+self.onmessage = async ({ data: { ask, id, ...given } }) => {
+  try {
+    self.postMessage({ id, answer: await worker[ask](given) });
+  } catch (error) {
+    self.postMessage({ id, failed: error.message });
+  }
+};

@@ -1,5 +1,9 @@
 // A trained network over the kernels, with the functions of network.js: one image in, what it says
 // and where it looked out.
+import { ResidualConvNetInPage, WhiteningConvNetInPage } from "./convnets_in_page.js";
+import { DeiTInPage } from "./deit_in_page.js";
+import { KERNELS, openKernels } from "./kernels.js";
+import { forward, openNetwork } from "../network.js";
 
 /**
  * Lay out a trained network; `kernels.settle()` and its `load()` come next.
@@ -82,7 +86,36 @@ export class NetworkOnKernels {
   }
 }
 
-const cosineOf = (kernels, place, width) =>
+/**
+ * What runs networks here: the kernels where there is SIMD, else network.js's plain JavaScript.
+ * Both give the same answers.
+ * @param {Binaries} [binaries]
+ * @returns {{ runs: "relaxed SIMD" | "SIMD" | "plain JavaScript", open: (manifest: object, weights:
+ * DataView) => (image: Float32Array) => object }} Which one runs, and how to open a network: as a
+ * function from an image (C, S, S) to network.js's answer.
+ */
+export function chooseBackend(binaries = KERNELS) {
+  const kernels = openKernels(binaries);
+  if (!kernels) {
+    const open = (manifest, weights) => {
+      const network = openNetwork(manifest, weights);
+      return (image) => forward(network, image);
+    };
+    return { runs: "plain JavaScript", open };
+  }
+  const open = (manifest, weights) => {
+    const network = openNetwork(manifest, weights);
+    let laidOut;
+    return (image) => {
+      laidOut ??= new NetworkOnKernels(kernels, network, image.length);
+      return laidOut.forward(image);
+    };
+  };
+  return { runs: kernels.variant === "relaxed" ? "relaxed SIMD" : "SIMD", open };
+}
+
+/** The cosine of two vectors that lie one after the other. */
+export const cosineOf = (kernels, place, width) =>
   cosineBetween(kernels.numbers(place, width), kernels.numbers(place + 4 * width, width));
 
 function cosineBetween(x, y) {

@@ -1,4 +1,5 @@
 // Draws that follow from whole numbers alone, the same in every browser.
+import { countOf, parametersOf } from "./deit_in_page.js";
 
 /** Random numbers from seeds: Doty-Humphrey's sfc32, its 128 bits of state filled by splitmix32. */
 export class Random {

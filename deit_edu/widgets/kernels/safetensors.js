@@ -1,4 +1,5 @@
 // Weights as a safetensors file, as deit_edu.runs.checkpoints reads and writes them.
+import { countOf } from "./deit_in_page.js";
 
 /**
  * @typedef {Record<string, { shape: number[], numbers: Float32Array }>} Tensors

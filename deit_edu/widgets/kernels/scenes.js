@@ -1,7 +1,8 @@
 // The scenes of fashion_clutter: deit_edu.data.clutter once more. Given the same draws, the same
 // pixels. An item is 14x14 pixels, a scene 28x28, both uint8.
 
-const CANVAS = 28;
+/** Side of a scene, in pixels. */
+export const CANVAS = 28;
 const ITEM = 14;
 const CLUTTER_CROPS = [6, 6, 5, 5]; // side of each crop of another item, in the order of pasting
 /**

@@ -1,4 +1,6 @@
 // The images of a race: which item comes when, in which scene, seen how. All follows from a seed.
+import { Random } from "./random.js";
+import { CANVAS, Scenes, normaliseInto } from "./scenes.js";
 
 // Keep the draws of orders, of scenes and of the scenes kept aside apart, whatever the seed.
 const ORDERS = 1;
@@ -80,4 +82,5 @@ export class Stream {
   }
 }
 
-const imageAt = (images, i) => images.subarray(i * CANVAS ** 2, (i + 1) * CANVAS ** 2);
+/** One of many images (n, 28, 28), to read and to write. */
+export const imageAt = (images, i) => images.subarray(i * CANVAS ** 2, (i + 1) * CANVAS ** 2);
