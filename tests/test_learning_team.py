@@ -174,6 +174,18 @@ def test_what_cannot_be_is_said_in_a_sentence(page, more, said):
     assert said in found
 
 
+def test_a_loss_that_is_no_number_stops_the_race_with_a_sentence(page):
+    found = page.evaluate("""async () => {
+        const team = await begun(1);
+        await team.change({ teacher: null, objective: { distillation: "none", tokens: "both" }, weightDecay: 0,
+                            labelSmoothing: 0, schedule: { total: 10, warmup: 0, peak: 1e30 } });
+        const said = await team.learn(10).then(() => "", (error) => error.message);
+        team.end();
+        return said;
+    }""")
+    assert "the loss is no finite number by step" in found
+
+
 def test_a_worker_that_dies_is_said_and_nothing_waits_for_it(page):
     found = page.evaluate("""async () => {
         const team = await begun(1), asked = team.ask(team.workers[0], "measure").catch((error) => error.message);

@@ -102,6 +102,11 @@ export class LearningWorker {
       const first = learner.step * share * team.size + team.rank * share;
       const { images, labels } = this.stream.batch(first, share);
       const loss = learner.gradients(images, labels);
+      if (!Number.isFinite(loss)) {
+        throw new Error(
+          `the loss is no finite number by step ${learner.step + 1}: try a smaller learning rate`,
+        );
+      }
       orders = await team.average(learner.allGradients(), { ...wanted });
       learner.update();
       this.say({ step: learner.step, loss });
