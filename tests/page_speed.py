@@ -1,0 +1,218 @@
+"""How fast the page is, side by side with what it is compared with, in one browser and with one thread each.
+
+    python tests/page_speed.py            # the networks of the figures, over the kernels and in plain JavaScript
+    python tests/page_speed.py training   # a student that learns, in a worker of the page and in PyTorch
+    python tests/page_speed.py team       # the same student, in one worker and in two: wants two idle cores
+
+They take turns, so that a busy machine slows both; what counts is the ratio.
+"""
+
+import base64
+import statistics
+import sys
+import time
+
+import numpy as np
+import torch
+from conftest import CHROMIUM, FLAGS
+from playwright.sync_api import sync_playwright
+
+from deit_edu.data import load_dataset, normalise
+from deit_edu.data.clutter import halve
+from deit_edu.data.packaged import packaged_splits
+from deit_edu.losses import DistillationObjective
+from deit_edu.model import create_model
+from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.teachers import FrozenTeacher
+from deit_edu.train import TrainConfig, augmented_batch, make_optimizer, seeded_generator
+from deit_edu.widgets.kernels.script import kernels_script, learning_script
+from deit_edu.widgets.network import export
+
+ROUNDS, BATCH = 8, 64
+LESSON = {
+    "teacher": "own",
+    "objective": {"distillation": "hard", "tokens": "both"},
+    "schedule": {"total": 1000, "warmup": 100, "peak": 1e-3},
+    "weightDecay": 0.05,
+    "labelSmoothing": 0.1,
+}
+HELPERS = """
+    const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+    const numbers = (text) => new Float32Array(bytes(text));
+    const median = (times) => times.sort((a, b) => a - b)[times.length >> 1];
+    const opened = ({ manifest, weights }) => openNetwork(manifest, new DataView(bytes(weights)));
+"""
+FORWARD = """
+    const kernels = openKernels(KERNELS), network = opened(given), image = numbers(given.image);
+    const fast = new NetworkOnKernels(kernels, network, image.length), times = { plain: [], kernels: [] };
+    const timed = (list, run) => {
+        for (let i = 0; i < 10; i++) {
+            const started = performance.now();
+            run(image);
+            list.push(performance.now() - started);
+        }
+    };
+    for (let round = 0; round < given.rounds; round++) {
+        timed(times.plain, (image) => forward(network, image));
+        timed(times.kernels, (image) => fast.forward(image));
+    }
+    return { variant: kernels.variant, plain: median(times.plain), kernels: median(times.kernels) };
+"""
+# The worker keeps its learner between two questions: started once, asked once a round.
+WORKER = """
+    let learner, kernels, images;
+    onmessage = ({ data: given }) => {
+        if (given.config) {
+            kernels = openKernels(KERNELS);
+            const weights = Object.fromEntries(
+                Object.entries(given.weights).map(([name, text]) => [name, numbers(text)]));
+            const use = { ...given, teachers: { own: opened(given.teacher) } };
+            learner = new Learner(kernels, given.config, weights, use);
+            images = numbers(given.images);
+        }
+        const before = kernels.operations, started = performance.now();
+        for (let step = 0; step < given.steps; step++) learner.learn(images, given.labels);
+        const seconds = (performance.now() - started) / 1000;
+        postMessage({ seconds, operations: kernels.operations - before, variant: kernels.variant,
+                      megabytes: kernels.memory.buffer.byteLength / 2 ** 20 });
+    };
+"""
+START = """(source) => {
+    window.worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+}"""
+ASK = """(given) => new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = ({ message }) => reject(new Error(message));
+    worker.postMessage(given);
+})"""
+
+
+def packed_bytes(array):
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def packed(tensor):
+    return packed_bytes(np.ascontiguousarray(tensor.detach().numpy(), "<f4"))
+
+
+def packed_network(name):
+    model, seen = load_network(packaged_path(name))
+    manifest, weights = export(model)
+    return {"manifest": manifest, "weights": base64.b64encode(weights).decode()}, seen
+
+
+def source():
+    return kernels_script("../network.js", "kernels.js", "learner.js") + HELPERS
+
+
+def forward_speed(page):
+    torch.manual_seed(0)
+    for name in ("fashion_clutter_student", "fashion_clutter_teacher", "cifar10_student", "cifar10_teacher",
+                 "cifar10_strong_teacher"):  # fmt: skip
+        network, seen = packed_network(name)
+        given = network | {"image": packed(torch.randn(seen["image_shape"])), "rounds": ROUNDS}
+        found = page.evaluate("([text, given]) => new Function('given', text)(given)", [source() + FORWARD, given])
+        print(
+            f"{name:24} plain {found['plain']:6.1f} ms, kernels ({found['variant']}) {found['kernels']:5.1f} ms: "
+            f"{found['plain'] / found['kernels']:.1f} times as fast"
+        )
+
+
+def training_speed(page, steps=12):
+    """A nano student of the packaged teacher's hard answers, batches of 64."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    data, config = load_dataset("fashion_clutter"), TrainConfig(data="fashion_clutter")
+    student = create_model("deit_nano_patch7_28", distilled=True)
+    teacher = FrozenTeacher(load_network(packaged_path("fashion_clutter_teacher"))[0])
+    objective, optimizer = DistillationObjective("hard", "both"), make_optimizer(student, config)
+    labels = data.train.labels[:BATCH]
+    asked = {
+        "config": student.config.to_dict(),
+        "weights": {name: packed(parameter) for name, parameter in student.named_parameters()},
+        "teacher": packed_network("fashion_clutter_teacher")[0],
+        "batch": BATCH,
+        "steps": steps,
+        "images": packed(normalise(data.train.images[:BATCH], data.mean, data.std)),
+        "labels": labels.tolist(),
+        "lesson": LESSON,
+    }
+    page.evaluate(START, source() + WORKER)
+    page.evaluate(ASK, asked)  # warm up
+    generator, ratios = seeded_generator(0), []
+    for _ in range(ROUNDS):
+        found = page.evaluate(ASK, {"steps": steps, "labels": asked["labels"]})
+        started = time.perf_counter()
+        for _ in range(steps):
+            images, targets = augmented_batch(data.train.images[:BATCH], labels, config, data, generator)
+            with torch.no_grad():
+                answers = teacher(images)
+            loss = objective(student(images), targets, answers)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        in_torch = time.perf_counter() - started
+        ratios.append(in_torch / found["seconds"])
+        print(
+            f"page ({found['variant']}) {steps * BATCH / found['seconds']:6.0f} images/s, "
+            f"{found['operations'] / found['seconds'] / 1e9:5.1f} GFLOP/s of products, {found['megabytes']:.0f} MB; "
+            f"PyTorch {steps * BATCH / in_torch:6.0f} images/s; ratio {ratios[-1]:.2f}"
+        )
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+TEAMS = """async ({ team, script, given, rounds, steps }) => {
+    const { LearningTeam } = new Function(`${team}; return { LearningTeam };`)();
+    const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const own = { ...given, source: { ...given.source, items: bytes(given.source.items) }, teachers: { convnet: {
+        manifest: given.teacher.manifest, weights: new DataView(bytes(given.teacher.weights).buffer) } } };
+    const teams = [];
+    for (const size of [1, 2]) {
+        const learning = new LearningTeam(script, size, { step: () => {}, died: () => {} });
+        await learning.begin(own);
+        await learning.learn(steps);
+        teams.push(learning);
+    }
+    const seconds = [];
+    for (let round = 1; round <= rounds; round++) {
+        const times = [];
+        for (const learning of teams) {
+            const started = performance.now();
+            await learning.learn((round + 1) * steps);
+            times.push((performance.now() - started) / 1000);
+        }
+        seconds.push(times);
+    }
+    return seconds;
+}"""
+
+
+def team_speed(page, steps=10):
+    """The same with scenes drawn in the workers, and gradients exchanged."""
+    images, labels = packaged_splits()[0]
+    config = create_model("deit_nano_patch7_28", distilled=True).config
+    source = {"items": packed_bytes(halve(images[:2000])), "labels": labels[:2000].tolist(), "mean": 0.12, "std": 0.26,
+              "learnt": list(range(1900)), "aside": list(range(1900, 2000)), "padding": 2, "flip": True}  # fmt: skip
+    teacher = packed_network("fashion_clutter_teacher")[0]
+    given = {"config": config.to_dict(), "teacher": teacher, "lesson": LESSON | {"teacher": "convnet"}}
+    given |= {"batch": BATCH, "seed": 0, "source": source}
+    team = kernels_script("learning_team.js")
+    asked = {"team": team, "script": learning_script(), "given": given, "rounds": ROUNDS, "steps": steps}
+    ratios = []
+    for one, two in page.evaluate(TEAMS, asked):
+        ratios.append(one / two)
+        print(f"one worker {steps * BATCH / one:6.0f} images/s, two {steps * BATCH / two:6.0f}; ratio {ratios[-1]:.2f}")
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+def main():
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.goto("about:blank")
+        {"training": training_speed, "team": team_speed}.get("".join(sys.argv[1:]), forward_speed)(page)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
