@@ -127,11 +127,6 @@ def fold(title, *pieces):
     )
 
 
-def answer(text, **verdicts):
-    """The answer to *Predict*, folded."""
-    return fold("Answer", said(text, **verdicts))
-
-
 def table(columns, rows):
     """A table in Markdown; keep it narrow, for a phone."""
     lines = (columns, ["---"] * len(columns), *rows)
