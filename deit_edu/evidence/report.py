@@ -167,7 +167,9 @@ def seed_rows(results, name, configurations=None):
                 record = next(filter(None, (results.record(name, configuration, s) for s in results.seeds(name))))
                 is_teacher = not record["config"]["model"].startswith("deit")
                 is_plain = not record["teachers"] and record["config"]["tokens"] == "class"
-                colour = "teacher" if is_teacher else "plain" if is_plain else head_name(results, name, configuration, head)
+                colour = (
+                    "teacher" if is_teacher else "plain" if is_plain else head_name(results, name, configuration, head)
+                )
                 low, high = (found.low, found.high) if found.seeds > 1 else (found.mean, found.mean)
                 rows.append((configuration, colour, terms[0][1], (low, high)))
     return rows

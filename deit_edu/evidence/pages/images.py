@@ -53,8 +53,8 @@ is drawn anew; the convnet is further along, and has more to lose. The distilled
 the two.
 
 Does distillation help most where images are few? Nothing here says so. Its mean gain is near a point down to
-{SIZES[2]:,} images and smaller below, and most of the intervals hold zero, so not even that is settled. The last column,
-how often the teacher is right on the images that it teaches with, may be why. With few of them the teacher has learned
-them better than it has learned the rest, so its answers add less to their labels; and its lead over the student is
-smaller. With {EXPERIMENTS["data_efficiency"].seeds} seeds for most rows, and {ENOUGH_SEEDS} asked for a verdict, none of
-this is judged.""")
+{SIZES[2]:,} images and smaller below, and most of the intervals hold zero, so not even that is settled. The last
+column, how often the teacher is right on the images that it teaches with, may be why. With few of them the teacher
+has learned them better than it has learned the rest, so its answers add less to their labels; and its lead over the
+student is smaller. With {EXPERIMENTS["data_efficiency"].seeds} seeds for most rows, and {ENOUGH_SEEDS} asked for a
+verdict, none of this is judged.""")

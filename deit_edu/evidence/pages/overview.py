@@ -86,10 +86,10 @@ def limits():
     return fold(
         "What five seeds cannot show",
         f"""An interval is meant to hold the true difference {CONFIDENCE:.0%} of the time. The plain bootstrap of five
-normal differences does so {plain} % of the time, widened {widened} %, and with ten seeds {COVERAGE[10][1]} %: so it came out in
-200,000 simulated samples, and a test repeats it. Of the {judgeable} claims with enough seeds, expect two or three intervals
-({misses:.1f}, were all of five) to miss by luck alone. They need not be spread: claims share runs, and one lucky
-baseline moves every claim that is measured against it.
+normal differences does so {plain} % of the time, widened {widened} %, and with ten seeds {COVERAGE[10][1]} %: so it
+came out in 200,000 simulated samples, and a test repeats it. Of the {judgeable} claims with enough seeds, expect two
+or three intervals ({misses:.1f}, were all of five) to miss by luck alone. They need not be spread: claims share runs,
+and one lucky baseline moves every claim that is measured against it.
 
 The interval speaks of training again with other seeds, on the same
 {len(load_dataset("fashion_clutter").test):,} test images. It does not speak of other images. The network is small
@@ -116,16 +116,16 @@ def cost():
     timms = sum(config["model"].startswith("timm:") for config in slow)
     return fold(
         "What it cost, and how to run it again",
-        f"""{len(records)} networks were trained, in {core_hours(ledger):.1f} hours of one core, on {", ".join(machines)}.
-Times are of machines that mostly trained two networks at once and had other work beside; the oldest records do not
-name the instruction set. We had wanted no network of the canvases to take more than five minutes of one core.
-{len(canvases) - len(slow)} of {len(canvases)} kept to that; {len(slow)} took longer, {students} of them a student of table 3's length,
-{timms} a convnet of timm's.
+        f"""{len(records)} networks were trained, in {core_hours(ledger):.1f} hours of one core, on
+{", ".join(machines)}. Times are of machines that mostly trained two networks at once and had other work beside; the
+oldest records do not name the instruction set. We had wanted no network of the canvases to take more than five
+minutes of one core. {len(canvases) - len(slow)} of {len(canvases)} kept to that; {len(slow)} took longer, {students}
+of them a student of table 3's length, {timms} a convnet of timm's.
 
-For {retrained(ledger)} runs the network that they learned from, or began as, was no longer at hand. We trained it again with
-the same settings and the same seed. On another type of machine it rounds differently, so it is a sister of the recorded
-one. Within an experiment such a teacher is shared by the students of a seed, or each learned from its own; the ledger
-says which, by the digest of the weights.
+For {retrained(ledger)} runs the network that they learned from, or began as, was no longer at hand. We trained it
+again with the same settings and the same seed. On another type of machine it rounds differently, so it is a sister of
+the recorded one. Within an experiment such a teacher is shared by the students of a seed, or each learned from its
+own; the ledger says which, by the digest of the weights.
 
 In a clone of the repository `deit-edu ablate --list` names the experiments, `deit-edu ablate distillation` runs what is
 missing of one, `deit-edu ablate distillation --verify 3` trains three of its networks again and compares, and

@@ -143,31 +143,38 @@ def paper_differences(one):
     return words or ("positive" if one.claim.sign > 0 else "negative")
 
 
-COLUMNS = ("claim", "where", "paper", "here", "seeds", "verdict")
+def cards(columns, groups, caption):
+    """A table that is wider than a phone: there the book's style sheet makes a card of each row.
+
+    Args:
+        columns: their names. groups: {heading: rows of cells, HTML}; a heading of "" is left out. caption: what it is.
+    """
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    body = []
+    for heading, rows in groups.items():
+        if heading:
+            body.append(f'<tr class="group"><th scope="colgroup" colspan="{len(columns)}">{heading}</th></tr>')
+        for cells in rows:
+            told = zip(columns, cells, strict=True)
+            body.append("<tr>" + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in told) + "</tr>")
+    return Text(
+        f'<table class="cards"><caption>{html.escape(caption)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody></table>"
+    )
+
+
+def claim_cells(one):
+    """A claim as a row of `claims_table`."""
+    unit = "" if one.claim.unit == "in points" else f" {one.claim.unit.removeprefix('in ')}"
+    sentence = html.escape(one.claim.sentence)
+    verdict = f'<span class="verdict">{one.verdict}</span>'
+    return sentence, one.claim.where, paper_differences(one), one.ours + unit, one.found.seeds, verdict
 
 
 def claims_table(groups, caption):
-    """Claims with their verdicts: a table, and on a phone a card for each (the book's style sheet).
-
-    Args:
-        groups: {heading: [Judged]}; a heading of "" is left out. caption: what the table is, for who cannot see it.
-    """
-    head = "".join(f'<th scope="col">{column}</th>' for column in COLUMNS)
-    body = []
-    for heading, claims in groups.items():
-        if heading:
-            body.append(f'<tr class="question"><th scope="colgroup" colspan="{len(COLUMNS)}">{heading}</th></tr>')
-        for one in claims:
-            unit = "" if one.claim.unit == "in points" else f" {one.claim.unit.removeprefix('in ')}"
-            cells = (
-                html.escape(one.claim.sentence), one.claim.where, paper_differences(one), one.ours + unit,
-                one.found.seeds, f'<span class="verdict">{one.verdict}</span>',
-            )  # fmt: skip
-            body.append("<tr>" + "".join(f'<td data-label="{c}">{v}</td>' for c, v in zip(COLUMNS, cells)) + "</tr>")
-    return Text(
-        f'<table class="claims"><caption>{html.escape(caption)}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody></table>"
-    )
+    """Claims with their verdicts: {heading: [Judged]} as `cards`."""
+    columns = ("claim", "where", "paper", "here", "seeds", "verdict")
+    return cards(columns, {heading: map(claim_cells, judged) for heading, judged in groups.items()}, caption)
 
 
 def claims(*experiments):

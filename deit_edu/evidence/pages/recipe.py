@@ -52,11 +52,11 @@ def figure():
 def reading():
     return said(
         f"""The ingredients make training harder, and a large network may need that, or it learns its images by heart in
-so many epochs. Ours has {config("base").epochs} epochs of images drawn anew, and is nowhere near. So what makes training
-harder makes it worse. Read *reversed* as: not for a network this small, trained this short. Mixing cost in
+so many epochs. Ours has {config("base").epochs} epochs of images drawn anew, and is nowhere near. So what makes
+training harder makes it worse. Read *reversed* as: not for a network this small, trained this short. Mixing cost in
 chapter 7, too. But the student of photographs, on a page of its own, which trained for hours, seems
-to gain by mixing and by RandAugment both. A longer training on the canvases we did not try. Of repeated augmentation the
-authors say as much themselves: almost no effect for Ti and S (issues 89 and 95 of their repository).
+to gain by mixing and by RandAugment both. A longer training on the canvases we did not try. Of repeated augmentation
+the authors say as much themselves: almost no effect for Ti and S (issues 89 and 95 of their repository).
 
 Two more signs are the paper's. RandAugment harms less than AutoAugment. Dropout hurts, and here that is one more thing
 that makes training harder.
@@ -85,11 +85,11 @@ def sgd_twice():
         "SGD, run twice",
         said(
             f"""In our first series SGD stood at {against_base("sgd_decay_0.05")} points, and most of that was not the
-optimiser's doing. Both had the weight decay {settings["base"].weight_decay:g}, which was tuned for AdamW. In SGD the decay
-is a part of the gradient, so the learning rate and the momentum enlarge it: at the peak it shrinks the weights some
-{pull["sgd_decay_0.05"] / pull["base"]:.0f} times as hard per step. So we tuned SGD again with a decay of {light:g}, among
-{len(rates)} rates on validation images, and ran the row again. Now it stands at {against_base("sgd")}. A short training may
-still punish a slow optimiser, which we did not test.""",
+optimiser's doing. Both had the weight decay {settings["base"].weight_decay:g}, which was tuned for AdamW. In SGD the
+decay is a part of the gradient, so the learning rate and the momentum enlarge it: at the peak it shrinks the weights
+some {pull["sgd_decay_0.05"] / pull["base"]:.0f} times as hard per step. So we tuned SGD again with a decay of
+{light:g}, among {len(rates)} rates on validation images, and ran the row again. Now it stands at
+{against_base("sgd")}. A short training may still punish a slow optimiser, which we did not test.""",
             adamw_beats_sgd="reproduced",
         ),
     )
@@ -101,10 +101,10 @@ def the_rest():
     memory = 1 / (1 - config("moving_average").ema_decay) / steps
     return fold(
         "Erasing, stochastic depth, label smoothing, a moving average",
-        f"""A moving average of the weights costs {against_base("moving_average")}: it remembers some {memory:.0f} of the
-{config("base").epochs} epochs, and so answers with weights that were not finished yet. The rest is near zero or below:
-stochastic depth {against_base("stochastic_depth")}, erasing {against_base("erasing")}, no label smoothing
-{against_base("no_label_smoothing")}. The paper's runs without erasing, or without stochastic depth, "did not train well,
-possibly because hyper-parameters are not adapted", and its moving average changes nothing beyond its own spread, so
-there is nothing to compare. The base stands at {mean_of("recipe", *BASE):.1f} %.""",
+        f"""A moving average of the weights costs {against_base("moving_average")}: it remembers some {memory:.0f} of
+the {config("base").epochs} epochs, and so answers with weights that were not finished yet. The rest is near zero or
+below: stochastic depth {against_base("stochastic_depth")}, erasing {against_base("erasing")}, no label smoothing
+{against_base("no_label_smoothing")}. The paper's runs without erasing, or without stochastic depth, "did not train
+well, possibly because hyper-parameters are not adapted", and its moving average changes nothing beyond its own
+spread, so there is nothing to compare. The base stands at {mean_of("recipe", *BASE):.1f} %.""",
     )

@@ -31,8 +31,8 @@ SLOW = 4e-3  # the rate of the first series of fine-tuning
 def answer():
     return said(
         f"""Put on another grid at once it loses nearly half of its accuracy, or more; five epochs of fine-tuning win
-back much of that, not all. On larger images it ends *worse*, {ours("larger-images-help")} points, where the paper's ends
-better; on smaller ones worse, as in the paper, {ours("smaller-images-hurt")}.""",
+back much of that, not all. On larger images it ends *worse*, {ours("larger-images-help")} points, where the paper's
+ends better; on smaller ones worse, as in the paper, {ours("smaller-images-hurt")}.""",
         larger_images_help="reversed", smaller_images_hurt="reproduced",
     )  # fmt: skip
 
@@ -57,17 +57,18 @@ def reading():
     rate = evidence().results.cell("resolution", "tuned_at_56", 0).config.learning_rate
     return said(
         f"""**Larger images.** It is not the fine-tuning as such: five more epochs at 28 pixels change
-{difference("resolution", SAME, ("none", "class"))} points. The reason is likely in the patches. They keep their 7 pixels,
-so at 56 pixels each shows a quarter of what it showed at 28. In the paper, from 224 to 384 pixels, it is about a third,
-and there the network fine-tunes for 25 epochs of more than a million images. Ours must learn the new patches from five
-epochs of ten thousand. A better rate brought it nearer, from {gap_at(SLOW)} to {gap_at(rate)} points. We did not try
-longer fine-tuning. Read *reversed* as: after so short a one.
+{difference("resolution", SAME, ("none", "class"))} points. The reason is likely in the patches. They keep their 7
+pixels, so at 56 pixels each shows a quarter of what it showed at 28. In the paper, from 224 to 384 pixels, it is
+about a third, and there the network fine-tunes for 25 epochs of more than a million images. Ours must learn the new
+patches from five epochs of ten thousand. A better rate brought it nearer, from {gap_at(SLOW)} to {gap_at(rate)}
+points. We did not try longer fine-tuning. Read *reversed* as: after so short a one.
 
-**Short vectors.** Bilinear interpolation does take more of the norm, as the paper says. At once it costs nothing that we
-can see, {difference("resolution", ("tested_at_56_bilinear", "class"), ("tested_at_56", "class"))} points; but on that
-grid the network is right on {mean_of("resolution", "tested_at_56", "class"):.0f} % only and has little to lose. After
-fine-tuning bilinear stands at {difference("resolution", ("tuned_at_56_bilinear", "class"), ("tuned_at_56", "class"))}
-against bicubic. More seeds would not help that claim: where there is little to lose, there is little to measure.""",
+**Short vectors.** Bilinear interpolation does take more of the norm, as the paper says. At once it costs nothing that
+we can see, {difference("resolution", ("tested_at_56_bilinear", "class"), ("tested_at_56", "class"))} points; but on
+that grid the network is right on {mean_of("resolution", "tested_at_56", "class"):.0f} % only and has little to lose.
+After fine-tuning bilinear stands at
+{difference("resolution", ("tuned_at_56_bilinear", "class"), ("tuned_at_56", "class"))} against bicubic. More seeds
+would not help that claim: where there is little to lose, there is little to measure.""",
         larger_images_help="reversed", smaller_images_hurt="reproduced", bicubic_keeps_the_norm="reproduced",
         short_positions_hurt="not resolved",
     )  # fmt: skip
@@ -150,7 +151,9 @@ def gap_at(rate):
         if record["configuration"] in ("tuned_at_28", "tuned_at_56") and record["config"]["learning_rate"] == rate:
             ends[record["config"]["image_size"]][record["seed"]] = 100 * record["test"]["class"]["accuracy"]
     seeds = sorted(ends[28].keys() & ends[56].keys())
-    return shown(paired_difference([(sign, [ends[side][s] for s in seeds]) for sign, side in ((1, 56), (-1, 28))]), "{:+.1f}")
+    return shown(
+        paired_difference([(sign, [ends[side][s] for s in seeds]) for sign, side in ((1, 56), (-1, 28))]), "{:+.1f}"
+    )
 
 
 def rates():

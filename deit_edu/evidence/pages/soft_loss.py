@@ -53,13 +53,13 @@ def heads_figure():
 
 def reading():
     classes = load_dataset("fashion_clutter").num_classes
-    return said(f"""The authors' code divides the divergence by the number of classes too, {classes} of them here. It makes
-the teacher's small share smaller by that factor, and the distillation head, which has no other lesson, falls behind the
-class head by more than in the paper's form: {behind("official")} in place of {behind("token_soft")}.
+    return said(f"""The authors' code divides the divergence by the number of classes too, {classes} of them here. It
+makes the teacher's small share smaller by that factor, and the distillation head, which has no other lesson, falls
+behind the class head by more than in the paper's form: {behind("official")} in place of {behind("token_soft")}.
 
 With a weight of nine tenths the two heads are level, {behind("weight_0.9")}. So a larger weight may suit this student
-better, which {EXPERIMENTS["soft_loss"].seeds} seeds and six rows cannot settle; and a part of what hard distillation gains
-over soft in table 3 may be a larger share of the loss.
+better, which {EXPERIMENTS["soft_loss"].seeds} seeds and six rows cannot settle; and a part of what hard distillation
+gains over soft in table 3 may be a larger share of the loss.
 
 Temperature 1 makes no difference that we can see, {against_soft("temperature_1")}; temperature 5 is worse,
 {against_soft("temperature_5")}. Smoothing over all classes, as in the authors' code, in place of the others alone:
@@ -78,11 +78,11 @@ def hard_against_soft():
     return fold(
         "Hard against soft labels after half of the epochs",
         differences([Row("token hard − token soft, both heads", hard - soft, found, note)]),
-        f"""After these {epochs} epochs the two students with a token of their own cannot be told apart: on the seeds that
-have both, *token hard* stands at {shown(found)} points against *token soft*. On the class token alone hard labels are
-ahead after a quarter of the epochs already, {short}. So the lead of hard labels on the class token needs no long
-training. With a token each it was not there after {epochs} epochs. (The teachers of the two sides are of one seed and
-were not always the same weights: some were trained again, as the first page says.)""",
+        f"""After these {epochs} epochs the two students with a token of their own cannot be told apart: on the seeds
+that have both, *token hard* stands at {shown(found)} points against *token soft*. On the class token alone hard
+labels are ahead after a quarter of the epochs already, {short}. So the lead of hard labels on the class token needs
+no long training. With a token each it was not there after {epochs} epochs. (The teachers of the two sides are of one
+seed and were not always the same weights: some were trained again, as the first page says.)""",
     )
 
 

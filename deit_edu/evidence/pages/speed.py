@@ -66,7 +66,12 @@ def figure():
     }  # fmt: skip
     return differences(
         [
-            row(f"{words} − distilled student", "baselines", *minus(name, "token_hard"), "plain" if name == "none" else "teacher")
+            row(
+                f"{words} − distilled student",
+                "baselines",
+                *minus(name, "token_hard"),
+                "plain" if name == "none" else "teacher",
+            )
             for name, words in rivals.items()
         ]
     )
@@ -99,8 +104,8 @@ def timms():
     tried = [r for r in evidence().ledger.records.values() if r["config"]["model"] == "timm:lcnet_050"]
     replaced = " ".join(
         f"""Of timm's convnets we first took `lcnet_050`. In {record["config"]["epochs"]} epochs it learned next to
-nothing: {100 * record["test"]["class"]["accuracy"]:.1f} %, one seed. So `regnety_002` stands in its place, a small one of
-the family of the paper's default teacher. That is a choice made after a look at a result."""
+nothing: {100 * record["test"]["class"]["accuracy"]:.1f} %, one seed. So `regnety_002` stands in its place, a small
+one of the family of the paper's default teacher. That is a choice made after a look at a result."""
         for record in tried
     )
     resnet, regnet = (

@@ -1,5 +1,7 @@
 """Teachers (table 2): does a better one, or one of another kind, teach better?"""
 
+from itertools import pairwise
+
 import numpy as np
 
 from deit_edu.data import load_dataset
@@ -56,8 +58,10 @@ def two_together():
     known, labels = evidence(), load_dataset("fashion_clutter").test.labels
     cells = [known.results.cell("teachers", "convnet", seed) for seed in known.results.seeds("teachers")]
     paths = [known.ledger.predictions(cell.key) for cell in cells]
-    kept = [load(path)[0]["logits.class"].float().softmax(dim=1) for path in paths if path.exists()]  # of seeds in a row
-    right = [((one + other).argmax(dim=1) == labels).float().mean() for one, other in zip(kept, kept[1:])]
+    kept = [
+        load(path)[0]["logits.class"].float().softmax(dim=1) for path in paths if path.exists()
+    ]  # of seeds in a row
+    right = [((one + other).argmax(dim=1) == labels).float().mean() for one, other in pairwise(kept)]
     return 100 * np.mean(right) if right else np.nan
 
 
@@ -80,12 +84,13 @@ def reading():
         return difference("teachers", (name, "fused" if name.startswith("by_") else "class"), PLAIN)
 
     return said(
-        f"""**Kind or accuracy?** From its own kind the student gains nothing that we can see, {over_plain("by_transformer")}
-points (the paper's gains a tenth). But here every convnet is also the more accurate teacher, even the weak one, by
-{over_plain("convnet_weak")} points. The paper's weakest convnet is *less* accurate than its transformer and still teaches
-better, which separates kind from accuracy. Our runs do not. So *reproduced* means the sign, not the reason, and the
-claim about the weakest convnet is not tested here, whatever its verdict: what it presupposes does not hold. A convnet
-weak enough would have been one that learned for an epoch or two, and we did not try it.
+        f"""**Kind or accuracy?** From its own kind the student gains nothing that we can see,
+{over_plain("by_transformer")} points (the paper's gains a tenth). But here every convnet is also the more accurate
+teacher, even the weak one, by {over_plain("convnet_weak")} points. The paper's weakest convnet is *less* accurate
+than its transformer and still teaches better, which separates kind from accuracy. Our runs do not. So *reproduced*
+means the sign, not the reason, and the claim about the weakest convnet is not tested here, whatever its verdict: what
+it presupposes does not hold. A convnet weak enough would have been one that learned for an epoch or two, and we did
+not try it.
 
 **Does a better teacher teach better?** From the weak convnet to the convnet it is
 {students_of("convnet", "convnet_weak")} points; from the convnet to the larger one

@@ -68,9 +68,9 @@ def reading():
     low, high = stats.t.interval(CONFIDENCE, len(nearer) - 1, nearer.mean(), stats.sem(nearer))
     paper = -evidence().judged["distillation-head-nearer-convnet"].claim.paper_difference("B")
     return said(
-        f"""The two heads part on {heads:.1f} % of the images, the plain student and the convnet on {apart:.1f} %: like the
-paper's, the heads are much more like each other than like anyone else. The distillation head is the nearer one to the
-convnet in {(nearer > 0).sum()} of {len(nearer)} seeds: it parts from it less often, by
+        f"""The two heads part on {heads:.1f} % of the images, the plain student and the convnet on {apart:.1f} %:
+like the paper's, the heads are much more like each other than like anyone else. The distillation head is the nearer
+one to the convnet in {(nearer > 0).sum()} of {len(nearer)} seeds: it parts from it less often, by
 {difference("agreement", *BOTH_NEAR)} points where the paper has {paper:.1f}. By our rule that is reproduced, and by a
 hair: Student's *t* itself, without the bootstrap, gives [{low:+.2f}, {high:+.2f}], which
 {"holds zero" if low <= 0 <= high else "leaves out zero as well"}. Do not build on it.
@@ -94,12 +94,12 @@ def where_the_heads_part(explorer):
         f"""Where both heads say the same, every mean of theirs says it too. So a weight can matter only on the images
 on which they part. With both heads alike, fusing beats the better of the two alone in {sum(gain > 0 for gain in gains)}
 of {len(gains)} seeds. Whether probabilities are added or logits averaged decides {min(differ)} to {max(differ)} of the
-{explorer.count:,} images; over all seeds the probabilities are right on {right[0]} of these {sum(differ)}, the logits on
-{right[1]}. A weight that looks best on this curve was found on the test images: it is something to look at, not a
+{explorer.count:,} images; over all seeds the probabilities are right on {right[0]} of these {sum(differ)}, the logits
+on {right[1]}. A weight that looks best on this curve was found on the test images: it is something to look at, not a
 result.
 
-Look at the diagonal first, then away from it: the cells that stand out are pairs of garments that look alike. The images
-in the page were picked so that rare cells have some too, so count by the table, not by the gallery. In Jupyter
+Look at the diagonal first, then away from it: the cells that stand out are pairs of garments that look alike. The
+images in the page were picked so that rare cells have some too, so count by the table, not by the gallery. In Jupyter
 `FusionExplorer.from_run("runs/a")` does the same for a student of yours.""",
     )
 
@@ -124,7 +124,9 @@ def draw_cosines(groups):
             ax.plot(tokens["similarity"], style, color=colour, linewidth=1.2, alpha=0.8, label=label)
     layers = len(next(iter(groups.values()))[0]["similarity"])
     ticks = ["input", *range(1, layers)]
-    ax.set(xticks=range(layers), xticklabels=ticks, xlabel="after layer", ylabel="cosine of the two", ylim=(-0.75, 1.02))
+    ax.set(
+        xticks=range(layers), xticklabels=ticks, xlabel="after layer", ylabel="cosine of the two", ylim=(-0.75, 1.02)
+    )
     ax.legend(fontsize=8, loc="lower right")
     return fig
 
@@ -152,8 +154,8 @@ def tokens_reading():
     return said(
         f"""The two learned vectors stand at a cosine of {first[PAIRS["token_hard"]]:.2f}, before training at
 {first["untrained"]:.2f}; the paper has {paper_input} after it, so ours stay more alike. The last embeddings are
-alike, at {np.mean(with_teacher):.2f}, as in the paper. Two class tokens should end closer still, at {paper_control}. Here
-they end between {min(control):.3f} and {max(control):.3f} over the seeds, class and distillation token between
+alike, at {np.mean(with_teacher):.2f}, as in the paper. Two class tokens should end closer still, at {paper_control}.
+Here they end between {min(control):.3f} and {max(control):.3f} over the seeds, class and distillation token between
 {min(with_teacher):.3f} and {max(with_teacher):.3f}. Which pair ends closer is not resolved, with
 {seeds_of("class-tokens-converge-further")} seeds: {ours("class-tokens-converge-further")}.""",
         tokens_converge="reproduced", class_tokens_converge_further="not resolved",
@@ -179,7 +181,7 @@ def where_they_look():
         table(columns, rows),
         f"""Of what a token takes from the patches in the last layer, the share from those on which the item lies (ours;
 the paper has no such number). *Untrained* is the first pair before training. Both tokens look at the item, and as much
-as each other: {box["class"]:.0%} for the class token, {box["distillation"]:.0%} for the distillation token. Attention that
-does not look would give {distilled[0]["box_share"]:.0%}, the item's share of the picture. `deit-edu report` has every
-layer.""",
+as each other: {box["class"]:.0%} for the class token, {box["distillation"]:.0%} for the distillation token. Attention
+that does not look would give {distilled[0]["box_share"]:.0%}, the item's share of the picture. `deit-edu report` has
+every layer.""",
     )

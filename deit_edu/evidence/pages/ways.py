@@ -65,8 +65,8 @@ two differ in more than the kind of answer: the paper gives soft answers {weight
 {weight["hard"]}. What the weight alone does, the page on the soft loss shows.
 
 **It is not the second token by itself.** A second class token with the same label stands at
-{difference("distillation", SECOND, PLAIN)} points against the plain student, both heads; in the paper it brings nothing.
-The distillation token is ahead of it in {ahead} seeds.
+{difference("distillation", SECOND, PLAIN)} points against the plain student, both heads; in the paper it brings
+nothing. The distillation token is ahead of it in {ahead} seeds.
 
 **What a token of its own adds** to hard labels on the class token is not resolved. The paper finds a few tenths of a
 point. Five seeds could not tell that from nothing, so after that look we gave both rows more, to
@@ -114,7 +114,9 @@ def puzzle_table():
     rows = []
     for times in (1, 2, 4):
         right = taught_right(f"token_hard_x{times}", "schedule")
-        rows.append((f"canvases, {schedule_epochs(times)} epochs", f"{right:.0f}", *gap("schedule", f"token_hard_x{times}")))
+        rows.append(
+            (f"canvases, {schedule_epochs(times)} epochs", f"{right:.0f}", *gap("schedule", f"token_hard_x{times}"))
+        )
     taught_by = {
         "convnet_wide": "a larger convnet", "two_convnets": "two convnets", "convnet_weak": "a weak convnet",
         "transformer": "a plain student",
@@ -145,7 +147,8 @@ gap than the weak one's. So errors may be part of the answer, not all of it. How
 its training images we do not know.
 
 *The length.* On the seeds that have both lengths the gap moved by {moved} from {schedule_epochs(2)} epochs to
-{schedule_epochs(4)}; at half the length the sign is the paper's. We have no explanation that fits all three lengths.""",
+{schedule_epochs(4)}; at half the length the sign is the paper's. We have no explanation that fits all three
+lengths.""",
         distillation_head_beats_class_head="reversed",
     )  # fmt: skip
 
@@ -181,16 +184,15 @@ def on_centred_garments():
     return fold(
         "The same rows on plain Fashion-MNIST",
         levels(name),
-        f"""Here the item is always in the middle, and the teacher's lead is smaller: {here(("convnet", "class"), PLAIN)};
-on the canvases, after as many epochs, {canvases}. In first trials we saw no effect of distillation here, so we chose the
-canvases. In these runs there is one, in all of the {EXPERIMENTS[name].seeds} seeds: *token hard*, both heads, stands at
-{here(HARD, PLAIN)} points over the plain student. Not all of it is the teacher's: a second class token alone brings
-{here(SECOND, PLAIN)}, which leaves {here(HARD, SECOND)} for the teacher. Hard against soft answers is open,
-{here(HARD, SOFT)}.
+        f"""Here the item is always in the middle, and the teacher's lead is smaller:
+{here(("convnet", "class"), PLAIN)}; on the canvases, after as many epochs, {canvases}. In first trials we saw no
+effect of distillation here, so we chose the canvases. In these runs there is one, in all of the
+{EXPERIMENTS[name].seeds} seeds: *token hard*, both heads, stands at {here(HARD, PLAIN)} points over the plain
+student. Not all of it is the teacher's: a second class token alone brings {here(SECOND, PLAIN)}, which leaves
+{here(HARD, SECOND)} for the teacher. Hard against soft answers is open, {here(HARD, SOFT)}.
 
 Two things differ from the rows above. The token of its own is ahead of hard distillation on the class token, by
 {here(HARD, HARD_CLASS)}. And the distillation head is not behind the class head: {here(*HEADS)}; after
 {schedule_epochs(2)} epochs on cluttered canvases it was not behind either. With fewer than {ENOUGH_SEEDS} seeds none of
 this is judged.""",
     )
-
