@@ -33,10 +33,10 @@ def reading():
     last = difference("schedule", ("none_x4", "class"), ("none_x2", "class"))
     leads = {times: difference("schedule", *lead(times)) for times in (1, 2, 4)}
     return said(
-        f"""Everything gets better with longer training here, so that the distilled student does says little. Look at
-its lead: {leads[1]} points at the shortest, {leads[2]} at twice and {leads[4]} at four times the length. With five
-seeds its growth was not resolved, with {seeds_of("distilled-gains-more")} it is. The second look was decided after
-the first.
+        f"""Everything gets better with longer training here, so the first claim says little. Look at the lead
+of the distilled student: {leads[1]} points at the shortest, {leads[2]} at twice and {leads[4]} at four times the
+length. With five seeds its growth was not resolved, with {seeds_of("distilled-gains-more")} it is. The second look
+was decided after the first.
 
 The sign is the paper's. The reason is not: there the plain student saturates after 400 epochs; ours still gains {last}
 points in the last doubling. Nor is it that a teacher's labels need long training: on the class token alone they bring

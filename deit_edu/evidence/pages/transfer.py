@@ -18,8 +18,8 @@ def transferred(plus, minus, size="all"):
 def answer():
     return said(
         f"""To have learned other garments before pays, {ours("transfer-beats-from-nothing")} points; that a teacher for
-them pays is not resolved, {ours("distilled-transfers-better")}, and a second class token without a teacher brings as
-much.""",
+them pays is not resolved, {ours("distilled-transfers-better")}, and a
+student with two class tokens, which never had a teacher, stands at {transferred("two_class_tokens", "plain")}.""",
         transfer_beats_from_nothing="reproduced", distilled_transfers_better="not resolved",
     )  # fmt: skip
 
