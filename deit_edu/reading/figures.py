@@ -87,6 +87,7 @@ def token_attention(images, boxes, attention, titles):
     return fig
 
 
+OVER_LINES = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # of words that stand on a grid
 VERDICT_MARKS = {"reproduced": "o", "reversed": "X", "not resolved": "D", "not run": ""}
 
 
@@ -125,8 +126,8 @@ def seed_differences(rows, xlabel):
     across = ax.get_yaxis_transform()
     for y, (label, colour, values, interval, note) in enumerate(rows):
         seeds_of_row(ax, y, values, interval, COLOURS[colour])
-        ax.text(0, y - 0.3, label, fontsize=9, transform=across)
-        ax.text(1, y - 0.3, note, fontsize=8, transform=across, ha="right", color="#555555")
+        ax.text(0, y - 0.3, label, fontsize=9, transform=across, bbox=OVER_LINES)
+        ax.text(1, y - 0.3, note, fontsize=8, transform=across, ha="right", color="#555555", bbox=OVER_LINES)
     ax.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))
     ax.set(yticks=[], ylim=(len(rows) - 0.5, -0.8), xlabel=xlabel)
     ax.spines["left"].set_visible(False)
@@ -192,7 +193,8 @@ def forest(judged, xlabel):
             ax.plot([sign * one.found.low, sign * one.found.high], [y, y], color=COLOURS["fused"], linestyle="-")
         if one.found.seeds:
             ax.plot(sign * one.found.mean, y, VERDICT_MARKS[one.verdict], color=COLOURS["fused"], markersize=7)
-        ax.text(0, y - 0.3, one.claim.id.replace("-", " "), fontsize=9, transform=ax.get_yaxis_transform())
+        words = one.claim.id.replace("-", " ")
+        ax.text(0, y - 0.3, words, fontsize=9, transform=ax.get_yaxis_transform(), bbox=OVER_LINES)
     ax.set_xscale("symlog", linthresh=2)
     ax.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))
     ax.set(yticks=[], ylim=(len(judged) - 0.5, -0.9), xlabel=xlabel)

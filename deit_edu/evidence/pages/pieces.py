@@ -232,8 +232,8 @@ def differences(rows, xlabel="difference, points of test accuracy"):
     rows = [one for one in rows if one.found.seeds]
     if not rows:
         return Text("*The runs of this figure are not in the ledger yet.*")
-    told = [
-        (one.label, one.colour, one.values, (one.found.low, one.found.high) if one.found.seeds > 1 else None, one.note)
+    told = [  # of two seeds an interval would say less than they do
+        (one.label, one.colour, one.values, (one.found.low, one.found.high) if one.found.seeds > 2 else None, one.note)
         for one in rows
     ]
     words = "; ".join(
