@@ -126,8 +126,8 @@ def seed_differences(rows, xlabel):
     across = ax.get_yaxis_transform()
     for y, (label, colour, values, interval, note) in enumerate(rows):
         seeds_of_row(ax, y, values, interval, COLOURS[colour])
-        ax.text(0, y - 0.3, label, fontsize=9, transform=across, bbox=OVER_LINES)
-        ax.text(1, y - 0.3, note, fontsize=8, transform=across, ha="right", color="#555555", bbox=OVER_LINES)
+        ax.text(0, y - 0.3, label, fontsize=10, transform=across, bbox=OVER_LINES)
+        ax.text(1, y - 0.3, note, fontsize=8.5, transform=across, ha="right", color="#555555", bbox=OVER_LINES)
     ax.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))
     ax.set(yticks=[], ylim=(len(rows) - 0.5, -0.8), xlabel=xlabel)
     ax.spines["left"].set_visible(False)

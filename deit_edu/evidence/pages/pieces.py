@@ -117,14 +117,25 @@ def together(*pieces):
     return Text("\n\n".join(markup(piece) for piece in pieces if piece))
 
 
+# The markup of sphinx-design's dropdown, so that all folds of the book look alike.
+CHEVRON = (
+    '<span class="sd-summary-state-marker sd-summary-chevron-right"><svg width="1.5em" height="1.5em" '
+    'class="sd-octicon sd-octicon-chevron-right" viewBox="0 0 24 24" aria-hidden="true">'
+    '<path d="M9 6l6 6-6 6" fill="none" stroke="currentColor" stroke-width="1.5"></path></svg></span>'
+)
+FOLD = """<details class="sd-sphinx-override sd-dropdown sd-card sd-mb-3">
+<summary class="sd-summary-title sd-card-header"><span class="sd-summary-text">{title}</span>{chevron}</summary>
+<div class="sd-summary-content sd-card-body">
+
+{content}
+
+</div>
+</details>"""
+
+
 def fold(title, *pieces):
     """What a reader opens when they want it: a <details>, which needs neither kernel nor script."""
-    return Text(
-        '<details class="sd-sphinx-override sd-dropdown sd-card sd-mb-3">\n'
-        f'<summary class="sd-summary-title sd-card-header"><span class="sd-summary-text">{html.escape(title)}</span>'
-        '</summary>\n<div class="sd-summary-content sd-card-body">\n\n'
-        f"{together(*pieces).markdown}\n\n</div>\n</details>"
-    )
+    return Text(FOLD.format(title=html.escape(title), chevron=CHEVRON, content=together(*pieces).markdown))
 
 
 def table(columns, rows):
