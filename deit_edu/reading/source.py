@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib.metadata
 import inspect
+import itertools
 import os
 import textwrap
 from pathlib import Path
@@ -94,8 +95,9 @@ def follow(source, switch, value):
             indent = lines[node.lineno - 1][: node.col_offset]
             inside = textwrap.indent(textwrap.dedent("\n".join(inside)), indent).splitlines()
             if kept and isinstance(kept[-1], ast.Return):  # what stands below it would never run
-                while len(lines) > node.end_lineno and lines[node.end_lineno].startswith(indent):
-                    del lines[node.end_lineno]
+                below = lines[node.end_lineno :]
+                dead = itertools.takewhile(lambda row: row.startswith(indent) or not row.strip(), below)  # noqa: B023
+                del lines[node.end_lineno : node.end_lineno + len(list(dead))]
             lines[node.lineno - 1 : node.end_lineno] = inside
         source = "\n".join(lines)
     return source
