@@ -275,11 +275,12 @@ class Divergence:
             return
         mean, first = torch.stack(self.recent).mean().item(), float(self.first)
         self.recent = []
-        if not math.isfinite(first):
+        begun = step - self.looked + 1  # the step of the first look, 0 only in a run's first epoch
+        if begun == 0 and not math.isfinite(first):
             raise DeiTEduError(
-                f"the loss is not a finite number at step {step - self.looked + 1}, before anything was learned in "
-                f"this epoch: the input is to blame (a channel that never changes, a teacher's or an initial network's "
-                f"answer), not the learning rate: look at the data with deit-edu data"
+                "the loss is not a finite number at the first step, before anything was learned: the input is to blame "
+                "(a channel that never changes, a teacher's or an initial network's "
+                "answer), not the learning rate: look at the data with deit-edu data"
             )
         if not math.isfinite(mean) or mean > self.factor * max(first, 1.0):
             what = f"rose from {first:.3g} to {mean:.3g}" if math.isfinite(mean) else "is not a finite number"

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from toy import toy_dataset
 
 from deit_edu.cli import main
+from deit_edu.cli import train as train_command
 from deit_edu.data import DATASETS, load_dataset
 from deit_edu.inspect import disagreement
 from deit_edu.model import DeiT
 from deit_edu.runs import recipes
-from deit_edu.runs import run as runs
 from deit_edu.runs.checkpoints import load_network
 from deit_edu.runs.evaluate import accuracies, decisions, predict
 from deit_edu.train import SEEN_BY_BOTH, TrainConfig
@@ -188,7 +188,7 @@ def test_what_the_machine_refuses_is_one_line(error, message, capsys, monkeypatc
     def refuse(*arguments, **named):
         raise error
 
-    monkeypatch.setattr(runs, "train", refuse)
+    monkeypatch.setattr(train_command, "train", refuse)
     assert deit_edu("train") == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
 
@@ -197,7 +197,7 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch):
     def broken(*arguments, **named):
         raise RuntimeError("size mismatch")
 
-    monkeypatch.setattr(runs, "train", broken)
+    monkeypatch.setattr(train_command, "train", broken)
     with pytest.raises(RuntimeError, match="size mismatch"):
         deit_edu("train")
 
@@ -206,7 +206,7 @@ def test_ctrl_c_is_one_line_and_status_130(capsys, monkeypatch):
     def interrupted(*arguments, **named):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "train", interrupted)
+    monkeypatch.setattr(train_command, "train", interrupted)
     assert deit_edu("train") == 130
     assert re.fullmatch(r"\nstopped; .* --resume.*\n", capsys.readouterr().err)
 
@@ -461,7 +461,7 @@ def test_a_typed_batch_size_is_the_teachers_too_unless_it_is_trained_already(the
         asked.extend([teacher.batch_size, student.batch_size])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "train_pair", train_pair)
+    monkeypatch.setattr(train_command, "train_pair", train_pair)
     assert deit_edu("train --teacher convnet --batch-size 9") == 130
     assert asked == [batch_size, 9]
 
@@ -473,7 +473,7 @@ def test_a_teacher_is_trained_on_the_images_of_its_student(monkeypatch):
         asked.extend([teacher, student])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "train_pair", train_pair)
+    monkeypatch.setattr(train_command, "train_pair", train_pair)
     deit_edu("train --data fashion_clutter --teacher convnet --train-images 500 --no-redraw --classes 0-4")
     assert all(getattr(asked[0], name) == getattr(asked[1], name) for name in SEEN_BY_BOTH)
     assert (asked[0].train_images, asked[0].redraw, asked[0].classes) == (500, False, "0-4")
@@ -486,7 +486,7 @@ def test_a_transformer_named_as_the_teacher_is_trained_first_without_a_teacher(m
         asked.append(teacher)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "train_pair", train_pair)
+    monkeypatch.setattr(train_command, "train_pair", train_pair)
     deit_edu("train --teacher deit_nano_patch7_28")
     assert asked[0].model == "deit_nano_patch7_28" and asked[0].distillation == "none" and asked[0].tokens == "class"
     assert asked[0].epochs == TrainConfig(**recipes.recipe("tiny", role="student")).epochs

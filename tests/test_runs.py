@@ -576,7 +576,7 @@ def test_runs_are_found_by_path_and_by_name(tmp_path, monkeypatch):
     assert find_run("mine") == tmp_path / "runs/mine"
     assert find_run(str(tmp_path / "runs")) == tmp_path / "runs"
     monkeypatch.delenv("DEIT_EDU_RUNS")
-    assert runs_root() == Path(runs.__file__).resolve().parents[1] / "runs"
+    assert runs_root() == Path(runs.__file__).resolve().parents[2] / "runs"
 
 
 def test_a_runs_name_tells_what_it_learns_from():
