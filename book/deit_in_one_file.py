@@ -1,11 +1,10 @@
 """DeiT in one file: a vision transformer that learns from labels and, through a token of its own, from a convnet.
 
 Touvron et al., Training data-efficient image transformers & distillation through attention, arXiv:2012.12877.
+B images, C channels, H W pixels, P patch size, N patches, T = N + 2 tokens, D width, h heads, d = D/h, K classes.
 
-    python deit_in_one_file.py                 train a teacher, then a student; some minutes on two cores
-    python deit_in_one_file.py --epochs 1 2    a quick look: the teacher's epochs, the student's
-
-Shapes: B images, C channels, H W pixels, P patch size, N patches, T = N + 2 tokens, D width, h heads, d = D/h, K classes.
+    python deit_in_one_file.py                               a teacher, then a student: minutes on two cores
+    python deit_in_one_file.py --epochs 1 2 --images 2000    a quick look
 """
 
 import argparse
@@ -16,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+MEAN, STD = 0.285985, 0.353135  # of the training pixels, scaled to [0, 1]
+
 
 # Chapter 1: an image becomes tokens.
 def patchify(images, patch_size):
     """Cut images into squares, row by row, and write the numbers of each into one vector."""
-    B, C, H, W = images.shape
-    P = patch_size
+    (B, C, H, W), P = images.shape, patch_size
     grid = images.reshape(B, C, H // P, P, W // P, P)  # (B, C, rows, P, columns, P)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, C * P * P)  # (B, N, C*P*P)
 
@@ -43,8 +43,7 @@ class MultiHeadSelfAttention(nn.Module):
 
     def forward(self, tokens):
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, h, d)
-        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)  # three times (B, h, T, d)
-        answers, _ = attention(queries, keys, values)  # (B, h, T, d)
+        answers, _ = attention(*qkv.permute(2, 0, 3, 1, 4))  # (B, h, T, d), from three times (B, h, T, d)
         return self.projection(answers.transpose(1, 2).flatten(2))  # (B, T, D): the heads side by side, then mixed
 
 
@@ -66,13 +65,11 @@ class Block(nn.Module):
 class DeiT(nn.Module):
     def __init__(self, image_size=28, patch_size=7, channels=1, num_classes=10, embed_dim=64, depth=4, num_heads=4):
         super().__init__()
-        assert image_size % patch_size == 0 and embed_dim % num_heads == 0, "patches and heads must divide evenly"
         self.patch_size = patch_size
         self.patch_embedding = nn.Linear(channels * patch_size**2, embed_dim)  # the same for every patch
         self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.distillation_token = nn.Parameter(torch.zeros(1, 1, embed_dim))  # new: a second learned token
-        num_tokens = 2 + (image_size // patch_size) ** 2
-        self.position_embedding = nn.Parameter(torch.zeros(1, num_tokens, embed_dim))  # attention sees no order
+        self.position_embedding = nn.Parameter(torch.zeros(1, 2 + (image_size // patch_size) ** 2, embed_dim))
         self.blocks = nn.Sequential(*[Block(embed_dim, num_heads) for _ in range(depth)])
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.class_head = nn.Linear(embed_dim, num_classes)
@@ -85,14 +82,13 @@ class DeiT(nn.Module):
         patches = self.patch_embedding(patchify(images, self.patch_size))  # (B, N, D)
         prefix = torch.cat([self.class_token, self.distillation_token], dim=1)  # (1, 2, D), new: two tokens, not one
         tokens = torch.cat([prefix.expand(len(images), -1, -1), patches], dim=1)  # (B, T, D)
-        tokens = self.norm(self.blocks(tokens + self.position_embedding))  # (B, T, D)
+        tokens = self.norm(self.blocks(tokens + self.position_embedding))  # (B, T, D); attention sees no order
         return self.class_head(tokens[:, 0]), self.distillation_head(tokens[:, 1])  # (B, K) each, new: the second
 
 
 def fuse(class_logits, distillation_logits):
     """One answer from both heads (section 4): the sum of their softmax outputs, as the log of the mean."""
-    both = torch.stack([class_logits, distillation_logits])  # (2, B, K)
-    return both.log_softmax(dim=-1).logsumexp(dim=0) - math.log(2)  # (B, K)
+    return torch.stack([class_logits, distillation_logits]).log_softmax(-1).logsumexp(0) - math.log(2)  # (B, K)
 
 
 # Chapter 5: what the student learns from.
@@ -104,8 +100,7 @@ def smooth_labels(labels, num_classes, epsilon=0.1):
 
 def soft_distillation(student_logits, teacher_logits, temperature=3.0):
     """The teacher's part of equation 2: tau^2 KL(teacher || student), both softened by the temperature tau."""
-    student = F.log_softmax(student_logits / temperature, dim=-1)  # (B, K)
-    teacher = F.log_softmax(teacher_logits / temperature, dim=-1)  # (B, K)
+    student, teacher = (F.log_softmax(logits / temperature, dim=-1) for logits in (student_logits, teacher_logits))
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
@@ -116,16 +111,12 @@ def hard_distillation(student_logits, teacher_logits):
 
 def objective(class_logits, distillation_logits, targets, teacher_logits, distillation):
     """The class head learns the label, the distillation head the teacher. The teacher's weight: 1/2 hard, 0.1 soft."""
+    weight, teacher_loss = {"hard": (0.5, hard_distillation), "soft": (0.1, soft_distillation)}[distillation]
     label_loss = F.cross_entropy(class_logits, targets)
-    if distillation == "hard":
-        return 0.5 * label_loss + 0.5 * hard_distillation(distillation_logits, teacher_logits)
-    return 0.9 * label_loss + 0.1 * soft_distillation(distillation_logits, teacher_logits)
+    return (1 - weight) * label_loss + weight * teacher_loss(distillation_logits, teacher_logits)
 
 
 # Chapter 6: the data, the teacher, the loop.
-MEAN, STD = 0.28614, 0.35306  # of the training pixels, scaled to [0, 1]
-
-
 def read_split(path, n):
     """n labels, then one bit for each pixel that says whether it is above 0, then the pixels that are."""
     data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
@@ -138,13 +129,13 @@ def read_split(path, n):
 def augment(images, padding=2):
     """Shift every image by up to `padding` pixels each way, black coming in, then mirror half of them."""
     B, _, H, W = images.shape
-    padded = F.pad(images, [padding] * 4, value=-MEAN / STD)  # (B, C, H + 2 padding, W + 2 padding)
+    windows = F.pad(images, [padding] * 4, value=-MEAN / STD).unfold(2, H, 1).unfold(3, W, 1)  # a view, no copy
     top, left = torch.randint(0, 2 * padding + 1, (2, B))
-    images = padded.unfold(2, H, 1).unfold(3, W, 1)[torch.arange(B), :, top, left]  # (B, C, H, W)
+    images = windows[torch.arange(B), :, top, left]  # (B, C, H, W)
     return torch.where(torch.rand(B, 1, 1, 1) < 0.5, images.flip(-1), images)
 
 
-def convnet(channels=1, num_classes=10, widths=(32, 64, 96)):
+def convnet(channels=1, num_classes=10, widths=(16, 32, 64)):
     """The teacher. Each stage halves the picture; that near pixels belong together is built in, not learned."""
     layers = []
     for width in widths:
@@ -162,18 +153,13 @@ def learning_rate_at(step, total_steps, warmup_steps, peak, start=1e-6, end=1e-5
     return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def make_optimizer(model, weight_decay=0.05):
-    """AdamW. Matrices decay; biases, norms, tokens and positions do not."""
-    groups = {True: [], False: []}
-    for name, parameter in model.named_parameters():
-        groups[parameter.ndim > 1 and not name.endswith(("token", "position_embedding"))].append(parameter)
-    settings = [dict(params=groups[True], weight_decay=weight_decay), dict(params=groups[False], weight_decay=0.0)]
-    return torch.optim.AdamW(settings, fused=True)
-
-
 def train(model, images, labels, epochs, teacher=None, distillation="hard", batch_size=64, warmup_epochs=2):
-    """The same loop for the teacher, which has no teacher, and for the student."""
-    optimizer, steps, peak = make_optimizer(model), len(images) // batch_size, 8e-3 * batch_size / 512
+    """One loop for both: the teacher, who has no teacher, and the student."""
+    decay, rest = [], []  # weight decay is for matrices, not for biases, norms, tokens and positions
+    for name, parameter in model.named_parameters():
+        (rest if parameter.ndim == 1 or name.endswith(("token", "position_embedding")) else decay).append(parameter)
+    optimizer = torch.optim.AdamW([{"params": decay}, {"params": rest, "weight_decay": 0.0}], weight_decay=0.05)
+    steps, peak = len(images) // batch_size, 8e-3 * batch_size / 512
     for epoch in range(epochs):
         model.train()
         order = torch.randperm(len(images))[: steps * batch_size]
@@ -183,41 +169,33 @@ def train(model, images, labels, epochs, teacher=None, distillation="hard", batc
             pixels, targets = augment(images[batch]), smooth_labels(labels[batch], num_classes=10)
             if teacher is None:
                 loss = F.cross_entropy(model(pixels), targets)
-            else:
-                with torch.no_grad():
-                    teacher_logits = teacher(pixels)  # it sees the very images that the student sees
-                loss = objective(*model(pixels), targets, teacher_logits, distillation)
+            else:  # the teacher is asked about the very pixels that the student sees
+                loss = objective(*model(pixels), targets, teacher(pixels), distillation)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        print(f"epoch {epoch + 1:2} of {epochs}, loss {loss.item():.3f}", flush=True)
-    return model.eval()
+        print(f"{'student' if teacher else 'teacher'}, epoch {epoch + 1} of {epochs}, last loss {loss.item():.3f}", flush=True)
+    return model.eval().requires_grad_(False)  # from here on it only answers: batch norm fixed, no gradients
 
 
-def main():
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = Path(__file__).resolve().parents[1] / "deit_edu" / "assets" / "fashion_mnist_10k"
     parser.add_argument("--data", type=Path, default=data, help="folder with train.bin and test.bin")
     parser.add_argument("--epochs", type=int, nargs=2, default=(10, 40), metavar=("TEACHER", "STUDENT"))
+    parser.add_argument("--images", type=int, default=10_000, help="train on so many")
     parser.add_argument("--distillation", choices=("hard", "soft"), default="hard")
     args = parser.parse_args()
     if missing := [name for name in ("train.bin", "test.bin") if not (args.data / name).is_file()]:
         parser.error(f"{args.data / missing[0]} is missing: name the folder of the packaged images with --data")
-
+    if min(args.epochs) < 1 or not 64 <= args.images <= 10_000:
+        parser.error("expected one epoch or more for each, and 64 to 10,000 images")
     torch.manual_seed(0)
-    images, labels = read_split(args.data / "train.bin", 10_000)  # (n, C, H, W), (n,)
-    print("teacher")
+    images, labels = (part[: args.images] for part in read_split(args.data / "train.bin", 10_000))
     teacher = train(convnet(), images, labels, args.epochs[0])
-    print("student")
     student = train(DeiT(), images, labels, args.epochs[1], teacher, args.distillation)
-    images, labels = read_split(args.data / "test.bin", 10_000)
-    with torch.no_grad():
-        answers = {"teacher": teacher(images)}
-        answers["class head"], answers["distillation head"] = heads = student(images)
-        answers["both heads"] = fuse(*heads)
+    images, labels = read_split(args.data / "test.bin", 10_000)  # looked at once, now
+    heads = student(images)
+    answers = {"teacher": teacher(images), "class head": heads[0], "distillation head": heads[1], "both": fuse(*heads)}
     for name, logits in answers.items():
         print(f"test accuracy, {name}: {(logits.argmax(dim=-1) == labels).float().mean():.1%}")
-
-
-if __name__ == "__main__":
-    main()
