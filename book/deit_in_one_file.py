@@ -135,13 +135,12 @@ def augment(images, padding=2):
     return torch.where(torch.rand(B, 1, 1, 1) < 0.5, images.flip(-1), images)
 
 
-def convnet(channels=1, num_classes=10, widths=(16, 32, 64)):
-    """The teacher. Each stage halves the picture; that near pixels belong together is built in, not learned."""
+def convnet(channels=1, num_classes=10):
+    """The teacher. Stride 2 halves the picture; that near pixels belong together is built in, not learned."""
     layers = []
-    for width in widths:
-        for stride in (2, 1):
-            layers += [nn.Conv2d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            channels = width
+    for width, stride in ((16, 2), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1)):
+        layers += [nn.Conv2d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 
@@ -174,7 +173,7 @@ def train(model, images, labels, epochs, teacher=None, distillation="hard", batc
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        print(f"{'student' if teacher else 'teacher'}, epoch {epoch + 1} of {epochs}, last loss {loss.item():.3f}", flush=True)
+        print(f"{'student' if teacher else 'teacher'}, epoch {epoch + 1} of {epochs}, loss {loss:.3f}", flush=True)
     return model.eval().requires_grad_(False)  # from here on it only answers: batch norm fixed, no gradients
 
 
