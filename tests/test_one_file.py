@@ -139,8 +139,8 @@ def test_a_new_model_starts_as_the_librarys(one_file):
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         spread = 0.3 if tensor.numel() < 1000 else 0.05  # of an estimate from so few numbers
-        assert theirs[name].std() == pytest.approx(tensor.std(), rel=spread), name
-        assert theirs[name].mean() == pytest.approx(tensor.mean(), abs=0.02), name
+        assert theirs[name].std().item() == pytest.approx(tensor.std().item(), rel=spread), name
+        assert theirs[name].mean().item() == pytest.approx(tensor.mean().item(), abs=0.02), name
 
 
 def test_the_losses_are_the_librarys(one_file):
@@ -165,7 +165,7 @@ def test_the_learning_rate_is_the_librarys(one_file):
 
 
 class InDouble(torch.nn.Module):
-    """A student that computes in float64: AdamW would blow up the rounding of a gradient that is 0, the keys' bias's."""
+    """A student that computes in float64: AdamW would blow up the rounding of a zero gradient, the keys' bias's."""
 
     def __init__(self, student):
         super().__init__()
