@@ -1,10 +1,10 @@
-"""DeiT in one file: a vision transformer that learns from labels and, through a token of its own, from a convnet.
+"""DeiT (Touvron et al., arXiv:2012.12877) in one file: the model, the losses, the loop.
 
-Touvron et al., Training data-efficient image transformers & distillation through attention, arXiv:2012.12877.
-B images, C channels, H W pixels, P patch size, N patches, T = N + 2 tokens, D width, h heads, d = D/h, K classes.
+B images, C channels, H W pixels, P patch size, N patches, T = N + 2 tokens, D width,
+h heads, d = D/h, K classes.
 
-    python deit_in_one_file.py                               a teacher, then a student: minutes on two cores
-    python deit_in_one_file.py --epochs 1 2 --images 2000    a quick look
+    python deit_in_one_file.py                               # minutes on two cores
+    python deit_in_one_file.py --epochs 1 2 --images 2000    # a quick look
 """
 
 import argparse
@@ -179,7 +179,7 @@ def train(model, images, labels, epochs, teacher=None, distillation="hard", batc
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = Path(__file__).resolve().parents[1] / "deit_edu" / "assets" / "fashion_mnist_10k"
+    data = Path(__file__).resolve().parents[1] / "deit_edu/assets/fashion_mnist_10k"
     parser.add_argument("--data", type=Path, default=data, help="folder with train.bin and test.bin")
     parser.add_argument("--epochs", type=int, nargs=2, default=(10, 40), metavar=("TEACHER", "STUDENT"))
     parser.add_argument("--images", type=int, default=10_000, help="train on so many")
