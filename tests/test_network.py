@@ -38,7 +38,8 @@ def in_the_page(browser, model, images):
     manifest, weights = export(model)
     given = [base64.b64encode(images.numpy().astype("<f4").tobytes()).decode(), len(images)]
     page = browser.new_page()
-    found = page.evaluate(RUN, [joined(read("network.js")) + "\nexport { openNetwork, forward };", manifest, base64.b64encode(weights).decode(), given])
+    source = joined(read("network.js")) + "\nexport { openNetwork, forward };"
+    found = page.evaluate(RUN, [source, manifest, base64.b64encode(weights).decode(), given])
     page.close()
     said = {
         head: torch.tensor([answer[head] for answer in found["answers"]])
