@@ -21,7 +21,7 @@ const SHOWN = 6; // images of a cell at a time
 
 // How often one says one class and the other another: (K, K), row by row.
 export function confusions(one, other, K) {
-  const found = new Array(K * K).fill(0);
+  const found = Array.from({ length: K * K }, () => 0);
   for (let i = 0; i < one.length; i++) found[K * one[i] + other[i]]++;
   return found;
 }

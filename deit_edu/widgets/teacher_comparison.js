@@ -259,7 +259,7 @@ function render({ model, el }) {
       series: [{ colour: "fused", values: change }],
     });
     const judge = (letter) =>
-      (of(letter).find((row) => row[3] === "teacher") ?? [, chief(letter, "fused")])[1];
+      (of(letter).find((row) => row[3] === "teacher") ?? [undefined, chief(letter, "fused")])[1];
     const apart = index
       .map((image, place) => [image, place])
       .filter(([image]) => judge("A")[image] !== judge("B")[image])
