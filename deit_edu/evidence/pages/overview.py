@@ -94,7 +94,8 @@ def limits():
         f"""An interval is meant to hold the true difference {CONFIDENCE:.0%} of the time. The plain bootstrap of five
 normal differences does so {plain} % of the time, widened {widened} %, and with ten seeds {COVERAGE[10][1]} %: so it
 came out in simulated samples, 200,000 of five seeds and 40,000 of ten; a test repeats it with fewer.
-Of the {judgeable} claims with enough seeds, expect some {misses:.0f} intervals to miss by luck alone. They need not be spread: claims share runs,
+Of the {judgeable} claims with enough seeds, expect some {misses:.0f} intervals to miss by luck alone.
+They need not be spread: claims share runs,
 and one lucky baseline moves every claim that is measured against it.
 
 The interval speaks of training again with other seeds, on the same
