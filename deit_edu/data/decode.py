@@ -3,6 +3,7 @@
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
@@ -144,10 +145,17 @@ def whole_range(kind, low, high):
     return (min(low, 0), 2**bits - 1)
 
 
-def in_threads(function, paths, saying=None):
-    """[function(path)], by one thread per core; what Pillow finds strange in a file's tags is no news to a reader."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+@contextmanager
+def quiet_pillow():
+    """What Pillow finds strange in a file's tags is no news to a reader."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def in_threads(function, paths, saying=None):
+    """[function(path)], by one thread per core; saying: the title of a progress bar."""
+    with quiet_pillow(), ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(function, paths)
         return list(tqdm(done, saying, len(paths), leave=False, disable=None) if saying else done)
 

@@ -5,7 +5,7 @@ from collections import Counter
 import torch
 from PIL import Image
 
-from deit_edu.data.decode import decode_picture, in_threads, resize_and_crop, value_ranges
+from deit_edu.data.decode import decode_picture, in_threads, quiet_pillow, resize_and_crop, value_ranges
 from deit_edu.data.ondisk import Store, wanted_on_disk
 from deit_edu.data.splits import Split, make_dataset
 from deit_edu.data.tree import cut_parts, find, warn_of
@@ -54,7 +54,7 @@ def common_size(listing, num_classes):
 def upright_size(path):
     """(width, height) as a viewer shows it; None if the file's head is damaged: decoding will name it."""
     try:
-        with Image.open(path) as image:
+        with quiet_pillow(), Image.open(path) as image:
             return image.size
     except Exception:
         return None

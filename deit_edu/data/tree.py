@@ -20,6 +20,7 @@ PARTS = {  # what folders and tables call the three parts
     "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+TELLS_ALL = "deit-edu data folder:PATH tells all"  # how the warning ends
 LAYOUTS = "CLASS/*.jpg, train/CLASS/*.jpg (with val, valid, validation, dev or test), or labels.csv"
 
 
@@ -75,8 +76,8 @@ def find(path, only_parts=False):
     The first of these that is there decides:
       1. path/labels.csv or labels.tsv: a table (`read_table`);
       2. path/train/CLASS/*, with any of val, valid, validation, dev and test beside it;
-      3. path/CLASS/train/*, the same the other way round;
-      4. another *.csv or *.tsv, a single one, that names picture files, or one for each part, as train.csv;
+      3. another *.csv or *.tsv, a single one, that names picture files, or one for each part, as train.csv;
+      4. path/CLASS/train/*, the second the other way round;
       5. path/CLASS/*, one part, called "train" until it is cut.
     Pictures in folders inside of a class belong to it. If all lies in one folder more, that is looked into.
 
@@ -108,13 +109,15 @@ def find(path, only_parts=False):
         from_parts(found, path, tree)
     elif only_parts:
         raise DeiTEduError(f"{printable(path)} has no folder train/: data_scripts/prepare_imagenet.py makes it")
-    elif tree.files and all(len(names) > 2 and part_of(names[1]) and not part_of(names[0]) for names in tree.files):
+    elif others and from_tables(found, path, others, tree):
+        pass
+    elif parts_inside_classes(tree):
         turned = tree._replace(
             files=sorted((names[1], names[0], *names[2:]) for names in tree.files),
             folders=[(names[1], names[0], *names[2:]) for names in tree.folders if len(names) > 1],
         )
         from_parts(found, path, turned, lambda names: (names[1], names[0], *names[2:]))
-    elif not (others and from_tables(found, path, others, tree)):
+    else:
         from_classes(found, path, tree)
     return found
 
@@ -125,6 +128,12 @@ def wrapped(path, tree):
     if len(tops) != 1 or part_of(*tops) or tree.tables or not tree.files or min(map(len, tree.files)) < 2:
         return False
     return min(map(len, tree.files)) > 2 or bool(walk_tables(path.joinpath(*tops)))
+
+
+def parts_inside_classes(tree):
+    """Whether it is CLASS/train/*, and CLASS/test/* and the like, and nothing else."""
+    inside = {part_of(names[1]) if len(names) > 2 and not part_of(names[0]) else None for names in tree.files}
+    return "train" in inside and None not in inside
 
 
 def walk_tables(path):
@@ -312,7 +321,7 @@ def warn_of(found):
     if len(found.classes) == 1:
         said.append(f"there is one class alone, {found.classes[0]}")
     if said:
-        warnings.warn("; ".join(said) + "; deit-edu data folder:PATH tells all", stacklevel=3)
+        warnings.warn("; ".join([*said, TELLS_ALL]), stacklevel=3)
 
 
 def examples(same):
