@@ -278,7 +278,8 @@ class Divergence:
         begun = step - self.looked + 1  # the step of the first look, 0 only in a run's first epoch
         if begun == 0 and not math.isfinite(first):
             raise DeiTEduError(
-                "the loss is not a finite number at the first step, before anything was learned: the input is to blame (a channel that never changes, a teacher's or an initial network's "
+                "the loss is not a finite number at the first step, before anything was learned: the input is to blame "
+                "(a channel that never changes, a teacher's or an initial network's "
                 "answer), not the learning rate: look at the data with deit-edu data"
             )
         if not math.isfinite(mean) or mean > self.factor * max(first, 1.0):

@@ -14,8 +14,7 @@ import pytest
 
 from deit_edu.cli import main
 from deit_edu.errors import DeiTEduError
-from deit_edu.evidence import grids as experiments
-from deit_edu.evidence import runner
+from deit_edu.evidence import regime, runner
 from deit_edu.evidence.cells import Grid, unique_runs
 from deit_edu.evidence.grids import EXPERIMENTS, Experiment
 from deit_edu.evidence.ledger import Ledger, ledger_for_writing
@@ -42,7 +41,7 @@ def toy(monkeypatch):
 
 
 def use_toy(setitem):
-    setitem(experiments.BASE, "tiny", TOY_BASE)
+    setitem(regime.BASE, "tiny", TOY_BASE)
     setitem(EXPERIMENTS, "toy", TOY)
 
 
@@ -78,12 +77,12 @@ def finished(tmp_path_factory):
     while (alive := [pid for pid in started if is_alive(pid)]) and time.monotonic() < deadline:
         time.sleep(0.05)
     # TOY is put in place by hand: monkeypatch does not live as long as this fixture.
-    base, known = experiments.BASE["tiny"], dict(EXPERIMENTS)
+    base, known = regime.BASE["tiny"], dict(EXPERIMENTS)
     try:
         done = run_toy(folder)
         done_again = run_toy(folder)
     finally:
-        experiments.BASE["tiny"] = base
+        regime.BASE["tiny"] = base
         EXPERIMENTS.clear()
         EXPERIMENTS.update(known)
     return dict(folder=folder, started=started, alive=alive, done=done, done_again=done_again)
@@ -136,7 +135,7 @@ def test_a_run_starts_from_weights_that_are_trained_again_where_they_are_gone(fi
 def test_a_teacher_that_ships_teaches_every_seed_and_is_not_trained(monkeypatch, tmp_path):
     teacher = "packaged:fashion_clutter_teacher"
     taught = dict(DISTILLED, data="fashion_clutter", teacher=(teacher,), epochs=1)
-    monkeypatch.setitem(experiments.BASE, "tiny", TOY_BASE)
+    monkeypatch.setitem(regime.BASE, "tiny", TOY_BASE)
     monkeypatch.setitem(EXPERIMENTS, "shipped", Experiment("a toy", "nowhere", {"taught": taught}, seeds=2))
     cells = Grid("tiny").cells("shipped")
     assert [cell.config.teacher for cell in cells] == [teacher] * 2 and not any(cell.needs for cell in cells)
@@ -256,7 +255,7 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
     use_toy(monkeypatch.setitem)
     configurations = {"teacher_fails": DISTILLED, "works": dict(epochs=1)}
     monkeypatch.setitem(EXPERIMENTS, "toy", Experiment("", "", configurations, seeds=1))
-    monkeypatch.setitem(experiments.TEACHERS, "convnet", dict(role="teacher", train_images=10_001))
+    monkeypatch.setitem(regime.TEACHERS, "convnet", dict(role="teacher", train_images=10_001))
     cells = Grid("tiny").cells("toy")
     with ledger_for_writing(tmp_path) as ledger:
         with pytest.raises(DeiTEduError, match="2 of 3 runs failed, .*: .*10001 of 10000.*a run it needs failed"):
@@ -272,7 +271,7 @@ def test_a_second_writer_is_refused(tmp_path):
 
 
 def test_a_dry_run_measures_what_no_record_tells(toy, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(experiments.BASE, "tiny", dict(TOY_BASE, student=dict(TOY_BASE["student"], batch_size=100),
+    monkeypatch.setitem(regime.BASE, "tiny", dict(TOY_BASE, student=dict(TOY_BASE["student"], batch_size=100),
                                                        teacher=dict(TOY_BASE["teacher"], batch_size=100)))  # fmt: skip
     monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path / "ledger"))
     monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))
@@ -324,8 +323,8 @@ def test_control_c_stops_the_grid_with_one_line(tmp_path):
 
 def test_who_needs_a_run_that_failed_is_never_started(tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "tuned", TUNED)
-    monkeypatch.setitem(experiments.BASE, "tiny", TOY_BASE)
-    monkeypatch.setitem(experiments.TEACHERS, "convnet", dict(role="teacher", train_images=10_001))
+    monkeypatch.setitem(regime.BASE, "tiny", TOY_BASE)
+    monkeypatch.setitem(regime.TEACHERS, "convnet", dict(role="teacher", train_images=10_001))
     cells, started = Grid("tiny").cells("tuned"), []
 
     class Watched(runner.Job):

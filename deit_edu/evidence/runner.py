@@ -1,6 +1,6 @@
 """The runner: cells in processes of their own, with a share of the cores or a GPU each, every run recorded once.
 
-``python -m deit_edu.runner`` is one such process; `run_cells` starts them.
+``python -m deit_edu.evidence.runner`` is one such process; `run_cells` starts them.
 """
 
 import dataclasses
@@ -95,7 +95,7 @@ class Job:
             # A session of its own: Ctrl-C reaches the parent alone, which then stops its jobs.
             self.process = subprocess.Popen(
                 # -P: a queue.py in the folder where the reader stands is not the library's
-                [sys.executable, "-P", "-m", "deit_edu.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                [sys.executable, "-P", "-m", "deit_edu.evidence.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
         work = {"config": dataclasses.asdict(cell.config), "folder": str(self.folder), "threads": threads}
