@@ -171,6 +171,23 @@ def test_a_table_can_say_the_parts_and_its_numbers_are_ordered_as_numbers(tmp_pa
     assert dataset.classes == ("2", "10") and counts(dataset) == [[6, 6], [3, 3], [3, 3]] and not warned
 
 
+def test_a_column_of_folds_is_no_column_of_parts(tmp_path):
+    fill(tmp_path, 20)
+    lines = [f'{index:03}.png,"a {"bc"[index % 2]}\nd",{index % 5}' for index in range(20)]
+    (tmp_path / "labels.csv").write_text("\n".join(["name,label,fold", *lines]))
+    dataset, warned = loaded(tmp_path)
+    assert dataset.classes == ("a b\\nd", "a c\\nd") and np.sum(counts(dataset), 0).tolist() == [10, 10]
+    assert not warned
+
+
+def test_a_part_that_nobody_knows_is_an_error(tmp_path):
+    fill(tmp_path, 3)
+    lines = ["000.png,a,train", "001.png,b,train", "002.png,b,trian"]
+    (tmp_path / "labels.csv").write_text("\n".join(["name,label,split", *lines]))
+    with pytest.raises(DeiTEduError, match="002.png has split 'trian': expected one of train"):
+        load_dataset(f"folder:{tmp_path}")
+
+
 def test_a_table_for_each_part_is_read(tmp_path):
     for part in ("train", "val", "test"):
         fill(tmp_path / "images" / part, 4)
@@ -476,7 +493,8 @@ def test_deep_greys_are_scaled_by_the_range_of_the_whole_data_set(tmp_path, kind
 def test_the_range_is_that_of_training_pictures_and_beyond_is_cut_off(tmp_path):
     for index, top in enumerate((1000, 2000)):
         Image.fromarray(np.linspace(0, top, 64).reshape(8, 8).astype(np.uint16)).save(tmp_path / f"{index}.png")
-    ranges = value_ranges([str(tmp_path / "0.png")])
+    (tmp_path / "damaged.png").write_bytes(b"no picture, and so no picture of eight bits")
+    ranges = value_ranges([str(tmp_path / name) for name in ("0.png", "damaged.png")])
     assert ranges == {"integer": (0, 1000)}
     assert decode_picture(tmp_path / "1.png", lambda image: image, ranges).pixels.max() == 255
 
@@ -485,6 +503,28 @@ def test_beside_eight_bits_a_deep_grey_has_its_types_range(tmp_path):
     picture(0).save(tmp_path / "0.png")
     Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(tmp_path / "1.png")
     assert value_ranges([str(tmp_path / "0.png"), str(tmp_path / "1.png")]) == {"integer": (0, 4095)}
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "LA", "P", "I;16", "I", "F"])
+def test_a_tiff_is_turned_in_every_mode_packed_or_not(tmp_path, mode, compression):
+    pixels = np.arange(6, dtype=np.uint16).reshape(2, 3) * 51
+    upright = Image.fromarray(pixels) if mode == "I;16" else Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = upright.transpose(Image.Transpose.ROTATE_90)
+    stored.save(tmp_path / "a.tif", exif=exif, compression=compression)
+    shown = decode_picture(tmp_path / "a.tif", lambda image: image, {"integer": (0, 255), "float": (0, 255)}).pixels
+    shown = shown if shown.ndim == 2 else shown[..., 0]
+    assert (shown == pixels).all()
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_a_line_of_pixels_is_brought_to_size_without_filling_the_memory(tmp_path, size):
+    sound(tmp_path)
+    Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "train/cat/!.png")
+    dataset, _ = loaded(tmp_path, image_size=64)
+    assert (dataset.train.images == torch.tensor([9, 8, 7]).view(1, 3, 1, 1)).flatten(1).all(1).sum() == 1
 
 
 def test_what_is_no_number_among_floats_is_the_lowest_value(tmp_path):

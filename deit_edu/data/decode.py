@@ -19,6 +19,7 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm",
     ".pnm", ".pfm", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".tga", ".pcx", ".ico",
 )  # fmt: skip
+LONG = 64  # times as long as wide: of a picture longer still, only the middle is looked at
 ONLY_THE_FIRST_IS_MEANT = ("MPO", "ICO")  # formats that keep one picture several times, in other sizes
 
 
@@ -55,7 +56,8 @@ def decode_picture(path, transform, ranges=None):
     transform: from a PIL image to a PIL image. ranges: see `value_ranges`; None is each type's whole range.
     """
     try:
-        with Image.open(path) as image:
+        # Opened by name, an uncompressed TIFF that is stored sideways is read from memory pages in the wrong order.
+        with open(path, "rb") as file, Image.open(file) as image:
             once = image.format in ONLY_THE_FIRST_IS_MEANT
             frames = 1 if once else getattr(image, "n_frames", 1)
             image = as_shown(image, ranges or {})
@@ -116,21 +118,24 @@ def value_ranges(paths, whole_types=False):
     paths: all training pictures. Those that cannot be read say nothing here.
     """
     asked = [path for path in paths if os.path.splitext(path)[1].lower() in MAY_BE_DEEP]
-    found = [extent for extent in in_threads(deep_extent, asked) if extent]
-    whole_types = whole_types or len(found) < len(paths)
+    extents = in_threads(deep_extent, asked)
+    whole_types = whole_types or len(asked) < len(paths) or EIGHT in extents
     ranges = {}
-    for kind, low, high in found:
+    for kind, low, high in (extent for extent in extents if extent and extent != EIGHT):
         before = ranges.get(kind, (low, high))
         ranges[kind] = (min(low, before[0]), max(high, before[1]))
     return {kind: whole_range(kind, *extent) if whole_types else extent for kind, extent in ranges.items()}
 
 
+EIGHT = ("eight bits", 0, 255)
+
+
 def deep_extent(path):
-    """(kind, lowest, highest value) of a deep grey picture; None for any other file."""
+    """(kind, lowest, highest value) of a deep grey picture; `EIGHT` of another; None of a file that is damaged."""
     try:
         with Image.open(path) as image:
             if not image.mode.startswith(DEEP):
-                return None
+                return EIGHT
             values = np.asarray(image)
             values = values[np.isfinite(values)]
             return (kind_of(image.mode), float(values.min()), float(values.max())) if values.size else None
@@ -164,6 +169,10 @@ def resize_and_crop(image, size, shorter_side):
     """Bring the shorter side to `shorter_side` pixels, then take the central size x size."""
     width, height = image.size
     shorter = min(width, height)
+    if max(width, height) > LONG * shorter:  # resized whole, a line of one pixel by 60,000 would fill the memory
+        x, y = max(0, (width - LONG * shorter) // 2), max(0, (height - LONG * shorter) // 2)
+        image = image.crop((x, y, min(width, x + LONG * shorter), min(height, y + LONG * shorter)))
+        width, height = image.size
     new = (width * shorter_side // shorter, height * shorter_side // shorter)
     if new != image.size:
         image = image.resize(new, Image.Resampling.BICUBIC)

@@ -45,14 +45,14 @@ def common_size(listing, num_classes):
     labels = listing.labels.tolist()
     for label in range(num_classes):
         mine = (path for path, its in zip(listing.paths, labels, strict=True) if its == label)
-        sizes.add(next((size for size in map(upright_size, mine) if size), None))
+        sizes.add(next((size for size in map(stored_size, mine) if size), None))
     sizes.discard(None)
     width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
     return width if width == height <= LARGEST_COMMON else DEFAULT_SIZE
 
 
-def upright_size(path):
-    """(width, height) as a viewer shows it; None if the file's head is damaged: decoding will name it."""
+def stored_size(path):
+    """(width, height) in the file; None if its head is damaged: decoding will name it."""
     try:
         with quiet_pillow(), Image.open(path) as image:
             return image.size

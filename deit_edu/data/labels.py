@@ -1,6 +1,7 @@
 """A table of file names and labels beside the pictures: PATH/labels.csv, or another single *.csv or *.tsv."""
 
 import csv
+import io
 import os
 from collections import defaultdict
 from typing import NamedTuple
@@ -10,6 +11,11 @@ from deit_edu.errors import DeiTEduError
 
 LABEL_COLUMNS = ("label", "labels", "class", "classes", "class_name", "classname", "category", "target", "y", "species")
 PART_COLUMNS = ("split", "part", "set", "subset", "dataset", "data set", "data_set", "partition", "fold", "usage")
+PARTS = {  # what folders and tables call the three parts
+    "train": "train", "training": "train",
+    "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 
 class Labelled(NamedTuple):
@@ -40,7 +46,9 @@ def read_table(path, files):
     if not max(hits):
         return None
     names = hits.index(max(hits))
-    parts = next((lower.index(name) for name in PART_COLUMNS if name in lower and lower.index(name) != names), None)
+    parts = [lower.index(name) for name in PART_COLUMNS if name in lower and lower.index(name) != names]
+    # A column of folds, say, has numbers and no parts.
+    parts = next((column for column in parts if any(part_of(row[column]) for row in body)), None)
     others = [column for column in range(len(header)) if column not in (names, parts)]
     label = next((lower.index(name) for name in LABEL_COLUMNS if name in lower and lower.index(name) in others), None)
     if label is None and len(others) == 1:
@@ -69,6 +77,10 @@ def read_table(path, files):
     return Labelled(found, columns, left_out, refused - set(found))
 
 
+def part_of(name):
+    return PARTS.get(name.strip().lower())
+
+
 def cells(path):
     """The rows of a table as lists of text, all as long as the first; empty lines left out."""
     try:
@@ -80,11 +92,14 @@ def cells(path):
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
-    lines = text.splitlines()
-    first = lines[0] if lines else ""
+    first = text.partition("\n")[0]
     delimiter = max("\t;,", key=first.count)
     try:
-        rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row)]
+        rows = [
+            row
+            for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            if any(cell.strip() for cell in row)
+        ]
     except csv.Error as error:
         raise DeiTEduError(f"{printable(path)} is no table of columns with commas or tabs: {error}") from None
     width = len(rows[0]) if rows else 0

@@ -107,7 +107,7 @@ class Store:
         needed = len(self.paths) * int(np.prod(self.shape)) - kept
         free = shutil.disk_usage(self.folder).free
         if needed > free:
-            raise self.no_room(f"{free / 1e9:.1f} GB are free")
+            raise self.no_room(f"{free / 1e9:.2f} GB are free")
         with open(self.pixels, "ab") as pixels, open(self.pictures, "ab") as pictures:
             pixels.truncate(kept)
             pictures.truncate(sum(len(line_of(picture)) for picture in known))
@@ -158,7 +158,7 @@ class Store:
         needed = len(self.paths) * int(np.prod(self.shape)) / 1e9
         return DeiTEduError(
             f"no room in {self.folder.parent} for {len(self.paths):,} pictures at {self.shape[-1]} pixels, "
-            f"{needed:.1f} GB ({why}): set DEIT_EDU_DATA to a folder on another disk, or take a smaller image_size"
+            f"{needed:.2f} GB ({why}): set DEIT_EDU_DATA to a folder on another disk, or take a smaller image_size"
         )
 
 

@@ -11,15 +11,10 @@ from typing import NamedTuple
 import torch
 
 from deit_edu.data.duplicates import content_groups, hold_out_groups, same_content
-from deit_edu.data.labels import read_table
+from deit_edu.data.labels import PARTS, part_of, read_table
 from deit_edu.data.walk import LeftOut, printable, walk
 from deit_edu.errors import DeiTEduError
 
-PARTS = {  # what folders and tables call the three parts
-    "train": "train", "training": "train",
-    "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 TELLS_ALL = "deit-edu data folder:PATH tells all"  # how the warning ends
 LAYOUTS = "CLASS/*.jpg, train/CLASS/*.jpg (with val, valid, validation, dev or test), or labels.csv"
 
@@ -139,10 +134,6 @@ def parts_inside_classes(tree):
 def walk_tables(path):
     names = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
     return [name for name in names if name.lower().endswith((".csv", ".tsv")) and name[0] not in "._"]
-
-
-def part_of(name):
-    return PARTS.get(name.strip().lower())
 
 
 # ---- the layouts ----
