@@ -19,7 +19,8 @@ from PIL import Image, features
 from deit_edu.cli import main
 from deit_edu.data import balanced_order, class_counts, class_weights, load_dataset, normalise, ondisk
 from deit_edu.data.decode import decode_picture, has_heif, value_ranges
-from deit_edu.data.tree import cut_parts, find
+from deit_edu.data.found import cut_parts
+from deit_edu.data.tree import find
 from deit_edu.data.walk import printable, suffixes
 from deit_edu.errors import DeiTEduError
 

@@ -3,8 +3,8 @@
 import sys
 import warnings
 
+from deit_edu.data.found import TELLS_ALL
 from deit_edu.data.names import DATASETS, data_root, load_dataset
-from deit_edu.data.tree import TELLS_ALL
 from deit_edu.errors import DeiTEduError
 
 

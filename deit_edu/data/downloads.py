@@ -9,8 +9,9 @@ import torch
 from torchvision import datasets
 
 from deit_edu.data.folders import DEFAULT_SIZE, decode_found
+from deit_edu.data.found import Found, Listing, warn_of
 from deit_edu.data.splits import Split, hold_out, make_dataset
-from deit_edu.data.tree import Found, Listing, find, warn_of
+from deit_edu.data.tree import find
 from deit_edu.errors import DeiTEduError
 
 SECONDS = 30  # without an answer before a download gives up

@@ -1,14 +1,15 @@
 """Photographs in folders, PATH/train/CLASS/*.jpg and the like: at one size, in memory or in one file on disk."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import torch
 from PIL import Image
 
 from deit_edu.data.decode import decode_picture, in_threads, quiet_pillow, resize_and_crop, value_ranges
+from deit_edu.data.found import cut_parts, warn_of
 from deit_edu.data.ondisk import Store, wanted_on_disk
 from deit_edu.data.splits import Split, make_dataset
-from deit_edu.data.tree import cut_parts, find, warn_of
+from deit_edu.data.tree import find
 from deit_edu.data.walk import LeftOut, printable
 from deit_edu.errors import DeiTEduError
 
@@ -27,7 +28,7 @@ def load_folder(name, path, image_size=None, store_root=None, on_disk=None):
     """
     found = find(path)
     cut_parts(found)
-    size = image_size or common_size(found.parts["train"], len(found.classes))
+    size = image_size or common_size(found.parts["train"])
     store = None
     total = sum(len(listing.paths) for listing in found.parts.values())
     if store_root is not None and wanted_on_disk(total, size, on_disk):
@@ -39,14 +40,12 @@ def load_folder(name, path, image_size=None, store_root=None, on_disk=None):
     return make_dataset(name, found.classes, *splits, found=found, recall=store.recall if store else None)
 
 
-def common_size(listing, num_classes):
+def common_size(listing):
     """The square size of the first sound image of every class if all agree on one of at most 224 pixels, else 64."""
-    sizes = set()
-    labels = listing.labels.tolist()
-    for label in range(num_classes):
-        mine = (path for path, its in zip(listing.paths, labels, strict=True) if its == label)
-        sizes.add(next((size for size in map(stored_size, mine) if size), None))
-    sizes.discard(None)
+    of_class = defaultdict(list)
+    for path, label in zip(listing.paths, listing.labels.tolist(), strict=True):
+        of_class[label].append(path)
+    sizes = {next(filter(None, map(stored_size, paths)), None) for paths in of_class.values()} - {None}
     width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
     return width if width == height <= LARGEST_COMMON else DEFAULT_SIZE
 

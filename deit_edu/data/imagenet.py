@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from deit_edu.data.decode import decode_picture, resize_and_crop, value_ranges
+from deit_edu.data.found import warn_of
 from deit_edu.data.splits import ImageDataset, hold_out
-from deit_edu.data.tree import find, warn_of
+from deit_edu.data.tree import find
 from deit_edu.data.walk import printable
 from deit_edu.errors import DeiTEduError
 

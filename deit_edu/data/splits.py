@@ -44,7 +44,7 @@ class ImageDataset:
     test: Split
     checksum: str  # sha256 over all images and labels: what a ledger record cites
     redraw: Callable[[int, int], Split] | None = None  # redraw(seed, epoch): train, afresh (fashion_clutter)
-    found: object = None  # of pictures in folders, what lies there and how it was read: `deit_edu.data.tree.Found`
+    found: object = None  # of pictures in folders, what lies there and how it was read: `deit_edu.data.found.Found`
 
     @property
     def image_shape(self):
