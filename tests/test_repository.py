@@ -47,8 +47,9 @@ def test_the_dependencies_are_what_the_library_imports():
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     imported = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"deit_edu"}
-    optional = PROJECT["optional-dependencies"]["export"]  # asked for where a reader exports
-    declared = {Requirement(text).name for text in [*PROJECT["dependencies"], *optional]}
+    extras = PROJECT["optional-dependencies"]  # asked for where a reader exports, or has pictures of a phone
+    texts = [*PROJECT["dependencies"], *extras["export"], *extras["heic"]]
+    declared = {Requirement(text).name.replace("-", "_") for text in texts}
     assert {"pillow" if name == "PIL" else name for name in imported} == declared
 
 
