@@ -87,7 +87,7 @@ def test_full_disk_leaves_no_half_written_file_under_the_final_name(tmp_path):
     assert not (tmp_path / "train.bin").exists()
 
 
-OTHER_FILE = gzip.compress(b"\0\0\x08\x01\0\0\0\x01\0")
+OTHER_FILE = gzip.compress(b"\0\0\x08\x01\0\0\0\x01\0", mtime=0)
 
 
 @pytest.mark.parametrize(
