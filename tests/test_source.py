@@ -69,7 +69,10 @@ def shown_in_chapters():
                         yield chapter, ast.unparse(shown), names
 
 
-@pytest.mark.parametrize("chapter, name, names", [(*shown, id) for *shown, id in shown_in_chapters()], ids=str)
+@pytest.mark.parametrize(
+    "chapter, name, names",
+    [pytest.param(*shown, id=f"{shown[0]}-{shown[1]}") for shown in shown_in_chapters()],
+)
 def test_a_shown_line_fits_the_page(chapter, name, names):
     (shown,) = blocks(show_source(eval(name, names), test=TEST))
     assert not [line for line in shown.splitlines() if len(line) > COLUMNS]
