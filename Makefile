@@ -7,7 +7,7 @@ SITE      := _build/html
 CHAPTERS  := $(wildcard book/notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab clean install pair notebooks picture readme constraints
+.PHONY: help book test lab clean install pair notebooks picture readme constraints lint
 
 help:
 	@echo "make book   install into $(VENV), train the tiny pair if it is missing, build the book"
@@ -18,6 +18,7 @@ help:
 	@echo "PYTHON=/path/to/python3 make book    with another Python, 3.11 or newer"
 	@echo
 	@echo "For contributors (CONTRIBUTING.md):"
+	@echo "make lint         formatters, linters, the contract of imports, spelling (make test runs it, too)"
 	@echo "make notebooks    write book/notebooks again after a chapter has changed"
 	@echo "make readme       write README.md's table of chapters from the run times of the last build"
 	@echo "make constraints  write the installed versions to constraints.txt"
@@ -45,6 +46,14 @@ book: $(INSTALLED) pair
 # Two workers of one thread each are as fast as one worker of two threads, and keep both cores busy.
 test: book
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# tests/test_repository.py runs these lines one by one.
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/oxfmt --check 'deit_edu/widgets/**/*.js'
+	$(BIN)/oxlint --deny-warnings deit_edu/widgets
+	$(BIN)/lint-imports
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md book deit_edu tests data_scripts
 
 # Copies, so that what a reader types in them is kept and the repository stays clean.
 lab: $(INSTALLED)

@@ -25,7 +25,7 @@ MOVED = {
     "exercises": "reading.exercises",
     "experiments": "evidence.grids evidence.regime",
     "figures": "reading.figures",
-    "folders": "data.folders",
+    "folders": "data.folders data.imagenet data.found data.decode",
     "ledger": "evidence.ledger",
     "machine": "runs.machine",
     "recipes": "runs.recipes",

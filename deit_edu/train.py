@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from deit_edu import augment
-from deit_edu.data.splits import nested_subset, normalise
+from deit_edu.data.splits import balanced_order, class_counts, class_weights, nested_subset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.teachers import as_head_logits
@@ -54,6 +54,8 @@ class TrainConfig:
     image_size: int = 0  # side in pixels to bring the images to, where the data can; 0 is their own
     classes: str = ""  # only the images of these, by number from 0, as in 0-4 or 0,2,5; empty is all
     train_images: int = 0  # so many of the training images, shown as often as all would be; 0 is all
+    balanced: bool = False  # show every class equally often, whatever number of images it has
+    class_weights: bool = False  # weigh the label's loss so that all classes weigh the same together
     redraw: bool = True  # training images anew every epoch, where the data can (fashion_clutter)
     crop_padding: int = 2  # random crops: shifts of at most so many pixels
     flip: bool = True  # mirror half of the images
@@ -81,7 +83,7 @@ class TrainConfig:
 
 
 # What a teacher shares with its student: it is trained on the student's images (paper, section 4).
-SEEN_BY_BOTH = ("data", "image_size", "classes", "train_images", "redraw")
+SEEN_BY_BOTH = ("data", "image_size", "classes", "train_images", "balanced", "redraw")
 
 LIMITS = {  # the smallest and the largest value that can be; the rooms that use the other settings look at those
     "epochs": (0, math.inf),
@@ -295,6 +297,18 @@ def training_split(config, dataset, epoch):
     return dataset.redraw(config.seed, epoch) if dataset.redraw and config.redraw else dataset.train
 
 
+def shown_order(labels, config, epoch):
+    """Which image an epoch shows when: (n,) indices, for labels (n,) of the training images."""
+    order = augment.epoch_order(len(labels), seeded_generator(config.seed, epoch, 0), config.repeats)
+    if config.train_images:  # an epoch keeps its length, so that runs on few and on many images take equal steps
+        chosen = nested_subset(labels, config.train_images)
+    else:
+        chosen = torch.arange(len(labels))
+    if config.balanced:
+        chosen = chosen[balanced_order(labels[chosen], len(labels), seeded_generator(config.seed, epoch, 1 << 32))]
+    return chosen[order % len(chosen)]
+
+
 def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, world, on_step):
     """One pass over the training images: the loop itself.
 
@@ -314,13 +328,12 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
     generator = seeded_generator(config.seed, epoch, 1 + world.rank)  # each process augments differently
     torch.manual_seed(generator.initial_seed())  # dropout and stochastic depth
     split = training_split(config, dataset, epoch)
-    order = augment.epoch_order(len(split), seeded_generator(config.seed, epoch, 0), config.repeats)
-    if config.train_images:  # an epoch keeps its length, so that runs on few and on many images take equal steps
-        order = nested_subset(split.labels, config.train_images)[order % config.train_images]
+    order = shown_order(split.labels, config, epoch)
     order = order[world.rank :: world.size]  # with repeats, the copies of an image go to different processes
     steps = steps_per_epoch(config, dataset, world)
     peak = config.learning_rate * config.batch_size * world.size / 512
     divergence, losses = Divergence(), []
+    weights = class_weights(class_counts(split, dataset.num_classes)) if config.class_weights else None  # (K,)
     student.train()
     for step in range(steps):
         learning_rate = learning_rate_at(
@@ -330,7 +343,9 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
             group["lr"] = learning_rate
         indices = order[step * config.batch_size : (step + 1) * config.batch_size]
         images, labels = split.batch(indices, generator).to(world.device), split.labels[indices].to(world.device)
-        images, targets = augmented_batch(images, labels, config, dataset, generator)
+        images, targets = augmented_batch(images, labels, config, dataset, generator)  # targets: (B, K)
+        if weights is not None:  # cross-entropy is linear in its targets
+            targets = targets * weights.to(targets)
         with torch.autocast(world.device.type, world.precision, enabled=world.precision != torch.float32):
             teacher_logits = None if teacher is None else teacher(images)  # the same images as the student
             head_logits = as_head_logits(student(images))

@@ -35,6 +35,12 @@ FLAGS = [
 ]
 
 
+def pytest_collection_modifyitems(items):
+    """Two workers must collect the same names: an address in memory is another in each."""
+    if wrong := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"give this test an id of its own: {wrong[0][:200]}")
+
+
 def pytest_terminal_summary(terminalreporter):
     if CHROMIUM is None:
         terminalreporter.section("browser tests did not run", sep="!", red=True, bold=True)

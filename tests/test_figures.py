@@ -107,6 +107,29 @@ def test_seeds_are_dots_heads_have_words_and_teachers_an_axis_of_their_own():
     plt.close("all")
 
 
+def test_differences_are_dots_beside_a_line_at_zero_with_label_and_levels():
+    rows = [
+        ("hard − plain", "fused", np.array([1.0, 3.0]), (0.5, 3.5), "71.0 − 69.0"),
+        ("one seed", "class", np.array([-1.0]), None, ""),
+    ]
+    (ax,) = figures.seed_differences(rows, "difference").axes
+    zero, *others = ax.lines
+    assert list(zero.get_xdata()) == [0, 0]
+    assert [list(line.get_xdata()) for line in others] == [[0.5, 3.5], [1.0, 3.0], [2.0], [-1.0], [-1.0]]
+    assert [text.get_text() for text in ax.texts] == ["hard − plain", "71.0 − 69.0", "one seed", ""]
+    assert ax.yaxis_inverted()  # the first row is on top
+    plt.close("all")
+
+
+def test_a_second_class_token_has_words_of_its_own_and_the_class_tokens_colour():
+    rows = [("two_class_tokens", head, [70.0], (70.0, 70.0)) for head in ("class", "second class token", "fused")]
+    (ax,) = figures.seed_dots(rows, "accuracy, %").axes
+    names = [text.get_text() for text in ax.get_yticklabels()]
+    assert names == ["two class tokens: class head", "second class token", "both heads"]
+    assert ax.lines[3].get_color() == figures.COLOURS["class"]
+    plt.close("all")
+
+
 def test_in_the_forest_the_papers_side_is_right_whatever_a_claims_sign():
     hurts = next(claim for claim in CLAIMS if claim.sign < 0 and claim.paper)
     as_the_paper_says = Judged(hurts, Difference(-0.5, -0.9, -0.1, 5), "reproduced")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -46,8 +47,9 @@ def test_the_dependencies_are_what_the_library_imports():
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     imported = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"deit_edu"}
-    optional = PROJECT["optional-dependencies"]["export"]  # asked for where a reader exports
-    declared = {Requirement(text).name for text in [*PROJECT["dependencies"], *optional]}
+    extras = PROJECT["optional-dependencies"]  # asked for where a reader exports, or has pictures of a phone
+    texts = [*PROJECT["dependencies"], *extras["export"], *extras["heic"]]
+    declared = {Requirement(text).name.replace("-", "_") for text in texts}
     assert {"pillow" if name == "PIL" else name for name in imported} == declared
 
 
@@ -171,11 +173,18 @@ def test_a_chapter_that_draws_uses_the_books_style(chapter):
     assert "plt.show()" not in text
 
 
-def test_the_code_is_clean():
-    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+LINT = re.search(r"^lint: .*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1].replace("\t", "").splitlines()
 
 
-def test_imports_go_one_way():
-    done = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize("command", LINT, ids=lambda command: command.split()[0].removeprefix("$(BIN)/"))
+def test_the_code_is_clean(command):
+    program, *arguments = shlex.split(command)
+    program = Path(sys.executable).with_name(program.removeprefix("$(BIN)/"))
+    done = subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_lint_target_holds_what_contributors_rely_on():
+    assert [command.split()[0] for command in LINT] == [
+        f"$(BIN)/{tool}" for tool in ("ruff", "oxfmt", "oxlint", "lint-imports", "codespell")
+    ]

@@ -7,13 +7,14 @@ import sys
 import tomllib
 
 import pytest
+import torch
 from conftest import ROOT
 
 from deit_edu.attention import MultiHeadSelfAttention
 from deit_edu.errors import DeiTEduError
-from deit_edu.model import DeiT
+from deit_edu.model import DeiT, create_model
 from deit_edu.patches import patchify, unpatchify
-from deit_edu.reading.source import COLUMNS, repository_url, show_source
+from deit_edu.reading.source import COLUMNS, follow, repository_url, show_difference, show_source
 from deit_edu.reading.wrap import wrap_source
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -149,3 +150,63 @@ def test_what_is_not_of_the_library_is_refused(shown):
 def test_nothing_to_show_is_refused():
     with pytest.raises(DeiTEduError, match="at least one"):
         show_source(test=TEST)
+
+
+def added(shown):
+    """The lines that a difference adds, without their mark."""
+    rows = [row for row in shown._repr_markdown_().splitlines() if row.startswith("+")]
+    assert rows and all(row.endswith("  # new") for row in rows)
+    return [row[1:].removesuffix("  # new").strip() for row in rows]
+
+
+def test_the_difference_of_the_distilled_model_is_a_token_its_place_its_start_and_its_head():
+    shown = show_difference(DeiT.__init__, DeiT.initialise, DeiT.embed, DeiT.forward, switch="distilled", test=TEST)
+    assert added(shown) == [
+        "self.distillation_token = nn.Parameter(torch.zeros(1, 1, D))",
+        "self.distillation_head = nn.Linear(D, K)",
+        "nn.init.trunc_normal_(self.distillation_token, std=0.02)",
+        "prefix.append(self.distillation_token.expand(B, -1, -1))",
+        "return HeadLogits(class_logits, self.distillation_head(tokens[:, 1]))",
+    ]
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_both_sides_of_the_difference_run_and_are_the_model(distilled):
+    written = follow(inspect.getsource(DeiT), "distilled", distilled)
+    assert ".distilled" not in written
+    namespace = dict(vars(sys.modules["deit_edu.model"]))
+    exec(written, namespace)  # the library's own source
+    real = create_model("deit_nano_patch7_28", distilled=distilled).eval()
+    built = namespace["DeiT"](real.config).eval()
+    built.load_state_dict(real.state_dict())
+    images = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for ours, theirs in zip(built(images), real(images), strict=True):
+        assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+
+
+ASKS = """def asks(on):
+    value = 1 if on else 2
+    if not on:
+        return value  # early
+
+    if value and on:
+        value += 1
+    if on:
+        value += 2
+    else:
+        value += 4
+    return value"""
+
+
+def test_a_switch_is_followed_through_every_form_of_question():
+    assert follow(ASKS, "on", False) == "def asks(on):\n    value = 2\n    return value  # early"
+    assert follow(ASKS, "on", True) == (
+        "def asks(on):\n    value = 1\n\n    if value and on:\n        value += 1\n    value += 2\n    return value"
+    )
+
+
+def test_a_switch_that_is_not_asked_for_is_named():
+    with pytest.raises(DeiTEduError, match="patchify is the same with and without 'distilled'"):
+        show_difference(patchify, switch="distilled", test=TEST)
+    with pytest.raises(DeiTEduError, match="no source in deit_edu"):
+        show_difference(ast.parse, switch="distilled", test=TEST)

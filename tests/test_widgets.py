@@ -39,13 +39,13 @@ from deit_edu.widgets.figure import packed, png, script
 
 PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
-    "FusionExplorer": "evidence.html",
+    "FusionExplorer": "evidence-tokens.html",
     "LiveDeiT": "live.html",
     "LossLab": "05-distillation-losses.html",
     "PatchExplorer": "01-patches.html",
-    "PositionLab": "evidence.html",
+    "PositionLab": "evidence-resolution.html",
     "RecipeMixer": "06-training.html",
-    "TeacherComparison": "evidence.html",
+    "TeacherComparison": "evidence-teachers.html",
 }
 FIGURES = list(PAGES)
 SHOTS = SITE.parent / "screenshots"

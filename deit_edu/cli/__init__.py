@@ -8,6 +8,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 
 from deit_edu.errors import DeiTEduError
 
@@ -24,6 +25,7 @@ COMMANDS = {  # in the order in which a newcomer meets them
 
 def main(arguments=None):
     """Run one command; the exit status: 0, 2 for what was typed wrong, 130 for Ctrl-C."""
+    warnings.formatwarning = lambda message, *where, **more: f"note: {message}\n"  # a reader's line, not a line of ours
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         chosen = make_parser(arguments).parse_args(arguments)

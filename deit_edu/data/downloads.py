@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import torch
 from torchvision import datasets
 
-from deit_edu.data.folders import DEFAULT_SIZE, Listing, class_names, decode_listings, list_images
+from deit_edu.data.folders import DEFAULT_SIZE, decode_found
+from deit_edu.data.found import Found, Listing, warn_of
 from deit_edu.data.splits import Split, hold_out, make_dataset
+from deit_edu.data.tree import find
 from deit_edu.errors import DeiTEduError
 
 SECONDS = 30  # without an answer before a download gives up
@@ -89,14 +91,21 @@ def imagenette(root, image_size):
     file = url.split("/")[-1]
     with fetching("imagenette", root, url.removesuffix(file), [(file, md5)]):
         names = source(root, "train", "160px", download=not folder.exists()).classes
-        wnids = class_names(folder / "train")
-        listing, test = list_images(folder / "train", wnids), list_images(folder / "val", wnids)
-        found = len(listing.paths) + len(test.paths)
-        if found != IMAGENETTE_IMAGES:  # unpacking was cut off
-            raise OSError(f"{folder} holds {found} of {IMAGENETTE_IMAGES} images")
-    kept, held_out = hold_out(listing.labels)
-    splits = decode_listings([listing.at(kept), listing.at(held_out), test], image_size)
-    return make_dataset("imagenette", [synonyms[0] for synonyms in names], *splits)
+        found = find(folder, only_parts=True)
+        total = sum(len(listing.paths) for listing in found.parts.values())
+        if total != IMAGENETTE_IMAGES:  # unpacking was cut off
+            raise OSError(f"{folder} holds {total} of {IMAGENETTE_IMAGES} images")
+    found.parts["test"] = found.parts.pop("validation")
+    kept, held_out = hold_out(found.parts["train"].labels)
+    found.cut("train", {"train": kept, "validation": held_out})
+    return decoded("imagenette", [synonyms[0] for synonyms in names], found, image_size)
+
+
+def decoded(name, classes, found, image_size):
+    """A data set in memory of the files that were found."""
+    splits = decode_found(found, image_size)
+    warn_of(found)
+    return make_dataset(name, classes, *splits)
 
 
 def flowers102(root, image_size):
@@ -107,4 +116,5 @@ def flowers102(root, image_size):
         parts = [source(root, part, download=True) for part in ("train", "val", "test")]
     listings = [Listing([str(f) for f in part._image_files], torch.tensor(part._labels)) for part in parts]
     classes = getattr(source, "classes", [f"flower {number}" for number in range(1, 103)])  # torchvision 0.19 has none
-    return make_dataset("flowers102", classes, *decode_listings(listings, image_size))
+    parts = dict(zip(("train", "validation", "test"), listings, strict=True))
+    return decoded("flowers102", classes, Found(str(folder), tuple(classes), parts), image_size)

@@ -1,6 +1,7 @@
 """A data set: three splits of uint8 images in memory, what normalises them, and a checksum to cite."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -43,6 +44,7 @@ class ImageDataset:
     test: Split
     checksum: str  # sha256 over all images and labels: what a ledger record cites
     redraw: Callable[[int, int], Split] | None = None  # redraw(seed, epoch): train, afresh (fashion_clutter)
+    found: object = None  # of pictures in folders, what lies there and how it was read: `deit_edu.data.found.Found`
 
     @property
     def image_shape(self):
@@ -53,14 +55,40 @@ class ImageDataset:
         return len(self.classes)
 
 
-def make_dataset(name, classes, train, validation, test, redraw=None):
-    """An ImageDataset of three splits in memory, with mean, standard deviation and checksum computed."""
-    digest = hashlib.sha256()
-    for split in (train, validation, test):
-        digest.update(np.ascontiguousarray(split.images))
-        digest.update(np.ascontiguousarray(split.labels))
-    mean, std = channel_statistics(train.images)
-    return ImageDataset(name, tuple(classes), mean, std, train, validation, test, digest.hexdigest(), redraw)
+def make_dataset(name, classes, train, validation, test, redraw=None, found=None, recall=None):
+    """An ImageDataset of three splits in memory, with mean, standard deviation and checksum computed.
+
+    A channel that never changes has a deviation of 0, by which nothing can be divided: it is taken as 1, with a
+    warning. recall: a function that is given another, `summary`, and may answer what that answered before.
+    """
+
+    def summary():
+        digest = hashlib.sha256()
+        for split in (train, validation, test):
+            for chunk in split.images.split(1000):  # images on disk may be more than memory holds
+                digest.update(np.ascontiguousarray(chunk))
+            digest.update(np.ascontiguousarray(split.labels))
+        mean, std = channel_statistics(train.images)
+        return {"mean": mean, "std": std, "checksum": digest.hexdigest()}
+
+    summed = recall(summary) if recall else summary()
+    mean, std = tuple(summed["mean"]), usable_deviations(name, summed["mean"], summed["std"])
+    return ImageDataset(name, tuple(classes), mean, std, train, validation, test, summed["checksum"], redraw, found)
+
+
+def usable_deviations(name, mean, std):
+    """The deviation of every channel, 1 for one that never changes; that is said in one line."""
+    constant = [channel for channel, deviation in enumerate(std) if deviation == 0]
+    if constant:
+        which = f"channel {', '.join(map(str, constant))} of 0 to {len(std) - 1}" if len(std) > 1 else "every picture"
+        level = ", ".join(f"{mean[channel] * 255:.0f}" for channel in constant)
+        which = "every picture" if len(constant) == len(std) else which
+        warnings.warn(
+            f"{name}: {which} is the same at every pixel of the training images, {level} of 255: nothing can be "
+            f"learned from it, and its deviation is taken as 1",
+            stacklevel=4,
+        )
+    return tuple(deviation or 1.0 for deviation in std)
 
 
 def hold_out(labels, one_in=10):
@@ -92,6 +120,44 @@ def nested_subset(labels, num_images):
         members = np.flatnonzero(labels == label)
         rank[members] = np.arange(len(members))
     return torch.from_numpy(np.lexsort((labels, rank))[:num_images])
+
+
+# ---- classes of unequal sizes ----
+
+
+def class_counts(split, num_classes):
+    """How many images each class has: (K,) int64. split: anything with labels (n,); num_classes: K."""
+    return torch.bincount(torch.as_tensor(split.labels), minlength=num_classes)
+
+
+def class_weights(counts):
+    """What each class weighs in the loss, so that all together weigh the same: n / (K n_k), mean 1 over the images.
+
+    The rule of scikit-learn's "balanced" (King and Zeng 2001). A class without an image weighs 0, and K counts the
+    others. counts: (K,), as `class_counts` gives. Returns (K,) float32.
+    """
+    counts = torch.as_tensor(counts, dtype=torch.float32)
+    there = counts > 0
+    return torch.where(there, counts.sum() / (there.sum() * counts.clamp(min=1)), 0.0)
+
+
+def balanced_order(labels, length, generator):
+    """An order of `length` images in which every class comes equally often, to within one: indices (length,).
+
+    The images of a class come one after the other in an order of their own, and again from another when they are
+    used up: each is seen equally often, to within one. labels: (n,) int64. generator: a torch.Generator.
+    """
+    labels = torch.as_tensor(labels)
+    present = labels.unique()
+    present = present[torch.randperm(len(present), generator=generator)]  # who comes once more is drawn
+    chosen = []
+    for rank, label in enumerate(present.tolist()):
+        members = (labels == label).nonzero().flatten()
+        count = length // len(present) + (rank < length % len(present))
+        rounds = [members[torch.randperm(len(members), generator=generator)] for _ in range(-(-count // len(members)))]
+        chosen += [torch.cat(rounds)[:count]] if rounds else []
+    order = torch.cat(chosen) if chosen else torch.empty(0, dtype=torch.int64)
+    return order[torch.randperm(len(order), generator=generator)]
 
 
 def keep_classes(dataset, classes):

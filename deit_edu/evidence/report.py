@@ -136,6 +136,13 @@ def retrained(ledger):
 # ---- tables ----
 
 
+def head_name(results, name, configuration, head):
+    """A head by what it is: where no teacher ever spoke, the second token's is that of a second class token."""
+    cell = results.cell(name, configuration, 0)
+    taught = cell.config.teacher or (cell.initial and cell.initial.config.teacher)
+    return head if taught or head != "distillation" else "second class token"
+
+
 def accuracy_table(results, name):
     """Mean accuracy of every head of every configuration, with the interval over seeds."""
     experiment, rows = EXPERIMENTS[name], []
@@ -143,7 +150,8 @@ def accuracy_table(results, name):
         for head in HEADS:
             found = paired_difference(results.paired(name, ((1, configuration, head),)))
             if found.seeds:
-                rows.append((configuration, head, f"{found.mean:.2f}", interval(found, "{:.2f}"), str(found.seeds)))
+                named = head_name(results, name, configuration, head)
+                rows.append((configuration, named, f"{found.mean:.2f}", interval(found, "{:.2f}"), str(found.seeds)))
     columns = ("configuration", "head", f"{experiment.split} accuracy, %", "95 % interval", "seeds")
     return Table(f"{name}: {experiment.title} ({experiment.where})", columns, rows)
 
@@ -159,7 +167,9 @@ def seed_rows(results, name, configurations=None):
                 record = next(filter(None, (results.record(name, configuration, s) for s in results.seeds(name))))
                 is_teacher = not record["config"]["model"].startswith("deit")
                 is_plain = not record["teachers"] and record["config"]["tokens"] == "class"
-                colour = "teacher" if is_teacher else "plain" if is_plain else head
+                colour = (
+                    "teacher" if is_teacher else "plain" if is_plain else head_name(results, name, configuration, head)
+                )
                 low, high = (found.low, found.high) if found.seeds > 1 else (found.mean, found.mean)
                 rows.append((configuration, colour, terms[0][1], (low, high)))
     return rows

@@ -24,9 +24,10 @@ class Difference:
 def expanded_level(seeds, confidence=CONFIDENCE):
     """The level to ask of a percentile bootstrap so that its interval is as wide as Student's t would have it.
 
-    Few values, drawn again with replacement, vary too little: of normal differences, a nominal 95 % covers 81 % with
-    five seeds. The expanded interval covers 91 %, and 94 % with ten. With five, nearly all of them must agree in sign
-    before it leaves out zero. Source: Hesterberg, What Teachers Should Know About the Bootstrap (2015).
+    Few values, drawn again with replacement, vary too little: of normal differences, a nominal 95 % covers 84 % with
+    five seeds. The expanded interval covers 92 %, by 200,000 simulated samples; with ten seeds 94.5 %, by 40,000. With
+    five, nearly all of them must agree in sign before it leaves out zero. Source: Hesterberg, What Teachers Should Know
+    About the Bootstrap (2015).
 
     Args:
         seeds: n, 2 or more. confidence: the level that is meant.

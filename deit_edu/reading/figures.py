@@ -87,17 +87,60 @@ def token_attention(images, boxes, attention, titles):
     return fig
 
 
+OVER_LINES = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # of words that stand on a grid
 VERDICT_MARKS = {"reproduced": "o", "reversed": "X", "not resolved": "D", "not run": ""}
 
 
-HEAD_WORDS = {"plain": "plain", "class": "class head", "distillation": "distillation head", "fused": "both heads"}
+HEAD_WORDS = {
+    "plain": "plain", "class": "class head", "distillation": "distillation head", "fused": "both heads",
+    "second class token": "second class token",
+}  # fmt: skip
+
+
+def colour_of(head):
+    """The colour of a head; a second class token is a class token."""
+    return COLOURS["class" if head == "second class token" else head]
+
+
+def seeds_of_row(ax, y, values, interval, colour):
+    """Draw a row of dots at y: every seed one, a bar at their mean, and a line for the interval, if there is one."""
+    if interval is not None:
+        ax.plot(interval, [y, y], color=colour, linewidth=1.5, linestyle="-")
+    ax.plot(values, [y] * len(values), "o", color=colour, markersize=4.5, alpha=0.5, markeredgewidth=0)
+    ax.plot([sum(values) / len(values)], [y], "|", color=colour, markersize=12, markeredgewidth=2)
+
+
+def seed_differences(rows, xlabel):
+    """What a verdict rests on: one line a difference, every seed a dot, against a line at zero.
+
+    Args:
+        rows: [(label, key of COLOURS, values (seeds,), (low, high) or None, note)]; the label stands above its dots on
+            the left, the note, such as the two levels, on the right.
+        xlabel: what the differences are.
+
+    Returns:
+        the matplotlib figure, for `show`.
+    """
+    fig, ax = plt.subplots(figsize=(NARROW, 0.75 + 0.46 * len(rows)))
+    ax.axvline(0, color="black", linewidth=1, linestyle="-")
+    across = ax.get_yaxis_transform()
+    for y, (label, colour, values, interval, note) in enumerate(rows):
+        seeds_of_row(ax, y, values, interval, COLOURS[colour])
+        ax.text(0, y - 0.3, label, fontsize=10, transform=across, bbox=OVER_LINES)
+        ax.text(1, y - 0.3, note, fontsize=8.5, transform=across, ha="right", color="#555555", bbox=OVER_LINES)
+    ax.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))
+    ax.set(yticks=[], ylim=(len(rows) - 0.5, -0.8), xlabel=xlabel)
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x", alpha=0.3)
+    return fig
 
 
 def seed_dots(rows, xlabel):
     """One line a row: every seed a dot, the mean a bar, the interval a line under it.
 
     Args:
-        rows: [(label, key of COLOURS, values (seeds,), (low, high))]; rows of one label are heads of one network.
+        rows: [(label, key of HEAD_WORDS or "teacher", values (seeds,), (low, high))]; rows of one label are heads of
+            one network.
             Teachers are drawn above, on an axis of their own, or their distance would hide the students'.
         xlabel: what the values are.
 
@@ -113,9 +156,7 @@ def seed_dots(rows, xlabel):
     for ax, part in zip(axes[:, 0], parts, strict=True):
         names = []
         for y, (label, colour, values, (low, high)) in enumerate(part):
-            ax.plot([low, high], [y, y], color=COLOURS[colour], linewidth=1.5, linestyle="-")
-            ax.plot(values, [y] * len(values), "o", color=COLOURS[colour], markersize=4.5, alpha=0.5, markeredgewidth=0)
-            ax.plot([sum(values) / len(values)], [y], "|", color=COLOURS[colour], markersize=12, markeredgewidth=2)
+            seeds_of_row(ax, y, values, (low, high), colour_of(colour))
             name, head = label.replace("_", " "), HEAD_WORDS.get(colour, "")
             if of_label.count(label) > 1:
                 name = f"{name}: {head}" if y == 0 or part[y - 1][0] != label else head
@@ -141,7 +182,7 @@ def forest(judged, xlabel):
     Returns:
         the matplotlib figure, for `show`.
     """
-    fig, ax = plt.subplots(figsize=(0.8 * NARROW, 0.9 + 0.42 * len(judged)))
+    fig, ax = plt.subplots(figsize=(0.8 * NARROW, 0.9 + 0.36 * len(judged)))
     ax.axvline(0, color="black", linewidth=1, linestyle="-")
     for y, one in enumerate(judged):
         sign = one.claim.sign
@@ -152,7 +193,8 @@ def forest(judged, xlabel):
             ax.plot([sign * one.found.low, sign * one.found.high], [y, y], color=COLOURS["fused"], linestyle="-")
         if one.found.seeds:
             ax.plot(sign * one.found.mean, y, VERDICT_MARKS[one.verdict], color=COLOURS["fused"], markersize=7)
-        ax.text(0, y - 0.3, one.claim.id.replace("-", " "), fontsize=9, transform=ax.get_yaxis_transform())
+        words = one.claim.id.replace("-", " ")
+        ax.text(0, y - 0.3, words, fontsize=9, transform=ax.get_yaxis_transform(), bbox=OVER_LINES)
     ax.set_xscale("symlog", linthresh=2)
     ax.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))
     ax.set(yticks=[], ylim=(len(judged) - 0.5, -0.9), xlabel=xlabel)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from deit_edu.data.folders import IMAGENET_MEAN, IMAGENET_STD
+from deit_edu.data.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load

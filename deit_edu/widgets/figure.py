@@ -27,8 +27,8 @@ from deit_edu.train import TrainConfig
 # Set while the book is built: then every figure brings a picture for readers without JavaScript.
 STATIC = "DEIT_EDU_STATIC"
 
-IMPORT = re.compile(r'^import \{.*\} from "\./(\w+\.js)";\n', re.M)
-TEXT = re.compile(r'^import (\w+) from "\./(\w+\.js)\?text";\n', re.M)  # a module for a worker
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w/]+\.js)";\n', re.M)
+TEXT = re.compile(r'^import (\w+) from "\./([\w/]+\.js)\?text";\n', re.M)  # a module for a worker
 EXPORT = re.compile(r"^export (?!default)", re.M)
 
 
@@ -36,14 +36,27 @@ def read(name):
     return files("deit_edu.widgets").joinpath(name).read_text("utf8")
 
 
+def modules(text, before=None):
+    """The modules that a text imports, {name: text}: each once, and after what it imports itself."""
+    found = dict(before or {})
+    for name in IMPORT.findall(text):
+        if name not in found:
+            found = modules(read(name), found)
+            found[name] = read(name)
+    return found
+
+
+def joined(text):
+    """A module and all that it imports as one text, from no URL; only its default export is left."""
+    whole = "".join(IMPORT.sub("", part) for part in (*modules(text).values(), text))
+    whole = TEXT.sub(lambda found: f"const {found[1]} = {json.dumps(joined(read(found[2])))};\n", whole)
+    return EXPORT.sub("", whole)
+
+
 @functools.cache
 def script(path):
-    """One ES module of a figure's own module and those that it imports: a browser gets one text, from no URL."""
-    own = Path(path).read_text("utf8")
-    needed = [read(name) for name in IMPORT.findall(own)]  # common.js first, which the others may use
-    text = "".join(IMPORT.sub("", part) for part in (*needed, own))
-    text = TEXT.sub(lambda found: f"const {found[1]} = {json.dumps(EXPORT.sub('', read(found[2])))};\n", text)
-    return EXPORT.sub("", text)
+    """One ES module of a figure's own module and those that it imports: a page from a disk cannot fetch modules."""
+    return joined(Path(path).read_text("utf8"))
 
 
 @functools.cache
@@ -109,7 +122,7 @@ def packed(array, kind):
     """An array as the bytes of a trait: little-endian, in C order.
 
     Args:
-        array: anything numpy can read, or a tensor. kind: "u1", "f2", "f4": what common.js's `unpacked` is told.
+        array: anything numpy can read, or a tensor. kind: "u1", "f2", "f4": what `unpacked` in numbers.js is told.
 
     Raises:
         DeiTEduError: for values that are no finite numbers.

@@ -13,16 +13,23 @@
 
   function file(name) {
     if (!files.has(name)) {
-      files.set(name, new Promise((resolve, reject) => {
-        waiting.set(name, resolve);
-        const script = document.createElement("script");
-        script.src = `${base}${name}.js`;
-        script.onerror = () => {
-          files.delete(name); // asked again, it is tried again
-          reject(new Error("a data file of this page could not be loaded: reload it, or build the book again"));
-        };
-        document.head.append(script);
-      }));
+      files.set(
+        name,
+        new Promise((resolve, reject) => {
+          waiting.set(name, resolve);
+          const script = document.createElement("script");
+          script.src = `${base}${name}.js`;
+          script.onerror = () => {
+            files.delete(name); // asked again, it is tried again
+            reject(
+              new Error(
+                "a data file of this page could not be loaded: reload it, or build the book again",
+              ),
+            );
+          };
+          document.head.append(script);
+        }),
+      );
     }
     return files.get(name);
   }
@@ -63,7 +70,12 @@
   const modules = new Map();
   async function moduleOf(name) {
     if (!modules.has(name)) {
-      modules.set(name, file(name).then((text) => import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })))));
+      modules.set(
+        name,
+        file(name).then(
+          (text) => import(URL.createObjectURL(new Blob([text], { type: "text/javascript" }))),
+        ),
+      );
     }
     return modules.get(name);
   }
@@ -72,20 +84,26 @@
   async function addStyle(name) {
     if (styled.has(name)) return;
     styled.add(name);
-    document.head.append(Object.assign(document.createElement("style"), { textContent: await file(name) }));
+    document.head.append(
+      Object.assign(document.createElement("style"), { textContent: await file(name) }),
+    );
   }
 
   const models = new Map(); // a figure shown twice on a page has one model
   function modelOf(id, record) {
     if (!models.has(id)) {
-      models.set(id, (async () => {
-        const state = { ...record.state }, late = {};
-        for (const { trait, name } of record.files) {
-          if (state._on_use.includes(trait)) late[trait] = name;
-          else state[trait] = decode(await file(name));
-        }
-        return new Model(state, late);
-      })());
+      models.set(
+        id,
+        (async () => {
+          const state = { ...record.state },
+            late = {};
+          for (const { trait, name } of record.files) {
+            if (state._on_use.includes(trait)) late[trait] = name;
+            else state[trait] = decode(await file(name));
+          }
+          return new Model(state, late);
+        })(),
+      );
     }
     return models.get(id);
   }
@@ -99,7 +117,10 @@
     const start = async () => {
       try {
         const [model, module] = await Promise.all([
-          modelOf(JSON.parse(script.textContent).model_id, record), moduleOf(record.esm), addStyle(record.css)]);
+          modelOf(JSON.parse(script.textContent).model_id, record),
+          moduleOf(record.esm),
+          addStyle(record.css),
+        ]);
         await module.default.render({ model, el });
         el.dataset.ready = "true";
       } catch (error) {
@@ -107,11 +128,14 @@
       }
       el.style.minHeight = "";
     };
-    const near = new IntersectionObserver((entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      near.disconnect();
-      start();
-    }, { rootMargin: "600px" });
+    const near = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        near.disconnect();
+        start();
+      },
+      { rootMargin: "600px" },
+    );
     near.observe(el);
   }
 
@@ -120,7 +144,8 @@
     for (const script of document.querySelectorAll(`script[type="${MIME}state+json"]`)) {
       Object.assign(records, JSON.parse(script.textContent).state);
     }
-    for (const script of document.querySelectorAll(`script[type="${MIME}view+json"]`)) mount(script, records);
+    for (const script of document.querySelectorAll(`script[type="${MIME}view+json"]`))
+      mount(script, records);
   }
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", run);
   else run();

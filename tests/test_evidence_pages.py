@@ -1,0 +1,185 @@
+"""The pages of the evidence: short, computed by the library, tied to the verdicts, and fit for a phone."""
+
+import ast
+import html
+import importlib
+import re
+from collections import Counter
+from dataclasses import replace
+from itertools import combinations_with_replacement
+from math import factorial, prod
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from deit_edu.errors import DeiTEduError
+from deit_edu.evidence.pages import overview, pieces, ways
+from deit_edu.evidence.pages.pieces import cards, evidence, fold, together
+from deit_edu.evidence.report import seed_rows
+from deit_edu.evidence.verdicts import expanded_level
+
+PAGES = sorted(path.stem for path in (ROOT / "book").glob("evidence*.md"))
+QUESTIONS = [
+    "ways", "teachers", "tokens", "schedule", "recipe", "resolution", "transfer", "soft_loss", "images", "photographs",
+]  # fmt: skip
+VERDICTS = {
+    "reproduced": """hard-beats-none hard-beats-soft token-beats-none both-beat-distillation-head
+        token-beats-second-class-token convnet-beats-transformer distillation-head-nearer-convnet
+        distilled-nearer-convnet tokens-converge longer-helps-distilled distilled-gains-more adamw-beats-sgd
+        rand-augment-beats-auto-augment dropout-hurts smaller-images-hurt bicubic-keeps-the-norm
+        transfer-beats-from-nothing""",
+    "reversed": """distillation-head-beats-class-head student-beats-teacher rand-augment-helps mixing-helps
+        repeated-augmentation-helps larger-images-help""",
+    "not resolved": """token-beats-class-token both-beat-class-head weak-convnet-beats-transformer
+        better-convnet-teaches-better class-head-nearer-plain class-tokens-converge-further mixup-helps cutmix-helps
+        short-positions-hurt distilled-transfers-better""",
+}
+
+
+# ---- what the ledger says ----
+
+
+def test_the_ledgers_verdicts_are_those_that_the_pages_explain():
+    found = {}
+    for claim, one in evidence().judged.items():
+        found.setdefault(one.verdict, set()).add(claim)
+    assert found == {verdict: set(claims.split()) for verdict, claims in VERDICTS.items()}
+
+
+def test_the_first_page_has_every_claim_under_its_question_and_its_verdict():
+    told = overview.all_claims().markdown
+    for one in evidence().judged.values():
+        (line,) = (line for line in told.splitlines() if html.escape(one.claim.sentence) in line)
+        assert f'<span class="verdict">{one.verdict}</span>' in line and one.ours in line
+    assert told.count('<tr class="group">') == len(overview.QUESTIONS)
+
+
+@pytest.mark.parametrize("module", QUESTIONS)
+def test_a_page_answers_in_a_sentence_and_says_nothing_of_a_move(module):
+    page = importlib.import_module(f"deit_edu.evidence.pages.{module}")
+    for text in (page.answer(), page.reading()):
+        assert re.search(r"\d", text.markdown) and "nan" not in text.markdown
+        assert "moved on" not in text.markdown
+
+
+def test_a_verdict_that_moves_is_said_before_the_text_that_explains_another(monkeypatch):
+    moved = {name: replace(one, verdict="not resolved") for name, one in evidence().judged.items()}
+    known = replace(evidence(), judged=moved)
+    monkeypatch.setattr(pieces, "evidence", lambda: known)
+    told = ways.answer().markdown
+    assert told.startswith("**The ledger has moved on since this was written:**")
+    assert "is not resolved now, the text says reversed" in told
+
+
+def test_without_a_ledger_there_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
+    with pytest.raises(DeiTEduError, match="the ledger comes with a clone of the repository"):
+        evidence.__wrapped__()
+
+
+def heads_of(experiment, configuration):
+    return [head for name, head, *_ in seed_rows(evidence().results, experiment) if name == configuration]
+
+
+def test_a_second_class_token_is_called_one():
+    assert heads_of("distillation", "two_class_tokens") == ["class", "second class token", "fused"]
+    assert heads_of("transfer", "from_two_class_tokens_all") == ["class", "second class token", "fused"]
+    assert heads_of("transfer", "from_distilled_all") == ["class", "distillation", "fused"]
+    assert heads_of("distillation", "token_hard") == ["class", "distillation", "fused"]
+
+
+def test_the_puzzle_of_the_heads_stands_in_one_place():
+    label = [page for page in PAGES if "(head-puzzle)=" in (ROOT / "book" / f"{page}.md").read_text("utf8")]
+    assert label == ["evidence-ways"]
+    rows = [line for line in ways.puzzle_table().markdown.splitlines() if line.startswith("| canvases")]
+    assert [row.split("|")[3].split()[0] for row in rows] == ["+0.10", "+0.24", "-0.23"]
+
+
+def test_a_difference_is_drawn_with_the_levels_behind_it():
+    one = pieces.claimed("hard-beats-none", "hard − plain")
+    assert one.note == "70.2 − 69.1, reproduced" and len(one.values) == 10
+    assert one.found.mean == pytest.approx(one.values.mean())
+
+
+# ---- the rule ----
+
+
+def coverage_of_five(level, samples=20_000):
+    """How often the percentile bootstrap of five normal differences holds their mean: every resample, counted."""
+    multisets = list(combinations_with_replacement(range(5), 5))
+    shares = np.array([[Counter(chosen)[seed] / 5 for seed in range(5)] for chosen in multisets])  # (126, 5)
+    ways_to_draw = [factorial(5) / prod(map(factorial, Counter(chosen).values())) for chosen in multisets]
+    means = np.random.default_rng(0).standard_normal((samples, 5)) @ shares.T
+    order = means.argsort(axis=1)
+    below = np.cumsum(np.array(ways_to_draw)[order], axis=1) / 5**5
+    sorted_means = np.take_along_axis(means, order, axis=1)
+    low, high = (
+        np.take_along_axis(sorted_means, (below >= quantile - 1e-12).argmax(axis=1)[:, None], axis=1)
+        for quantile in ((1 - level) / 2, (1 + level) / 2)
+    )
+    return 100 * ((low <= 0) & (high >= 0)).mean()
+
+
+def test_five_seeds_cover_what_the_first_page_says():
+    plain, widened = overview.COVERAGE[5]
+    assert coverage_of_five(0.95) == pytest.approx(plain, abs=1)
+    assert coverage_of_five(expanded_level(5)) == pytest.approx(widened, abs=1)
+
+
+# ---- what pages are made of ----
+
+
+def cells(page):
+    text = (ROOT / "book" / f"{page}.md").read_text("utf8")
+    return re.findall(r"```\{code-cell\}.*?\n((?::.*\n)*)(.*?)\n```", text, re.S)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_computes_nothing(page):
+    found = cells(page)
+    assert found
+    for _, source in found:
+        assert len(source.splitlines()) <= 6, source
+        for node in ast.walk(ast.parse(source)):
+            assert not isinstance(node, ast.FunctionDef | ast.For | ast.ListComp | ast.BinOp), source
+            if isinstance(node, ast.ImportFrom):
+                known = r"deit_edu\.(evidence\.pages(\..*)?|evidence\.verdicts|widgets|reading)"
+                assert re.fullmatch(known, node.module)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "evidence"])
+def test_a_page_asks_before_it_answers(page):
+    text = (ROOT / "book" / f"{page}.md").read_text("utf8")
+    assert text.index("*Predict:*") < text.index(":tags: [remove-input, answer]")
+    assert len(re.findall(r"\[remove-input, answer\]\n(?:from .*\n\n)?\w+\.\w*(answer|lab_shows)", text)) == (
+        text.count("remove-input, answer")
+    )
+
+
+def test_a_fold_needs_no_script_and_keeps_its_title_safe():
+    told = fold("Erasing & <more>", "Some *words*.", together("| a |\n| --- |")).markdown
+    assert told.startswith("<details") and told.endswith("</details>") and "<details open" not in told
+    assert "Erasing &amp; &lt;more&gt;" in told and "\n\nSome *words*.\n\n| a |" in told
+
+
+def test_a_card_says_the_column_of_each_cell():
+    told = cards(("who", "hours"), {"Teachers": [("first", 1.8)]}, "What it took").markdown
+    assert '<td data-label="who">first</td><td data-label="hours">1.8</td>' in told
+    assert '<th scope="colgroup" colspan="2">Teachers</th>' in told
+
+
+# ---- the built pages ----
+
+
+def visible_words(page):
+    """The words of a built page's article, without folds, tables, figures and code."""
+    article = re.search(r"<article.*?</article>", page, re.S)[0]
+    for tag in ("details", "table", "figure", "script", "style", "noscript", "pre"):
+        article = re.sub(rf"<{tag}\b.*?</{tag}>", " ", article, flags=re.S)
+    return len(html.unescape(re.sub(r"<[^>]+>", " ", article)).split())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_built_page_has_1000_words_at_most(site, page):
+    assert 150 < visible_words((site / f"{page}.html").read_text("utf8")) <= 1000
