@@ -116,11 +116,14 @@ def learning_rate_at(step, total_steps, warmup_steps, peak, start=1e-6, end=1e-5
     return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+TOKENS_AND_POSITIONS = ("token", "position_embedding", "position_embeddings", "pos_embed", "position_embed")
+
+
 def parameter_groups(model, weight_decay):
     """Matrices decay, vectors do not, as in timm: no decay for biases, norms, tokens and positions."""
     decay, no_decay = [], []
     for name, parameter in model.named_parameters():
-        is_vector = parameter.ndim <= 1 or name.endswith(("token", "position_embedding", "pos_embed"))
+        is_vector = parameter.ndim <= 1 or name.endswith(TOKENS_AND_POSITIONS)
         (no_decay if is_vector else decay).append(parameter)
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 

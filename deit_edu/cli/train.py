@@ -73,7 +73,9 @@ def run(chosen):
         if "model_settings" in typed:
             typed["model_settings"] = settings["model_settings"] | typed["model_settings"]
     else:
-        settings = recipe(scale, chosen.data, "teacher" if is_teacher_name(chosen.model) else "student")
+        both = chosen.tokens == "both" or (chosen.teacher and chosen.tokens is None)  # a ViT of timm's may be a student
+        role = "teacher" if is_teacher_name(chosen.model) and not both else "student"
+        settings = recipe(scale, chosen.data, role)
         taught = dict(distillation="hard", tokens="both") if chosen.teacher else {}
         settings = settings | taught
     try:

@@ -46,17 +46,45 @@ def open_initial(name, num_heads=None):
 
 
 def from_timm(name):
-    """A ViT or DeiT of timm with its own weights, fetched where they are not in its cache."""
+    """A ViT or DeiT of timm with its own weights, fetched where they are not in its cache, as a DeiT of ours."""
+    theirs = with_own_weights(name)
+    blocks = getattr(theirs, "blocks", None)
+    heads = getattr(blocks[0].attn, "num_heads", None) if blocks and hasattr(blocks[0], "attn") else None
+    return as_deit(name, theirs.state_dict(), heads, theirs.preprocessing)
+
+
+def with_own_weights(name):
+    """A network of timm with its own weights and what they take, as it is there."""
     import timm
 
     known = timm.get_pretrained_cfg(name.removeprefix("timm:"))
-    if known is None:
+    if known is None or not (known.hf_hub_id or known.url or known.file):
         raise DeiTEduError(f"timm has no weights for {name!r}: look them up with timm.list_pretrained()")
     theirs = create_teacher(name, 3, known.num_classes, pretrained=True)
-    blocks = getattr(theirs, "blocks", None)
-    heads = getattr(blocks[0].attn, "num_heads", None) if blocks and hasattr(blocks[0], "attn") else None
-    preprocessing = Preprocessing.of_timm(theirs.pretrained_cfg)
-    return as_deit(name, theirs.state_dict(), heads, preprocessing)
+    theirs.preprocessing = Preprocessing.of_timm(theirs.pretrained_cfg)
+    return theirs
+
+
+def open_timm(name, model_name):
+    """The network that ``--initial`` names for a student that is timm's, and its metadata.
+
+    Args:
+        name: timm:NAME for timm's own weights, or a run folder of this network. model_name: the student's.
+
+    Raises:
+        DeiTEduError: when there is nothing of that name, or it is a DeiT of ours or a file.
+    """
+    if name.startswith("timm:"):
+        theirs = with_own_weights(name)
+        return theirs, {"num_classes": theirs.num_classes}
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise DeiTEduError(f"{model_name} starts from timm:NAME or from a run of its own; a DeiT starts from a file")
+    model, metadata = open_run(name)
+    if metadata.get("name") != model_name:
+        found = metadata.get("name")
+        raise DeiTEduError(f"{name} is a {found}, not {model_name}: start from a run of the same network")
+    return model, metadata
 
 
 def from_file(path, num_heads):
