@@ -37,6 +37,7 @@ class TrainConfig:
     tokens: str = "class"  # class, both
     temperature: float = 3.0  # tau of soft distillation
     distillation_weight: float | None = None  # lambda, the teacher's share; not given: the paper's, 0.1 soft, 0.5 hard
+    keep_answers: int = 0  # classes of each teacher answer to keep on disk, for who sees the same pictures; 0 is off
     soft_reduction: str = "batchmean"  # of soft distillation: batchmean, or official as in the authors' code
     label_smoothing: float = 0.1  # epsilon, of true labels only
     smoothing_over: str = "others"  # others, or all as in the authors' code
@@ -90,6 +91,7 @@ LIMITS = {  # the smallest and the largest value that can be; the rooms that use
     "batch_size": (1, math.inf),
     "learning_rate": (0, math.inf),
     "warmup_epochs": (0, math.inf),
+    "keep_answers": (0, math.inf),
     "weight_decay": (0, math.inf),
     "ema_decay": (0, 1),
     "train_images": (0, math.inf),
