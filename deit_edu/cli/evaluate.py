@@ -4,7 +4,7 @@ from deit_edu.data.names import RESIZABLE, load_dataset
 from deit_edu.data.splits import keep_classes
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import disagreement
-from deit_edu.runs.build import check_trained_on, open_teacher
+from deit_edu.runs.build import check_trained_on, open_teacher, say_if_changed
 from deit_edu.runs.evaluate import accuracies, decisions, per_class, predict
 from deit_edu.runs.folders import open_run
 from deit_edu.teachers import FrozenTeacher
@@ -24,13 +24,13 @@ def run(chosen):
     if kept and (name == metadata["data"] or dataset.num_classes != metadata["num_classes"]):
         dataset = keep_classes(dataset, kept)
     check_trained_on(chosen.run_folder, metadata, dataset, model)
+    say_if_changed(chosen.run_folder, metadata, dataset)
     split = getattr(dataset, chosen.split)
     said = predict(model, split, dataset)
     print(f"{chosen.run_folder} on {len(split):,} {chosen.split} images of {dataset.name}, 95 % Wilson intervals")
     for head, accuracy in accuracies(said, split.labels).items():
         print(f"  {head:13} {accuracy}")
-    chosen_by = decisions(said)
-    found = per_class(chosen_by.get("fused", chosen_by["class"]), split.labels, dataset.num_classes)
+    found = per_class(said, split.labels, dataset.num_classes)
     if found.uneven:
         print("  " + "\n  ".join(found.lines(dataset.classes)))
     deciders = {"truth": split.labels}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import MODELS
+from deit_edu.runs.evaluate import PerClass
 from deit_edu.runs.folders import read_json, run_name, runs_root
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.run import train, train_pair
@@ -101,8 +102,12 @@ def run(chosen):
         train(config, folder, chosen.resume, progress=not chosen.quiet)
     if finished:
         say(f"{folder} has finished: nothing is left to train")
-    scores = read_json(folder / "result.json")["test"]
+    record = read_json(folder / "result.json")
+    scores = record["test"]
     say(f"{folder}: " + ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in scores.items()) + " on test")
+    if told := dict(record.get("test_classes", {})):  # classes of unequal sizes
+        classes = told.pop("classes")
+        say("  " + "\n  ".join(PerClass(**told).lines(classes)))
 
 
 def is_teacher_name(name):

@@ -224,14 +224,23 @@ def build_teacher(config, dataset):
 def check_teachers_data(name, dataset):
     """Refuse a teacher of these data as they were: it would go on teaching labels that were put right since.
 
-    A teacher of other data, of another size or none of ours may teach what it knows; its classes are checked.
+    A teacher of other data, of another size or none of ours may teach what it knows; its classes are checked, and that
+    the data are others is said.
     """
     if "+" in name and not find_run(name).is_dir():
         for part in name.split("+"):
             check_teachers_data(part, dataset)
         return
     seen = data_of_run(find_run(name)) if ":" not in name else None
-    if seen is None or place_of(seen["name"]) != place_of(dataset.name):
+    if seen is None:
+        return
+    if place_of(seen["name"]) != place_of(dataset.name):
+        if seen["checksum"] != dataset.checksum:
+            warnings.warn(
+                f"teacher {name} was trained on other data, {seen['name']} ({seen['checksum'][:12]}), not on "
+                f"{dataset.name} ({dataset.checksum[:12]}): it teaches what it knows of those",
+                stacklevel=2,
+            )
         return
     shape = seen.get("image_shape", list(dataset.image_shape))
     if shape[1:] != list(dataset.image_shape[1:]):
@@ -239,6 +248,21 @@ def check_teachers_data(name, dataset):
             return  # data of ours at another size: they do not change
         dataset = load_dataset(dataset.name, image_size=shape[1])
     check_same_data(f"teacher {name}", seen, dataset, f"delete {find_run(name)} and train it again")
+
+
+def say_if_changed(name, metadata, dataset):
+    """Say that the data a network was trained on are no longer what they were: its test may hold what it has seen.
+
+    Args:
+        name: of the network, for the reader. metadata: of its file. dataset: an ImageDataset.
+    """
+    before, kind = metadata.get("checksum"), place_of(metadata.get("data") or "")
+    if before and kind == place_of(dataset.name) and before != dataset.checksum:
+        warnings.warn(
+            f"{dataset.name} has changed since {name} was trained on it: its checksum was {before[:12]} and is "
+            f"{dataset.checksum[:12]} now; what is tested may have been seen in training",
+            stacklevel=2,
+        )
 
 
 def place_of(name):

@@ -130,9 +130,10 @@ class PerClass:
         ]
 
 
-def per_class(chosen, labels, num_classes):
-    """Recall of every class: decisions (n,), labels (n,) int64 -> PerClass."""
-    labels = labels.cpu()
+def per_class(head_logits, labels, num_classes):
+    """Recall of every class, by the fusion or the only head: HeadLogits of (n, K), labels (n,) -> PerClass."""
+    labels, chosen = labels.cpu(), decisions(head_logits)
+    chosen = chosen.get("fused", chosen["class"])
     counts = torch.bincount(labels, minlength=num_classes)
     found = torch.bincount(labels[chosen == labels], minlength=num_classes)
     recalls = tuple(hit / n if n else None for hit, n in zip(found.tolist(), counts.tolist(), strict=True))
