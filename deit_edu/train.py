@@ -314,7 +314,24 @@ def shown_order(labels, config, epoch):
     return chosen[order % len(chosen)]
 
 
-def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, world, on_step):
+def learn(student, teacher, objective, images, targets, world):
+    """One batch's gradients, left in the student's parameters: what a step does between augmenting and the optimiser.
+
+    Args:
+        student, teacher, objective, world: as for `train_epoch`. images: (B, C, H, W). targets: (B, K) probabilities.
+
+    Returns:
+        The loss, a scalar without a gradient.
+    """
+    with torch.autocast(world.device.type, world.precision, enabled=world.precision != torch.float32):
+        teacher_logits = None if teacher is None else teacher(images)  # the same images as the student
+        head_logits = as_head_logits(student(images))
+        loss = objective(head_logits, targets, teacher_logits)
+    loss.backward()
+    return loss.detach()
+
+
+def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, world, on_step, learn=learn):
     """One pass over the training images: the loop itself.
 
     Args:
@@ -322,6 +339,7 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         objective: a `DistillationObjective`. optimizer: of the student. config: TrainConfig. dataset: an ImageDataset.
         epoch: from 0; it decides the images' order and the learning rate.
         world: a `World`. on_step: called after each step with (loss, number of images).
+        learn: how a batch's gradients are found; `deit_edu.runs.sharing` has it on several cores.
 
     Returns:
         The mean loss.
@@ -351,14 +369,9 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         images, targets = augmented_batch(images, labels, config, dataset, generator)  # targets: (B, K)
         if weights is not None:  # cross-entropy is linear in its targets
             targets = targets * weights.to(targets)
-        with torch.autocast(world.device.type, world.precision, enabled=world.precision != torch.float32):
-            teacher_logits = None if teacher is None else teacher(images)  # the same images as the student
-            head_logits = as_head_logits(student(images))
-            loss = objective(head_logits, targets, teacher_logits)
         optimizer.zero_grad()
-        loss.backward()
+        losses.append(learn(student, teacher, objective, images, targets, world))
         optimizer.step()
-        losses.append(loss.detach())
         divergence.check(epoch * steps + step, losses[-1], learning_rate, last=step == steps - 1)
         on_step(losses[-1], len(indices))
     return torch.stack(losses).mean().item()

@@ -52,14 +52,14 @@ def stop_at_step(monkeypatch, number, error=KeyboardInterrupt):
     """The loop is stopped as it makes its `number`-th batch."""
     original, calls = runs.train_epoch, []
 
-    def train_epoch(*arguments):
+    def train_epoch(*arguments, **settings):
         def on_step(loss, count):
             calls.append(1)
             if len(calls) == number:
                 raise error
             arguments[-1](loss, count)
 
-        return original(*arguments[:-1], on_step)
+        return original(*arguments[:-1], on_step, **settings)
 
     monkeypatch.setattr(runs, "train_epoch", train_epoch)
 

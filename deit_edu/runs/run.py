@@ -44,6 +44,7 @@ from deit_edu.runs.preprocess import Preprocessing, for_network
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.record import ask_teacher, describe_network, speed_and_curve
 from deit_edu.runs.resume import pack, unpack
+from deit_edu.runs.sharing import shared_learning
 from deit_edu.train import (
     SEEN_BY_BOTH,
     MovingAverage,
@@ -194,8 +195,9 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
     done = run.epoch * total
     shown = {}  # beside the progress bar
 
-    with tqdm(total=config.epochs * total, initial=done, unit="img", unit_scale=True, desc=run.folder.name,
-              disable=not progress or world.rank > 0, mininterval=0.5) as bar:  # fmt: skip
+    with shared_learning(fast_student, config, world) as learn, tqdm(
+            total=config.epochs * total, initial=done, unit="img", unit_scale=True, desc=run.folder.name,
+            disable=not progress or world.rank > 0, mininterval=0.5) as bar:  # fmt: skip
 
         def on_step(loss, count):
             nonlocal done
@@ -212,7 +214,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
             with answers.of_epoch(run.epoch) if answers else nullcontext():
                 loss = train_epoch(
                     fast_student, answers or fast_teacher, objective, run.optimizer, config, dataset, run.epoch, world,
-                    on_step,
+                    on_step, learn=learn,
                 )  # fmt: skip
             seconds = time.perf_counter() - started
             with run.evaluated_weights():

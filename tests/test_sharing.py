@@ -1,0 +1,148 @@
+"""A batch that the cores share teaches what it taught one of them, and the same every time."""
+
+import dataclasses
+
+import pytest
+import torch
+from references import random_deit
+from test_runs import stop_at_step
+from toy import CPU, toy_config, toy_dataset
+
+from deit_edu.losses import DistillationObjective
+from deit_edu.runs import train
+from deit_edu.runs.build import build_model
+from deit_edu.runs.machine import compiled
+from deit_edu.runs.sharing import Parts, shared_learning
+from deit_edu.teachers import FrozenTeacher
+from deit_edu.train import World, learn
+
+IMAGES = torch.randn(70, 1, 8, 8, generator=torch.Generator().manual_seed(1))  # three parts are not equal
+TARGETS = torch.rand(70, 10, generator=torch.Generator().manual_seed(2)).softmax(dim=-1)
+
+
+@pytest.fixture
+def threads():
+    """threads(n) gives PyTorch n threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+SMALL = dict(image_size=8, patch_size=4, in_channels=1, num_classes=10, embed_dim=16, depth=2, num_heads=2)
+
+
+def small_deit(distilled=True, seed=0):
+    return random_deit(seed, distilled=distilled, **SMALL)
+
+
+def gradients(student):
+    return {name: parameter.grad for name, parameter in student.named_parameters()}
+
+
+def learned(how, student, teacher, objective):
+    student.zero_grad()
+    loss = how(student, teacher, objective, IMAGES, TARGETS, CPU)
+    return loss, gradients(student)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize(
+    "distillation, tokens", [("none", "class"), ("soft", "class"), ("soft", "both"), ("hard", "both")]
+)
+def test_the_parts_teach_what_the_batch_does(threads, parts, distillation, tokens, monkeypatch):
+    threads(parts)
+    monkeypatch.setattr("deit_edu.runs.sharing.SMALLEST_PART", 16)
+    student, teacher = small_deit(), FrozenTeacher(small_deit(distilled=False, seed=1))
+    objective = DistillationObjective(distillation, tokens)
+    loss, alone = learned(learn, student, teacher, objective)
+    with shared_learning(student, toy_config(batch_size=70), CPU) as share:
+        assert isinstance(share, Parts) and len(share.copies) == parts
+        for _ in range(2):  # nothing is left over from the batch before
+            its_loss, together = learned(share, student, teacher, objective)
+        again = learned(share, student, teacher, objective)[1]
+    torch.testing.assert_close(its_loss, loss, rtol=1e-6, atol=0)
+    assert {name for name in alone if alone[name] is None} == {name for name in alone if together[name] is None}
+    for name in alone:
+        if alone[name] is not None:
+            torch.testing.assert_close(together[name], alone[name], rtol=1e-4, atol=1e-6, msg=name)
+            assert torch.equal(together[name], again[name])  # whoever was ready first
+
+
+def test_the_parts_follow_the_weights(threads):
+    """The copies have the student's weights: after a step, and after others are loaded."""
+    threads(2)
+    student, objective = small_deit(), DistillationObjective("none", "both")
+    with shared_learning(student, toy_config(batch_size=70), CPU) as share:
+        learned(share, student, None, objective)
+        torch.optim.AdamW(student.parameters(), lr=0.1, fused=True).step()
+        stepped = learned(share, student, None, objective)[0]
+        torch.testing.assert_close(stepped, learned(learn, student, None, objective)[0])
+        student.load_state_dict(small_deit(seed=5).state_dict())
+        torch.testing.assert_close(learned(share, student, None, objective)[0],
+                                   learned(learn, student, None, objective)[0])  # fmt: skip
+
+
+def test_a_teacher_that_remembers_what_it_was_asked_is_asked_once_for_the_whole_batch(threads):
+    threads(2)
+    student, asked = small_deit(), []
+
+    def teacher(images):
+        asked.append(len(images))
+        return images.mean(dim=(1, 2, 3))[:, None] * torch.arange(10)
+
+    objective = DistillationObjective("hard", "both")
+    alone = learned(learn, student, teacher, objective)
+    with shared_learning(student, toy_config(batch_size=70), CPU) as share:
+        together = learned(share, student, teacher, objective)
+    assert asked == [70, 70]
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+
+
+DATASET = toy_dataset()
+CUDA = World(torch.device("cuda"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    "why, settings, world, count",
+    [
+        ("one thread", {}, CPU, 1),
+        ("parts too small", {"batch_size": 63}, CPU, 2),
+        ("batch norm", {"model": "convnet_weak"}, CPU, 2),
+        ("dropout", {"drop_rate": 0.1}, CPU, 2),
+        ("stochastic depth", {"drop_path_rate": 0.1}, CPU, 2),
+        ("a GPU", {}, CUDA, 2),
+        ("several processes", {}, dataclasses.replace(CPU, size=2), 2),
+        ("compiled", {}, CPU, 2),
+    ],
+)
+def test_a_batch_is_not_shared_where_that_would_change_what_it_teaches(threads, why, settings, world, count):
+    threads(count)
+    config = toy_config(**{"batch_size": 64, **settings})
+    student = build_model(config, DATASET)
+    student = compiled(student) if why == "compiled" else student
+    with shared_learning(student, config, world) as how:
+        assert how is learn
+    assert torch.get_num_threads() == count
+
+
+def test_an_error_in_a_part_reaches_whoever_trains_and_the_threads_come_back(threads):
+    threads(2)
+    student = small_deit()
+    with (
+        pytest.raises(ZeroDivisionError),
+        shared_learning(student, toy_config(batch_size=64), CPU) as share,
+    ):
+        share(student, None, lambda *answers: 1 / 0, IMAGES, TARGETS, CPU)
+    assert torch.get_num_threads() == 2
+
+
+def test_a_shared_run_that_was_stopped_ends_with_the_same_weights(threads, tmp_path, monkeypatch):
+    threads(2)
+    config = toy_config(batch_size=64, epochs=3, tokens="both", distillation="none")
+    data = toy_dataset(train=192)
+    whole = train(config, tmp_path / "whole", dataset=data, progress=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 5)
+        train(config, tmp_path / "stopped", dataset=data, progress=False)
+    stopped = train(config, tmp_path / "stopped", resume=True, dataset=data, progress=False)
+    assert stopped["checkpoint"] == whole["checkpoint"] and stopped["machine"]["threads"] == 2
