@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.model import HeadLogits, fuse
 
 
@@ -172,7 +172,8 @@ def create_teacher(name, in_channels, num_classes, pretrained=False, image_size=
         settings = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
         return create_timm_model(timm_name, in_channels, num_classes, pretrained, image_size, **settings)
     if name not in CONVNETS:
-        raise DeiTEduError(f"unknown teacher {name!r}: choose one of {', '.join(CONVNETS)}, or timm:NAME")
+        known = f"{', '.join(CONVNETS)}, or timm:NAME{did_you_mean(name, CONVNETS)}"
+        raise DeiTEduError(f"unknown teacher {name!r}: choose one of {known}")
     settings = CONVNETS[name]
     kind = WhiteningConvNet if "patch_size" in settings else ConvNet
     return kind(in_channels, num_classes, **settings)
@@ -183,8 +184,7 @@ def create_timm_model(name, in_channels, num_classes, pretrained=False, image_si
     import timm  # takes seconds: only those who ask for it wait
 
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:3])
-        raise DeiTEduError(f"timm has no model {name!r}" + (f": did you mean {near}?" if near else ""))
+        raise DeiTEduError(f"timm has no model {name!r}" + did_you_mean(name, timm.list_models()))
     try:
         known = timm.get_pretrained_cfg_value(name, "num_classes") if pretrained else num_classes
         if known != num_classes:  # timm would draw a new head, which knows nothing

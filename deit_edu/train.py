@@ -74,8 +74,13 @@ class TrainConfig:
     compile: bool = False  # torch.compile: slow to begin, faster after
 
     def __post_init__(self):
+        for name in ("data", "model", "teacher", "initial"):
+            if getattr(self, name) is not None and "" in getattr(self, name).split("+"):
+                raise DeiTEduError(f"{name} is {getattr(self, name)!r}: a name is empty; give one, or leave it out")
         for name, (low, high) in LIMITS.items():
-            value = getattr(self, name)
+            value, whole = getattr(self, name), self.__dataclass_fields__[name].type is int
+            if not isinstance(value, (int, float)) or (whole and not isinstance(value, int)):
+                raise DeiTEduError(f"{name} is {value!r}: it must be a {'whole number' if whole else 'number'}")
             if not low <= value <= high or math.isinf(value):
                 expected = f"a finite number, {low} or more" if math.isinf(high) else f"between {low} and {high}"
                 raise DeiTEduError(f"{name} is {value}: it must be {expected}")

@@ -128,7 +128,7 @@ def test_help_names_every_setting_and_tells_what_it_does(capsys):
         ("train --teacher packaged:nobody", "no packaged network 'nobody': choose one of cifar10_strong_teacher, "),
         ("train --teacher convnet --temperature 0 --distill soft --patch-size 3", "patch size 3 does not divide image"),
         ("train --model deit_huge", "unknown model 'deit_huge': choose one of deit_tiny_patch16_224, .*timm:NAME"),
-        ("train --model timm:resnet18000", "timm has no model 'resnet18000': did you mean .*resnet"),
+        ("train --model timm:resnet18000", "timm has no model 'resnet18000'; did you mean .*resnet"),
         ("train --model timm:vit_tiny_patch16_224", r"cannot see images of 1x28x28 .*: choose another model"),
         ("train --model convnet --tokens both", "convnet has no distillation token"),
         ("train --model convnet --depth 3", "convnet has no distillation token, no size"),

@@ -18,7 +18,8 @@ def add_arguments(parser):
 
 def run(chosen):
     model, metadata = open_run(chosen.run_folder)
-    name, side, kept = chosen.data or metadata["data"], metadata.get("image_size"), metadata.get("kept_classes", "")
+    name = metadata["data"] if chosen.data is None else chosen.data
+    side, kept = metadata.get("image_size"), metadata.get("kept_classes", "")
     side = side or metadata["image_shape"][1]  # photographs are brought to what it takes when they are read
     dataset = load_dataset(name, image_size=side if name.partition(":")[0] in RESIZABLE else None)
     if kept and (name == metadata["data"] or dataset.num_classes != metadata["num_classes"]):

@@ -9,7 +9,7 @@ import torch
 from deit_edu.data.names import RESIZABLE, load_dataset
 from deit_edu.data.splits import normalise
 from deit_edu.distil import DistilledViT, add_distillation
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.patches import resize_position_embedding
@@ -41,8 +41,8 @@ def build_model(config, dataset):
         rates = dict(drop_rate=config.drop_rate, drop_path_rate=config.drop_path_rate)
         return create_model(config.model, config.tokens == "both", **fitted, **rates, **config.model_settings)
     if config.model not in CONVNETS and not config.model.startswith("timm:"):
-        known = ", ".join([*MODELS, *CONVNETS])
-        raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME")
+        known, near = ", ".join([*MODELS, *CONVNETS]), did_you_mean(config.model, [*MODELS, *CONVNETS])
+        raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME{near}")
     model = create_teacher(config.model, C, dataset.num_classes, False, H, config.drop_path_rate)
     if config.batch_size == 1 and any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules()):
         raise DeiTEduError(f"{config.model} has batch norms, which need two images or more: give a larger --batch-size")
@@ -118,7 +118,8 @@ def start_from(student, config, dataset):
         return start_timm(student, config, dataset)
     model, metadata = open_initial(config.initial, getattr(getattr(student, "config", None), "num_heads", None))
     if not (isinstance(model, DeiT) and isinstance(student, DeiT)):
-        raise DeiTEduError(f"only a DeiT starts from another's weights: {config.initial} or {config.model} is none")
+        which = config.initial if isinstance(student, DeiT) else config.model
+        raise DeiTEduError(f"only a DeiT starts from another's weights, and {which} is none: choose a DeiT for both")
     if student.config.distilled and not model.config.distilled:
         model = with_second_token(config, model, metadata["num_classes"])
         metadata = metadata | {"heads": [head for head in metadata["heads"] if head == "class_head"]}

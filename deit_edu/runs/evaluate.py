@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import binomtest
 
+from deit_edu.errors import DeiTEduError
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.runs.checkpoints import load, save
 from deit_edu.runs.preprocess import preprocessing_of
@@ -143,6 +144,9 @@ def per_class(head_logits, labels, num_classes):
 def accuracies(head_logits, labels):
     """`Accuracy` of each head and each fusion: HeadLogits of (n, K), labels (n,) -> {name: Accuracy}."""
     labels = labels.cpu()
+    answers = len(head_logits.class_logits)
+    if not 0 < len(labels) == answers:
+        raise DeiTEduError(f"{len(labels)} labels for {answers} answers: an image has one of each, and one is needed")
     return {
         name: Accuracy((chosen == labels).sum().item(), len(labels)) for name, chosen in decisions(head_logits).items()
     }

@@ -22,6 +22,7 @@ from deit_edu.runs.build import (
     build_objective,
     build_teacher,
     open_dataset,
+    place_of,
     position_norm,
     start_from,
     wrap,
@@ -123,6 +124,8 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         DeiTEduError: for a config that cannot be, a loss that diverges, a folder in use.
     """
     folder = Path(folder)
+    if place_of(config.data)[1] == str(folder.resolve()):
+        raise DeiTEduError(f"{folder} is the folder of the pictures: choose another --out")
     check_folder(folder, config, resume)
     if is_trained(folder) and dataset is None and ":" not in config.data:
         return read_json(folder / "result.json")  # data of ours do not change, and may not have been fetched here
@@ -161,6 +164,13 @@ def prepare(config, dataset, world, begun=False):
         DeiTEduError: for a name nobody knows, settings that cannot be, images or a batch that the data do not have.
     """
     steps_per_epoch(config, dataset, world)
+    if dataset.num_classes < 2:
+        raise DeiTEduError(f"{dataset.name} has one class, {dataset.classes[0]}: nothing to tell apart; give two")
+    if config.repeats > len(dataset.train):
+        raise DeiTEduError(f"repeats is {config.repeats}: {dataset.name} has only {len(dataset.train)} training images")
+    if not config.crop_padding < min(dataset.image_shape[1:]):
+        H, W = dataset.image_shape[1:]
+        raise DeiTEduError(f"crop_padding is {config.crop_padding}: it must be less than a side of the {H}x{W} images")
     smooth_labels(dataset.train.labels[:1], dataset.num_classes, config.label_smoothing, config.smoothing_over)
     if config.keep_answers and config.distillation == "none":
         raise DeiTEduError("keep_answers keeps a teacher's answers: name a teacher, or leave it out")

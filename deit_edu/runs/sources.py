@@ -2,17 +2,16 @@
 
 import json
 import math
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from deit_edu.data.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load
-from deit_edu.runs.folders import open_run
+from deit_edu.runs.folders import open_run, read_json
 from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.runs.weights import empty_model, foreign_kind, to_our_names
 from deit_edu.teachers import create_teacher
@@ -39,7 +38,7 @@ def open_initial(name, num_heads=None):
         return from_timm(name)
     if path.suffix in FILES or (path.is_file()):
         return from_file(path, num_heads)
-    if (path / "config.json").is_file() and "model_type" in json.loads((path / "config.json").read_text()):
+    if (path / "config.json").is_file() and "model_type" in read_json(path / "config.json"):
         return from_hugging_face(path)
     model, metadata = open_run(name)
     return model, metadata | {"heads": ["class_head", "distillation_head"]}
@@ -59,7 +58,8 @@ def with_own_weights(name):
 
     known = timm.get_pretrained_cfg(name.removeprefix("timm:"))
     if known is None or not (known.hf_hub_id or known.url or known.file):
-        raise DeiTEduError(f"timm has no weights for {name!r}: look them up with timm.list_pretrained()")
+        near = did_you_mean(name.removeprefix("timm:"), timm.list_models(pretrained=True))
+        raise DeiTEduError(f"timm has no weights for {name!r}: look them up with timm.list_pretrained(){near}")
     theirs = create_teacher(name, 3, known.num_classes, pretrained=True)
     theirs.preprocessing = Preprocessing.of_timm(theirs.pretrained_cfg)
     return theirs
@@ -100,12 +100,11 @@ def from_file(path, num_heads):
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DeiTEduError(f"no file {path}: check the path") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        if isinstance(error, DeiTEduError):
-            raise
-        raise DeiTEduError(
-            f"{path} holds more than weights, or is damaged ({str(error).splitlines()[0][:80]}): save its state_dict"
-        ) from None
+    except (DeiTEduError, OSError):
+        raise
+    except Exception:  # whatever a file that is no pickle makes of the reader
+        told = f"{path} holds more than weights, or is damaged: save its state_dict with torch.save"
+        raise DeiTEduError(told) from None
     return as_deit(path, tensors, num_heads, None)
 
 
