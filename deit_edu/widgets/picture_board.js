@@ -60,6 +60,7 @@ export class PictureBoard {
     this.on = on;
     this.tool = "draw"; // or "erase", "restore"
     this.colour = "#ffffff";
+    /** @type {Uint8Array} */
     this.pixels = new Uint8Array(C * H * W);
     this.erased = new Set();
     this.cursor = { x: Math.floor(W / 2), y: Math.floor(H / 2) };

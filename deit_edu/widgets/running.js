@@ -133,7 +133,7 @@ export function sizesOf(manifest) {
 
 /**
  * What a token takes from every token in one layer.
- * @param {Float32Array} attention (L, h, T, T)
+ * @param {NumberArray} attention (L, h, T, T)
  * @param {AttentionSizes} sizes from sizesOf
  * @param {number} layer from 0
  * @param {number} token which one asks
@@ -153,7 +153,7 @@ export function layerRow(attention, { heads, tokens: T }, layer, token, head = -
 /**
  * What reaches a token from the input's tokens, through layers 0 to `layer`: a row of
  * deit_edu.inspect.attention_rollout. Half of what enters a layer goes on as it is.
- * @param {Float32Array} attention (L, h, T, T)
+ * @param {NumberArray} attention (L, h, T, T)
  * @param {AttentionSizes} sizes from sizesOf
  * @param {number} layer the last one
  * @param {number} token which one asks
