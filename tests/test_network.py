@@ -40,9 +40,7 @@ def in_the_page(browser, model, images):
     found = page.evaluate(RUN, [source, manifest, base64.b64encode(weights).decode(), given])
     page.close()
     said = {
-        head: torch.tensor([answer[head] for answer in found])
-        for head in ("class", "distillation")
-        if found[0][head]
+        head: torch.tensor([answer[head] for answer in found]) for head in ("class", "distillation") if found[0][head]
     }
     return said, found[0]
 
