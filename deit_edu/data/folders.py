@@ -65,7 +65,7 @@ def decode_found(found, size, store=None):
     Notes in `found` what is damaged and how large the pictures are. store: a `Store` of them, to keep them on disk.
     Raises DeiTEduError for a part of which nothing can be decoded.
     """
-    ranges = value_ranges(found.parts["train"].paths)
+    ranges = found.ranges = value_ranges(found.parts["train"].paths)
     paths = [path for part in ORDER for path in found.parts[part].paths]
     if store:
         images, decoded = store.open(ranges)

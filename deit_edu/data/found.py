@@ -39,6 +39,7 @@ class Found:
     damaged: list[LeftOut] = field(default_factory=list)  # known once all is decoded
     several: list[str] = field(default_factory=list)  # files of more than one picture, of which the first is taken
     sizes: Counter = field(default_factory=Counter)  # (width, height): number of pictures
+    ranges: dict = field(default_factory=dict)  # of 16-bit and float greys: `value_ranges` of the training pictures
     same: list = field(default_factory=list)  # `same_content`
 
     def cut(self, part, pieces):

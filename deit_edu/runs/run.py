@@ -220,6 +220,8 @@ class Run:
     def __init__(self, folder, config, world, student, optimizer, average, dataset, norms=None):
         self.seen = Preprocessing.of_dataset(dataset).to_dict()  # what every file of weights says
         self.seen |= {"classes": list(dataset.classes), "data": dataset.name, "checksum": dataset.checksum}
+        if dataset.found and dataset.found.ranges:
+            self.seen["value_ranges"] = dataset.found.ranges
         self.folder, self.config, self.world = folder, config, world
         self.student, self.optimizer, self.average, self.norms = student, optimizer, average, norms
         self.source = source_digest()  # now: who edits the library while a run is under way changes the next run
