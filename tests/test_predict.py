@@ -1,10 +1,12 @@
-"""deit-edu predict: what a trained network says of pictures that lie on a disk."""
+"""deit-edu predict, and evaluate on labelled pictures: what a trained network says of what lies on a disk."""
 
 import csv
 import io
 import json
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,3 +198,66 @@ def test_a_network_keeps_the_range_that_its_deep_greys_were_scaled_by(place):
     low, high = deep.found.ranges["integer"]
     assert 1000 <= low < 1100 and 2400 < high <= 2530
     assert "value_ranges" not in load(place / "runs/student/model.safetensors")[1]
+
+
+# ---- evaluate, on labelled pictures that are not divided into parts ----
+
+
+@pytest.fixture
+def labelled(place, tmp_path):
+    """A function that lays the test pictures of some classes into a folder of class folders."""
+
+    def lay(*names, into="labelled"):
+        for name in names:
+            theirs, _, ours = name.partition("=")
+            shutil.copytree(place / "own/test" / theirs, tmp_path / into / (ours or theirs))
+        return f"folder:{tmp_path / into}"
+
+    return lay
+
+
+def right(place, names):
+    """How many test pictures of these classes the student's fused answer is right about, by predict_pictures."""
+    paths = [str(path) for name in names for path in (place / "own/test" / name).iterdir()]
+    answers = predict_pictures("student", paths)
+    return sum(Path(answer.picture).parent.name == answer.likeliest(1)[0][0] for answer in answers), len(paths)
+
+
+@pytest.mark.parametrize("below", ["", "/test"])
+def test_all_pictures_of_a_folder_are_evaluated_and_classes_are_matched_by_name(below, place, labelled, capsys):
+    data = labelled("middle", "top", into=f"labelled{below}").removesuffix("/test")
+    assert deit_edu(f"evaluate student --data {data}") == 0
+    said = capsys.readouterr().out
+    hits, total = right(place, ["middle", "top"])
+    assert said.startswith(f"student on 40 labelled images of {data}, 95 % Wilson intervals") and total == 40
+    assert re.search(rf"\n  fused +{hits / total:.2%} \(", said)
+
+
+def test_classes_that_the_network_does_not_know_are_left_out_in_one_line(place, labelled, capsys):
+    data = labelled("bottom", "top=aloft")
+    with pytest.warns(UserWarning) as warned:
+        assert deit_edu(f"evaluate student --data {data}") == 0
+    assert "student on 20 labelled images" in capsys.readouterr().out
+    (note,) = [str(one.message) for one in warned if "left out" in str(one.message)]
+    assert note == (
+        "20 pictures are left out, of classes that student does not know: aloft; it knows bottom, middle, top"
+    )
+    assert deit_edu(f"evaluate student --data {labelled('top=aloft', into='others')}") == 2
+    told = "has the classes aloft, of which student knows none: it knows bottom, middle, top; call the folders so"
+    assert re.fullmatch(f"error: .*others {told}\n", capsys.readouterr().err)
+
+
+def test_a_table_of_labels_is_evaluated_whole(place, labelled, capsys, tmp_path):
+    labelled("top", into="flat/pictures")
+    rows = [f"{path.relative_to(tmp_path / 'flat')},top" for path in (tmp_path / "flat").rglob("*.png")]
+    (tmp_path / "flat/labels.csv").write_text("\n".join(["filename,label", *rows]))
+    assert deit_edu(f"evaluate student --data folder:{tmp_path}/flat") == 0
+    assert "student on 20 labelled images" in capsys.readouterr().out
+
+
+def test_pictures_that_a_run_was_trained_on_are_not_asked_about_as_new_ones(place, capsys, tmp_path):
+    shutil.copytree(place / "own/train", tmp_path / "mine")
+    data = f"folder:{tmp_path}/mine"
+    train(toy_config(data=data, epochs=1), tmp_path / "run", progress=False)
+    assert deit_edu(f"evaluate run --data {data}") == 0
+    assert "run on 9 test images" in capsys.readouterr().out  # one in ten of each class of 32

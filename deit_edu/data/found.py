@@ -34,6 +34,7 @@ class Found:
     path: str
     classes: tuple[str, ...] = ()  # as they are printed; the index is the label
     parts: dict[str, Listing] = field(default_factory=dict)  # train, validation, test
+    undivided: bool = False  # nobody has said which pictures are to train on: all are in "train" until it is cut
     understood: list[str] = field(default_factory=list)  # sentences for the reader
     left_out: list[LeftOut] = field(default_factory=list)
     damaged: list[LeftOut] = field(default_factory=list)  # known once all is decoded
