@@ -19,7 +19,8 @@ COMMANDS = {  # in the order in which a newcomer meets them
     "predict": "what a trained network says of your pictures, and where it looks",
     "ablate": "run an experiment of the paper again, with seeds, into the ledger",
     "report": "tables and verdicts from the ledger",
-    "export": "write a trained DeiT under timm's names",
+    "page": "write one file with a trained student in it, to open anywhere and to send",
+    "export": "write a trained DeiT for other libraries",
     "bench": "time one distillation step against timm's student in the same loop",
 }
 
