@@ -30,8 +30,9 @@ from deit_edu.widgets.live_deit import LiveDeiT
 from deit_edu.widgets.static import HOST, MIME, in_script, part_name, small_record, without_script
 
 LIMIT = 6_000_000  # bytes: what a mail and a phone take
-PICTURES = (24, 16, 8, 4, 1)  # of the test, as many as fit
+PICTURES = 24  # of the test at most
 SHOWN_CLASSES = 20  # in a table of confusions; of more the most frequent are listed
+FIGURE = "live"  # under which its state stands: the same run makes the same bytes
 HEADS = ("class", "distillation", "fused")
 # Nothing is loaded from anywhere, not even by mistake: scripts and styles stand in the page, workers are made of them.
 POLICY = (
@@ -67,24 +68,38 @@ def write_page(run, path, limit=LIMIT):
         raise DeiTEduError(f"{run} has a page in the book, live.html: name the folder of a run of yours")
     found = open_for_the_page(run)
     measured = Measured.of_run(run, found)
-    remarks, teacher = [], found.teacher
-    while True:
-        for count in PICTURES:
-            count = min(count, len(measured.labels))
-            text = page_text(found, measured, teacher, count)
-            size = len(text.encode())
-            if size <= limit:
-                write_atomically(path, text.encode())
-                if count < min(PICTURES[0], len(measured.labels)):
-                    remarks.append(f"{count} pictures of the test are in it: no more fit into {limit / 1e6:g} MB")
-                return Written(size, count, teacher is not None, tuple(remarks))
-        if teacher is None:
-            raise DeiTEduError(
-                f"{run}: its network alone makes a page of {size / 1e6:.1f} MB in half precision, and {limit / 1e6:g} "
-                f"MB is the most: train a smaller one, or deit-edu export it"
-            )
+    most, remarks = min(PICTURES, len(measured.labels)), []
+    for teacher in dict.fromkeys((found.teacher, None)):
+        text, count = fitting(lambda count, who=teacher: page_text(found, measured, who, count), most, limit)
+        size = len(text.encode())
+        if size <= limit:
+            if count < most:
+                remarks.append(f"{count} pictures of the test are in it: no more fit into {limit / 1e6:g} MB")
+            write_atomically(path, text.encode())
+            return Written(size, count, teacher is not None, tuple(remarks))
         remarks.append("its teacher is left out: with it the page would be larger")
-        teacher = None
+    raise DeiTEduError(
+        f"{run}: its network alone makes a page of {size / 1e6:.1f} MB in half precision, and {limit / 1e6:g} MB is "
+        f"the most: train a smaller one, or deit-edu export it"
+    )
+
+
+def fitting(make, most, limit):
+    """The text with as many pictures as fit, and their number: one picture where not even that fits.
+
+    Args:
+        make: from a number of pictures to a text. most: pictures. limit: bytes.
+    """
+    text = make(most)
+    size = len(text.encode())
+    if size <= limit or most == 1:
+        return text, most
+    least = make(1)
+    room, each = limit - len(least.encode()), (size - len(least.encode())) / (most - 1)
+    for count in range(min(most - 1, int(1 + max(0, room) / each)), 1, -1):  # pictures differ in size
+        if len((text := make(count)).encode()) <= limit:
+            return text, count
+    return least, 1
 
 
 # ---- what was measured ----
@@ -194,11 +209,11 @@ def live_figure(figure):
         return name
 
     record, picture, caption = small_record(state[figure.model_id], keep)
-    view = f'<script type="{MIME}view+json">{in_script({"model_id": figure.model_id})}</script>'
+    view = f'<script type="{MIME}view+json">{in_script({"model_id": FIGURE})}</script>'
     live = view + without_script(f"data:image/png;base64,{picture}", caption)
     scripts = [f'<script type="application/json" id="deit-edu-{name}">{in_script(content)}</script>'
                for name, content in parts.items()]  # fmt: skip
-    states = in_script({"state": {figure.model_id: record}})
+    states = in_script({"state": {FIGURE: record}})
     figure.close()
     return live, "\n".join([*scripts, f'<script type="{MIME}state+json">{states}</script>'])
 
