@@ -27,12 +27,12 @@ STATIC = "DEIT_EDU_STATIC"
 
 
 @functools.cache
-def style():
-    """common.css, with the book's colours as variables: --class, --distillation, --fused, --teacher, --truth, ..."""
+def themed(name):
+    """A style sheet, with the book's colours as variables: --class, --distillation, --fused, --teacher, --truth, ..."""
     light, dark = (
         "".join(f"--{name}:{colour};" for name, colour in colours.items()) for colours in (COLOURS, COLOURS_IN_THE_DARK)
     )
-    return (FOLDER / "common.css").read_text("utf8").replace("/*LIGHT*/", light).replace("/*DARK*/", dark)
+    return (FOLDER / name).read_text("utf8").replace("/*LIGHT*/", light).replace("/*DARK*/", dark)
 
 
 class Figure(anywidget.AnyWidget):
@@ -54,7 +54,7 @@ class Figure(anywidget.AnyWidget):
         if cls.__name__ == cls.__base__.__name__:
             return  # traitlets derives a class of the same name when an object gets a trait of its own
         cls._esm = bundled(Path(inspect.getfile(cls)).with_suffix(".js"))
-        cls._css = style()
+        cls._css = themed("common.css")
 
     def __init__(self, **traits):
         super().__init__(_figure=type(self).__name__, _on_use=list(self.on_use), **traits)

@@ -3,11 +3,12 @@
 // A classic script, and data come by <script>: modules and fetch() do not work on file:// pages.
 (() => {
   "use strict";
-  const self = /** @type {HTMLScriptElement} */ (document.currentScript);
-  const base = new URL("widgets/", self.src).href;
+  const { src } = /** @type {HTMLScriptElement} */ (document.currentScript); // none where a page holds this script itself
+  const base = src && new URL("widgets/", src).href;
   const MIME = "application/vnd.jupyter.widget-";
 
-  // ---- files that the build moved out of the page: deitEduFile(name, base64 or text) ----
+  // ---- what was moved out of the figures' state: parts of the page, or files beside it, which call
+  // deitEduFile(name, base64 or text) ----
 
   const waiting = new Map();
   const files = new Map();
@@ -18,6 +19,8 @@
       files.set(
         name,
         new Promise((resolve, reject) => {
+          const part = document.getElementById(`deit-edu-${name}`);
+          if (part) return resolve(JSON.parse(part.textContent));
           waiting.set(name, resolve);
           const script = document.createElement("script");
           script.src = `${base}${name}.js`;
@@ -123,6 +126,7 @@
           moduleOf(record.esm),
           addStyle(record.css),
         ]);
+        Object.assign(el, { model }); // for who looks into it from outside
         await module.default.render({ model, el });
         el.dataset.ready = "true";
       } catch (error) {
