@@ -103,6 +103,24 @@ def transfers(sizes):
     }
 
 
+# A folder of one's own: so many pictures, in equally many steps, alone, with a teacher, and from a trained student.
+OWN_SIZES = (50, 300, 3000)
+
+
+def own_pictures(sizes):
+    """Convnet, plain and distilled student from nothing, and one that starts from the student that ships."""
+    kinds = {
+        "convnet": convnet(),
+        "none": NONE,
+        "taught": TOKEN_HARD,
+        "started": dict(
+            model="deit_micro_patch4_28", initial="packaged:fashion_clutter_student", tokens="both",
+            epochs=1, warmup_epochs=0, learning_rate=FINE_TUNING["learning_rate"],
+        ),
+    }  # fmt: skip
+    return {f"{kind}_{n}": dict(settings, train_images=n) for n in sizes for kind, settings in kinds.items()}
+
+
 BEFORE_TUNING = dict(learning_rate=8e-3)  # the regimes came first; `tuning` then found a better rate for the student
 
 
@@ -284,6 +302,12 @@ EXPERIMENTS = {
     ),
     "data_efficiency": Experiment(
         "Fewer training images at equal steps", "ours", training_sizes((500, 1000, 2000, 5000)), seeds=3
+    ),
+    "own_pictures": Experiment(
+        "A folder of 50, 300 and 3,000 pictures: alone, with a teacher of the same pictures, from a trained student",
+        "ours",
+        own_pictures(OWN_SIZES),
+        scales=("own",),
     ),
     "soft_loss": Experiment(
         "Forms of the soft loss and of label smoothing",
