@@ -40,7 +40,7 @@ def minus(one, other):
 
 
 def of_own_pictures(n):
-    """What we expect of a folder of n pictures; no claim of the paper's, and written down before its runs all the same."""
+    """What we expect of a folder of n pictures: no claim of the paper's, and written down before its runs as well."""
     alone = (f"none_{n}", "class")
     return (
         Claim(
@@ -219,7 +219,13 @@ CLAIMS = (
         "own-start-helps-few-more", "own_pictures",
         "A start from a trained student brings more where pictures are few (50) than where they are many (3,000).",
         "ours", +1,
-        (*minus(("started_50", "fused"), ("none_50", "class")), *minus(("none_3000", "class"), ("started_3000", "fused"))),
+        (*minus(("started_50", "fused"), ("none_50", "class")),
+         *minus(("none_3000", "class"), ("started_3000", "fused"))),
         {},
+    ),
+    Claim(
+        "own-start-and-teacher", "own_classes",
+        "A trained student learns other classes better from a convnet that learned them than from their labels alone.",
+        "ours", +1, minus(("started_taught_300", "fused"), ("started_300", "fused")), {},
     ),
 )  # fmt: skip

@@ -105,19 +105,14 @@ def transfers(sizes):
 
 # A folder of one's own: so many pictures, in equally many steps, alone, with a teacher, and from a trained student.
 OWN_SIZES = (50, 300, 3000)
+STARTED = dict(
+    model="deit_micro_patch4_28", initial="packaged:fashion_clutter_student", tokens="both",
+    epochs=1, warmup_epochs=0, learning_rate=FINE_TUNING["learning_rate"],
+)  # fmt: skip
 
 
-def own_pictures(sizes):
-    """Convnet, plain and distilled student from nothing, and one that starts from the student that ships."""
-    kinds = {
-        "convnet": convnet(),
-        "none": NONE,
-        "taught": TOKEN_HARD,
-        "started": dict(
-            model="deit_micro_patch4_28", initial="packaged:fashion_clutter_student", tokens="both",
-            epochs=1, warmup_epochs=0, learning_rate=FINE_TUNING["learning_rate"],
-        ),
-    }  # fmt: skip
+def own_pictures(sizes, kinds):
+    """Configurations of so many pictures each: {kind: settings} -> {kind_size: settings}."""
     return {f"{kind}_{n}": dict(settings, train_images=n) for n in sizes for kind, settings in kinds.items()}
 
 
@@ -306,7 +301,13 @@ EXPERIMENTS = {
     "own_pictures": Experiment(
         "A folder of 50, 300 and 3,000 pictures: alone, with a teacher of the same pictures, from a trained student",
         "ours",
-        own_pictures(OWN_SIZES),
+        own_pictures(OWN_SIZES, {"convnet": convnet(), "none": NONE, "taught": TOKEN_HARD, "started": STARTED}),
+        scales=("own",),
+    ),
+    "own_classes": Experiment(
+        "From the classes of the student that ships to those of a folder, with a teacher of the folder and without",
+        "ours",
+        own_pictures((300,), {"none": NONE, "started": STARTED, "started_taught": STARTED | TOKEN_HARD}),
         scales=("own",),
     ),
     "soft_loss": Experiment(
