@@ -1,6 +1,6 @@
 """Write the folder of pictures that the chapter "Your own pictures" measures: five kinds of tops, as PNG files.
 
-They are items of the packaged Fashion-MNIST: 600, 100 and 400 of each class for training, validation and test. The
+They are items of the packaged Fashion-MNIST: 600, 50 and 200 of each class for training, validation and test. The
 experiment reads them as it would read yours: `deit-edu ablate own_pictures`, called beside the folder.
 """
 
@@ -16,7 +16,7 @@ from deit_edu.data.written import write_folder  # noqa: E402
 from deit_edu.errors import DeiTEduError  # noqa: E402
 
 CLASSES = "0,2,3,4,6"  # T-shirt or top, pullover, dress, coat, shirt: the five that are hard to tell apart
-COUNTS = dict(train=600, validation=100, test=400)  # of each class
+COUNTS = dict(train=600, validation=50, test=200)  # of each class
 
 
 def main():

@@ -105,6 +105,7 @@ def transfers(sizes):
 
 # A folder of one's own: so many pictures, in equally many steps, alone, with a teacher, and from a trained student.
 OWN_SIZES = (50, 300, 3000)
+OWN_CONVNET, BY_OWN = convnet("convnet_weak"), dict(TOKEN_HARD, teacher=("convnet_weak",))
 STARTED = dict(
     model="deit_micro_patch4_28", initial="packaged:fashion_clutter_student", tokens="both",
     epochs=1, warmup_epochs=0, learning_rate=FINE_TUNING["learning_rate"],
@@ -301,13 +302,13 @@ EXPERIMENTS = {
     "own_pictures": Experiment(
         "A folder of 50, 300 and 3,000 pictures: alone, with a teacher of the same pictures, from a trained student",
         "ours",
-        own_pictures(OWN_SIZES, {"convnet": convnet(), "none": NONE, "taught": TOKEN_HARD, "started": STARTED}),
+        own_pictures(OWN_SIZES, {"convnet": OWN_CONVNET, "none": NONE, "taught": BY_OWN, "started": STARTED}),
         scales=("own",),
     ),
     "own_classes": Experiment(
         "From the classes of the student that ships to those of a folder, with a teacher of the folder and without",
         "ours",
-        own_pictures((300,), {"none": NONE, "started": STARTED, "started_taught": STARTED | TOKEN_HARD}),
+        own_pictures((300,), {"none": NONE, "started": STARTED, "started_taught": STARTED | BY_OWN}),
         scales=("own",),
     ),
     "soft_loss": Experiment(

@@ -27,7 +27,7 @@ BASE = {
     "own": dict(
         data="folder:own_pictures",
         student=dict(OWN, model="deit_nano_patch7_28", epochs=3),
-        teacher=dict(OWN, model="convnet", epochs=2),
+        teacher=dict(OWN, model="convnet_weak", epochs=4),
     ),
 }
 
