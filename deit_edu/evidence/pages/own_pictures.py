@@ -1,9 +1,10 @@
 """A folder of one's own: what 50, 300 and 3,000 pictures bring, alone, with a teacher, and from a trained student."""
 
-import matplotlib.pyplot as plt
-import numpy as np
+from functools import cache
 
-from deit_edu.evidence.grids import EXPERIMENTS, OWN_SIZES
+import matplotlib.pyplot as plt
+
+from deit_edu.evidence.grids import OWN_SIZES
 from deit_edu.evidence.pages.pieces import (
     Text,
     cards,
@@ -11,12 +12,10 @@ from deit_edu.evidence.pages.pieces import (
     drawn,
     evidence,
     row_of_terms,
-    shown,
     table,
     together,
 )
 from deit_edu.evidence.report import judge, missing
-from deit_edu.evidence.verdicts import paired_difference
 from deit_edu.reading import figures
 
 NAME = "own_pictures"
@@ -39,8 +38,11 @@ VERDICTS = {  # our own expectations are judged by the paper's rule, in other wo
 }
 
 
+judged_once = cache(judge)
+
+
 def judged():
-    return judge(evidence().own)
+    return judged_once(evidence().own)
 
 
 def accuracy(kind, size):
@@ -150,26 +152,22 @@ most, where there are pictures enough.""")
 
 def with_teacher():
     """Other classes with a teacher that has learned them, and without."""
-    own, experiment = evidence().own, EXPERIMENTS["own_classes"]
-    ends = {name: "fused" if name.startswith("started") else "class" for name in experiment.configurations}
     rows = []
-    for name, words in {
+    for configuration, words in {
         "none_300": "from nothing, by the labels",
         "started_300": "from the trained student, by the labels",
         "started_taught_300": "from the trained student, by labels and teacher",
     }.items():
-        ((_, values),) = own.paired("own_classes", ((1, name, ends[name]),))
-        found = f"{np.mean(values):.1f}" if len(values) else "still to run"
-        rows.append((words, found, len(values)))
-    return table(("300 pictures of five classes", "right, %", "seeds"), rows)
+        head = "class" if configuration == "none_300" else "fused"
+        ((_, values),) = evidence().own.paired("own_classes", ((1, configuration, head),))
+        rows.append((words, f"{values.mean():.1f}" if len(values) else "still to run", len(values)))
+    return together(table(("300 pictures of five classes", "right, %", "seeds"), rows), told_of_teacher())
 
 
-def gained_by_teacher():
-    """What a teacher of the new classes adds to a trained start: a difference with its interval, and the verdict."""
-    one = judged()["own-start-and-teacher"]
-    return f"{one.ours} points ({VERDICTS[one.verdict]}, {one.found.seeds} seeds)"
-
-
-def gained_by_start(size):
-    """What a trained start adds with so many pictures."""
-    return shown(paired_difference(evidence().own.paired(NAME, judged()[f"own-start-helps-{size}"].claim.terms)))
+def told_of_teacher():
+    """What the trained start brings, and the teacher on top of it, in a sentence each."""
+    start, teacher = judged()["own-start-helps-300"], judged()["own-start-and-teacher"]
+    if "not run" in (start.verdict, teacher.verdict):
+        return "*Some of these are still to run.*"
+    return f"""The trained start brings {start.ours} points over a start from nothing ({VERDICTS[start.verdict]}). A
+teacher of the new classes changes that by {teacher.ours} more ({VERDICTS[teacher.verdict]})."""
