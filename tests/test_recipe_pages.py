@@ -142,13 +142,13 @@ def test_all_ways_with_as_many_pictures_take_equal_steps_but_the_fine_tuning():
 
 def test_what_we_expected_is_judged_beside_the_chapter_and_not_among_the_papers_claims():
     found = own_pictures.judged()
-    assert set(found) == {claim.id for claim in CLAIMS if claim.id.startswith("own-")} and len(found) == 11
+    assert set(found) == {claim.id for claim in CLAIMS if claim.id.startswith("own-")} and len(found) == 14
     assert all(EXPERIMENTS[claim.experiment].scales == ("own",) for claim in CLAIMS if claim.id in found)
     assert not any(name.startswith("own-") for name in own_pictures.evidence().judged)
 
 
 def test_the_chapter_says_every_verdict_as_the_ledger_has_it():
-    told = own_pictures.expectations().markdown + own_pictures.expectations("own_classes").markdown
+    told = own_pictures.expectations("own_pictures", "own_longer", "own_classes").markdown
     for one in own_pictures.judged().values():
         assert (
             one.claim.sentence in told and f'<span class="verdict">{own_pictures.VERDICTS[one.verdict]}</span>' in told
@@ -167,5 +167,5 @@ def test_without_runs_the_chapter_says_what_is_still_to_run(monkeypatch):
 
     known = replace(own_pictures.evidence(), own=Results(Empty(), "own"))
     monkeypatch.setattr(own_pictures, "evidence", lambda: known)
-    assert "Still to run: all 60 cells are missing" in own_pictures.expectations().markdown
+    assert "Still to run: all 60 cells are missing" in own_pictures.expectations("own_pictures").markdown
     assert "still to run" in own_pictures.reading().markdown and "nan" not in own_pictures.answer().markdown

@@ -58,6 +58,11 @@ def of_own_pictures(n):
             f"With {n:,} pictures a trained student, fine-tuned, is better than one from nothing.",
             "ours", +1, minus((f"started_{n}", "fused"), alone), {},
         ),
+        Claim(
+            f"own-longer-helps-{n}", "own_longer",
+            f"With {n:,} pictures a student that learns alone is better after seven times as many steps.",
+            "ours", +1, minus((f"longer_{n}", "class"), alone), {},
+        ),
     )  # fmt: skip
 
 

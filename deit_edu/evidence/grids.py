@@ -305,6 +305,12 @@ EXPERIMENTS = {
         own_pictures(OWN_SIZES, {"convnet": OWN_CONVNET, "none": NONE, "taught": BY_OWN, "started": STARTED}),
         scales=("own",),
     ),
+    "own_longer": Experiment(
+        "The student that learns alone, for seven times as long",
+        "ours",
+        own_pictures(OWN_SIZES, {"none": NONE, "longer": dict(epochs=21)}),
+        scales=("own",),
+    ),
     "own_classes": Experiment(
         "From the classes of the student that ships to those of a folder, with a teacher of the folder and without",
         "ours",
