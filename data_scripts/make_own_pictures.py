@@ -1,7 +1,8 @@
 """Write the folder of pictures that the chapter "Your own pictures" measures: five kinds of tops, as PNG files.
 
 They are items of the packaged Fashion-MNIST: 600, 50 and 200 of each class for training, validation and test. The
-experiment reads them as it would read yours: `deit-edu ablate own_pictures`, called beside the folder.
+experiment reads them as it would read yours: `deit-edu ablate own_pictures --scale own`, called beside
+the folder.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def main():
         raise DeiTEduError(f"{args.output} is there already: delete it, or choose another --output")
     write_folder(load_dataset("fashion_mnist_10k", classes=CLASSES), args.output, **COUNTS)
     pictures = 5 * sum(COUNTS.values())
-    print(f"{pictures:,} pictures in {args.output}: deit-edu ablate own_pictures, called here, reads them")
+    print(f"{pictures:,} pictures in {args.output}: deit-edu ablate own_pictures --scale own, called here, reads them")
 
 
 if __name__ == "__main__":
