@@ -1,7 +1,10 @@
 """The paired notebooks: in step with the chapters, in plain Markdown, and able to install the library themselves."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -32,24 +35,77 @@ def test_a_notebook_is_stored_without_outputs(chapter):
     assert code and not any(cell["outputs"] or cell["execution_count"] for cell in code)
 
 
-def installs(chapter, folder, monkeypatch, installed):
-    """What the first cell of a notebook in this folder asks pip for, in a Python with or without the library."""
-    notebook = json.loads((ROOT / "book" / "notebooks" / f"{chapter}.ipynb").read_text("utf8"))
-    first = "".join(notebook["cells"][0]["source"])
-    assert first.count("%pip install -q {package}") == 1
-    asked = []
-    monkeypatch.chdir(folder)
-    if not installed:
-        monkeypatch.setitem(sys.modules, "deit_edu", None)  # importing it raises ImportError
-    exec(first.replace("%pip install -q {package}", "asked.append(package)"), {"asked": asked})
-    return asked
+# Runs a notebook's first cell in IPython, in a Python from which the installed library is hidden. In place of pip, its
+# line and its folder are written down, and the library is laid where pip would lay it.
+FIRST_CELL = """
+import json, os, sys
+from pathlib import Path
+from IPython.core.interactiveshell import InteractiveShell
+
+cell, site, hide = Path(sys.argv[1]).read_text(), Path(sys.argv[2]), sys.argv[3] == "hide"
+if hide:
+    sys.path = [place for place in sys.path if place and not (Path(place) / "deit_edu").exists()]
+    sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
+site.mkdir()
+sys.path.append(str(site))
+asked = []
+
+def pip(line):
+    asked.append([line.split(" -m ")[1], os.getcwd()])
+    if " -e " in line:
+        (site / "deit_edu.pth").write_text(os.getcwd())
+    else:
+        (site / "deit_edu").mkdir()
+        (site / "deit_edu/__init__.py").touch()
+
+shell = InteractiveShell.instance(history_load_length=0)
+shell.system = pip
+here = os.getcwd()
+done = shell.run_cell(cell)
+done = done.success and shell.run_cell("import deit_edu; from pathlib import Path; where = deit_edu.__file__")
+print(json.dumps([asked, os.path.dirname(os.path.dirname(shell.user_ns["where"])), os.getcwd() == here]))
+"""
+
+
+def after_the_first_cell(there, tmp_path, hide=True):
+    """([pip's line, its folder], the folder that the library is imported from, whether the cell left its folder)."""
+    notebook = json.loads((ROOT / "book" / "notebooks" / "01-patches.ipynb").read_text("utf8"))
+    (tmp_path / "cell.txt").write_text("".join(notebook["cells"][0]["source"]))
+    given = [tmp_path / "cell.txt", tmp_path / "site", "hide" if hide else "there"]
+    where = {"IPYTHONDIR": str(tmp_path / "ipython"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CELL, *given], cwd=there, env=os.environ | where, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked, place, stayed = json.loads(done.stdout.splitlines()[-1])
+    assert stayed
+    return asked, place
+
+
+@pytest.mark.parametrize("name", ["clone", "My Drive/clone", "a 'clone' {of} $HOME"])
+def test_after_the_first_cell_a_kernel_in_a_clone_imports_the_library_of_the_clone(name, tmp_path):
+    clone = tmp_path / name
+    (clone / "book/notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / "pyproject.toml", clone)
+    (clone / "deit_edu").mkdir()
+    (clone / "deit_edu/__init__.py").touch()
+    expected = ([["pip install -q -e .", str(clone)]], str(clone))
+    assert after_the_first_cell(clone / "book/notebooks", tmp_path) == expected
+
+
+def test_after_the_first_cell_a_kernel_on_colab_imports_the_library_of_the_repository(tmp_path):
+    line = f"pip install -q git+{pairing.repository()}"
+    assert after_the_first_cell(tmp_path, tmp_path) == ([[line, str(tmp_path)]], str(tmp_path / "site"))
+
+
+def test_the_first_cell_installs_nothing_where_the_library_is_there(tmp_path):
+    assert after_the_first_cell(tmp_path, tmp_path, hide=False) == ([], str(ROOT))
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_the_first_cell_installs_the_library_where_it_is_missing(chapter, tmp_path, monkeypatch):
-    assert installs(chapter, tmp_path, monkeypatch, installed=True) == []
-    assert installs(chapter, tmp_path, monkeypatch, installed=False) == [f"git+{pairing.repository()}"]
-    assert installs(chapter, ROOT / "book", monkeypatch, installed=False) == [f"-e {ROOT}"]
+def test_all_notebooks_begin_with_the_same_cell(chapter):
+    first = pairing.INSTALL.replace("{repository}", pairing.repository())
+    assert pairing.pair(chapter, REFERENCES).cells[0].source == first
 
 
 def code_cells(chapter):

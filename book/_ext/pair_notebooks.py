@@ -29,13 +29,21 @@ INSTALL = """\
 try:
     import deit_edu
 except ImportError:
+    import importlib
+    import os
+    import sys
     from pathlib import Path
 
     here = Path.cwd()
     projects = [folder / "pyproject.toml" for folder in (here, *here.parents)]
-    checkout = [file.parent for file in projects if file.is_file() and 'name = "deit-edu"' in file.read_text()]
-    package = f"-e {checkout[0]}" if checkout else "git+{repository}"
-    %pip install -q {package}"""
+    checkout = [file.parent for file in projects if file.is_file() and 'name = "deit-edu"' in file.read_text("utf8")]
+    package = "-e ." if checkout else "git+{repository}"
+    os.chdir(checkout[0] if checkout else here)  # its name may hold anything: the line below need not say it
+    %pip install -q {package}
+    os.chdir(here)
+    sys.path += map(str, checkout[:1])  # a running Python does not hear of a folder that was installed since
+    importlib.invalidate_caches()
+    import deit_edu"""
 
 TITLES = {"note": "Note", "tip": "Tip", "important": "Important", "warning": "Warning"}
 FENCE = re.compile(r"^(`{3,}|~{3,})")

@@ -7,18 +7,17 @@ chapters' pictures, which a notebook holds as text, become files there too.
 """
 
 import base64
-import hashlib
-import html
 import json
 import re
 from pathlib import Path
+
+from deit_edu.widgets.static import in_script, part_name, small_record, without_script
 
 MIME = r"application/vnd\.jupyter\.widget-"
 STATE = re.compile(rf'(<script type="{MIME}state\+json">)(.*?)(</script>)', re.S)
 VIEW = re.compile(rf'<script type="{MIME}view\+json">(.*?)</script>', re.S)
 FILE = re.compile(r'"(?:esm|css|name)":"([0-9a-f]{32})"|widgets/([0-9a-f]{32})\.png')
 PICTURE = re.compile(r'src="data:image/png;base64,([^"]{2000,})"')
-PRIVATE = ("_esm", "_css", "_picture", "_anywidget_id", "_dom_classes", "layout", "tabbable", "tooltip")
 
 
 class Files:
@@ -36,7 +35,7 @@ class Files:
         return f"{top}_static/widgets/{self.put(data, lambda name: data, 'png')}.png"
 
     def put(self, content, wrap, suffix):
-        name = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).hexdigest()[:32]
+        name = part_name(content)
         path = self.folder / f"{name}.{suffix}"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -71,9 +70,10 @@ def make_static(page, files, top=""):
             if "esm" in record:  # this page was made static by an earlier build
                 here[model_id] = record
             elif record["state"].get("_figure"):
-                here[model_id], pictures[model_id] = small_record(record, files, top)
+                here[model_id], picture, caption = small_record(record, files.write)
+                pictures[model_id] = without_script(files.write_picture(base64.b64decode(picture), top), caption)
         kept.update(here)
-        return found[1] + json.dumps({"state": here}, separators=(",", ":")).replace("</", "<\\/") + found[3]
+        return found[1] + in_script({"state": here}) + found[3]
 
     def with_picture(view):
         model_id = json.loads(view[1])["model_id"]
@@ -88,25 +88,3 @@ def make_static(page, files, top=""):
 def names_of(page):
     """The files that a page uses."""
     return {one or other for one, other in FILE.findall(page)}
-
-
-def small_record(record, files, top):
-    """A figure's record without what its page does not need, and its <noscript> picture."""
-    state = record["state"]
-    moved = {buffer["path"][0]: buffer["data"] for buffer in record.get("buffers", [])}
-    picture = moved.pop("_picture", "")
-    small = {
-        name: value for name, value in state.items() if name not in PRIVATE and not name.startswith(("_model", "_view"))
-    }
-    small.pop("_caption")
-    record = {
-        "state": small,
-        "files": [{"trait": trait, "name": files.write(data)} for trait, data in sorted(moved.items())],
-        "esm": files.write(state["_esm"]),
-        "css": files.write(state["_css"]),
-    }
-    address = files.write_picture(base64.b64decode(picture), top)
-    alt = html.escape(state["_caption"])
-    shown = f'<img src="{address}" alt="{alt}" style="max-width: 100%; height: auto">'
-    note = f"{alt} With JavaScript, this figure is interactive."
-    return record, f'<noscript><figure class="deit-figure">{shown}<figcaption>{note}</figcaption></figure></noscript>'

@@ -16,20 +16,25 @@ COMMANDS = {  # in the order in which a newcomer meets them
     "data": "list the data sets, or load one and say what is in it",
     "train": "train a network, or a teacher and its student",
     "evaluate": "accuracy of each head and fusion, and who disagrees with whom",
+    "predict": "what a trained network says of your pictures, and where it looks",
     "ablate": "run an experiment of the paper again, with seeds, into the ledger",
     "report": "tables and verdicts from the ledger",
-    "export": "write a trained DeiT under timm's names",
+    "page": "write one file with a trained student in it, to open anywhere and to send",
+    "export": "write a trained DeiT for other libraries",
     "bench": "time one distillation step against timm's student in the same loop",
 }
 
 
 def main(arguments=None):
-    """Run one command; the exit status: 0, 2 for what was typed wrong, 130 for Ctrl-C."""
+    """Run one command; the exit status: 0, 1 for a file that could not be read, 2 for a mistake, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name in a script that the terminal's encoding has not is no error
+            stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *where, **more: f"note: {message}\n"  # a reader's line, not a line of ours
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         chosen = make_parser(arguments).parse_args(arguments)
-        chosen.run(chosen)
+        return chosen.run(chosen) or 0
     except DeiTEduError as error:
         return fail(error)
     except KeyboardInterrupt:
@@ -45,7 +50,6 @@ def main(arguments=None):
         if not (isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error))):
             raise
         return fail("the memory is full: try half the --batch-size, a smaller --model, or --device cpu")
-    return 0
 
 
 def fail(message):

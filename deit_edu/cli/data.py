@@ -1,6 +1,5 @@
 """deit-edu data: list the data sets, or load one and say what is in it."""
 
-import sys
 import warnings
 
 from deit_edu.data.found import TELLS_ALL
@@ -20,9 +19,6 @@ def add_arguments(parser):
 def run(chosen):
     from deit_edu.data.report import describe, write_sheet  # matplotlib, for its font, takes a while to load
 
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name in a script that the terminal's encoding has not is no error
-            stream.reconfigure(errors="backslashreplace")
     if chosen.name is None:
         if chosen.sheet:
             raise DeiTEduError("--sheet needs the name of a data set: deit-edu data NAME --sheet FILE.png")

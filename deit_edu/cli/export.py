@@ -1,5 +1,6 @@
 """deit-edu export: write a trained DeiT for other libraries, with how its input must be prepared."""
 
+from deit_edu.cli import page
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
 from deit_edu.runs.exports import FORMATS, WRITERS, card, check_free
@@ -10,10 +11,18 @@ from deit_edu.runs.weights import timm_settings
 def add_arguments(parser):
     parser.add_argument("run_folder", metavar="RUN", help="a run folder, or packaged:NAME")
     parser.add_argument("file", help="the file to write; for timm and huggingface a folder")
-    parser.add_argument("--to", choices=FORMATS, default="safetensors", help="for whom (default: %(default)s)")
+    parser.add_argument(
+        "--to",
+        choices=[*FORMATS, "page"],
+        default="safetensors",
+        help="for whom (default: %(default)s)",
+    )
 
 
 def run(chosen):
+    if chosen.to == "page":
+        check_free(chosen.file)
+        return page.write(chosen.run_folder, chosen.file)
     ending = {"safetensors": ".safetensors", "onnx": ".onnx"}.get(chosen.to, "")
     if not chosen.file.endswith(ending):
         why = ": by that name timm knows how to open it" if chosen.to == "safetensors" else ""

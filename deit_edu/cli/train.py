@@ -4,16 +4,18 @@ import argparse
 import inspect
 import os
 import re
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import MODELS
-from deit_edu.runs.folders import read_json, run_name, runs_root
+from deit_edu.runs.build import open_dataset
+from deit_edu.runs.choices import Plan, fitted, in_words, is_open, is_teacher_name, plan_for, seconds_of
+from deit_edu.runs.folders import check_folder, read_json, run_name, runs_root
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.run import train, train_pair
-from deit_edu.teachers import CONVNETS
-from deit_edu.train import SEEN_BY_BOTH, TrainConfig
+from deit_edu.train import SEEN_BY_BOTH, TrainConfig, join_world
 
 MODEL_SETTINGS = {"patch_size": "P, in pixels", "embed_dim": "width D", "depth": "blocks L", "num_heads": "heads h"}
 
@@ -59,51 +61,106 @@ def setting_argument(kind):
 
 
 def run(chosen):
-    typed = {field.name: getattr(chosen, field.name, None) for field in fields(TrainConfig)}
-    typed["distillation"] = chosen.distill
-    sizes = {name: getattr(chosen, name) for name in MODEL_SETTINGS}
-    typed["model_settings"] = {name: size for name, size in sizes.items() if size is not None} or None
-    typed = {name: value for name, value in typed.items() if value is not None}
-    if chosen.teacher and chosen.distill == "none":
-        raise DeiTEduError("--distill none learns nothing from --teacher: leave one of them out")
-    scale = chosen.scale or os.environ.get("DEIT_EDU_SCALE") or "tiny"
+    typed = what_was_typed(chosen)
+    say = print if os.environ.get("RANK", "0") == "0" else lambda *line, **where: None  # torchrun: one process speaks
     begun = Path(chosen.out or "") / "config.json"
     if chosen.resume and chosen.out and not chosen.scale and begun.exists():
-        settings = read_json(begun)
-        if "model_settings" in typed:
-            typed["model_settings"] = settings["model_settings"] | typed["model_settings"]
+        folder, plan = Path(chosen.out), Plan(as_begun(begun, typed))
     else:
-        settings = recipe(scale, chosen.data, "teacher" if is_teacher_name(chosen.model) else "student")
-        taught = dict(distillation="hard", tokens="both") if chosen.teacher else {}
-        settings = settings | taught
-    try:
-        config = TrainConfig(**settings | typed)
-    except TypeError as error:  # a setting that there is no more
-        raise DeiTEduError(f"{begun} is of another version of deit_edu ({error}): train again") from None
-    folder = Path(chosen.out or runs_root() / run_name(config))
-    say = print if os.environ.get("RANK", "0") == "0" else lambda line: None  # torchrun: one process speaks
+        plan = decide(chosen, typed)
+        folder = Path(chosen.out or runs_root() / run_name(plan.config))
+        if not (chosen.resume and (folder / "result.json").exists()):
+            plan = made_to_fit(plan, say)
+    if not chosen.resume:
+        check_folder(folder, plan.config, resume=False)
     finished = (folder / "result.json").exists()
-    if is_teacher_name(chosen.teacher) or chosen.teacher in MODELS:
-        role = "teacher" if is_teacher_name(chosen.teacher) else "student"  # a plain transformer of the student's size
-        shared = {name: typed[name] for name in ("seed", "device", "precision", "compile") if name in typed}
-        shared |= {name: getattr(config, name) for name in SEEN_BY_BOTH}
-        teacher = TrainConfig(**recipe(scale, config.data, role) | shared | {"model": chosen.teacher})
-        there = runs_root() / run_name(teacher)
-        if (there / "result.json").exists():
-            say(f"the teacher is there: {there}")
-            teacher = replace(teacher, batch_size=read_json(there / "config.json")["batch_size"])
-        elif "batch_size" in typed:  # data of the reader's may be too few for the recipe's
-            teacher = replace(teacher, batch_size=config.batch_size)
-        train_pair(teacher, config, folder, chosen.resume, not chosen.quiet)
+    teacher_folder = plan.teacher and runs_root() / run_name(plan.teacher)
+    if teacher_folder and (teacher_folder / "result.json").exists():
+        plan = with_trained_teacher(plan, teacher_folder, typed, say)
+    if plan.chosen is not None and not finished:
+        tell(plan, say, measure=not chosen.quiet)
+    if plan.teacher:
+        train_pair(plan.teacher, plan.config, folder, chosen.resume, not chosen.quiet, plan.dataset)
     else:
-        train(config, folder, chosen.resume, progress=not chosen.quiet)
+        train(plan.config, folder, chosen.resume, plan.dataset, progress=not chosen.quiet)
     if finished:
         say(f"{folder} has finished: nothing is left to train")
     scores = read_json(folder / "result.json")["test"]
     say(f"{folder}: " + ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in scores.items()) + " on test")
 
 
-def is_teacher_name(name):
-    """A network that a teacher's recipe trains: a convnet or a timm model that is not a run folder."""
+def what_was_typed(chosen):
+    """{field of TrainConfig: value} of the options that were given. Raises DeiTEduError where two contradict."""
+    typed = {field.name: getattr(chosen, field.name, None) for field in fields(TrainConfig)}
+    typed["distillation"] = chosen.distill
+    sizes = {name: getattr(chosen, name) for name in MODEL_SETTINGS}
+    typed["model_settings"] = {name: size for name, size in sizes.items() if size is not None} or None
+    if chosen.teacher and chosen.distill == "none":
+        raise DeiTEduError("--distill none learns nothing from --teacher: leave one of them out")
+    return {name: value for name, value in typed.items() if value is not None}
 
-    return name is not None and (name in CONVNETS or name.startswith("timm:"))
+
+def as_begun(begun, typed):
+    """The config of a run that goes on, by its config.json. Raises DeiTEduError for one of another version."""
+    settings = read_json(begun)
+    if "model_settings" in typed:
+        typed = typed | {"model_settings": settings["model_settings"] | typed["model_settings"]}
+    try:
+        return TrainConfig(**settings | typed)
+    except TypeError as error:  # a setting that there is no more
+        raise DeiTEduError(f"{begun} is of another version of deit_edu ({error}): train again") from None
+
+
+def decide(chosen, typed):
+    """A `Plan`: what the scale's recipe says of its own data, and for others what fits them."""
+    scale = chosen.scale or os.environ.get("DEIT_EDU_SCALE") or "tiny"
+    settings = recipe(scale, chosen.data, "teacher" if is_teacher_name(chosen.model) else "student")
+    if is_open(scale, settings["data"]):
+        TrainConfig(**typed)  # a number that cannot be is said before the pictures are read
+        return plan_for(scale, typed, join_world(TrainConfig(**typed)))
+    taught = dict(distillation="hard", tokens="both") if chosen.teacher else {}
+    config = TrainConfig(**settings | taught | typed)
+    if not (is_teacher_name(config.teacher) or config.teacher in MODELS):
+        return Plan(config)
+    role = "teacher" if is_teacher_name(config.teacher) else "student"  # a plain transformer of the student's size
+    shared = {name: typed[name] for name in ("seed", "device", "precision", "compile") if name in typed}
+    shared |= {name: getattr(config, name) for name in SEEN_BY_BOTH}
+    if "batch_size" in typed:  # data of the reader's may be too few for the recipe's
+        shared["batch_size"] = config.batch_size
+    return Plan(config, TrainConfig(**recipe(scale, config.data, role) | shared | {"model": config.teacher}))
+
+
+def made_to_fit(plan, say):
+    """A `Plan` with its data read and its numbers made to fit them; what does not is said."""
+    world = join_world(plan.config)
+    dataset = plan.dataset or open_dataset(plan.config)
+    (config, said), (teacher, also) = (
+        (None, []) if one is None else fitted(one, dataset, world) for one in (plan.config, plan.teacher)
+    )
+    for line in dict.fromkeys(said + also):
+        say(f"note: {line}", file=sys.stderr)
+    return replace(plan, config=config, teacher=teacher, dataset=dataset)
+
+
+def with_trained_teacher(plan, folder, typed, say):
+    """A `Plan` with the teacher that is there already. One that was chosen here may have been trained otherwise."""
+    was = read_json(folder / "config.json")
+    if plan.chosen is None:
+        say(f"the teacher is there: {folder}")
+        return replace(plan, teacher=replace(plan.teacher, batch_size=was["batch_size"]))
+    shorter = f", of {plan.teacher.epochs} that would be chosen" if was["epochs"] < plan.teacher.epochs else ""
+    say(f"the teacher is there: {folder}, trained for {was['epochs']} epochs{shorter}")
+    return replace(plan, config=replace(plan.config, teacher=folder.name), teacher=None)
+
+
+def tell(plan, say, measure):
+    """Say what was chosen, and how long it will take, by the first steps of student and teacher."""
+    if told := plan.told():
+        say(told)
+    world = join_world(plan.config)
+    if not measure or world.size > 1 or not plan.config.epochs:
+        return
+    student, steps = seconds_of(plan.config, plan.dataset, world, plan.teacher)
+    first = seconds_of(plan.teacher, plan.dataset, world)[0] if plan.teacher else 0
+    parts = f", the teacher {in_words(first)} of them" if first else ""
+    say(f"about {in_words(first + student)}{parts}, by the first {steps} steps on {world.device.type}")

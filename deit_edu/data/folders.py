@@ -29,15 +29,22 @@ def load_folder(name, path, image_size=None, store_root=None, on_disk=None):
     found = find(path)
     cut_parts(found)
     size = image_size or common_size(found.parts["train"])
-    store = None
-    total = sum(len(listing.paths) for listing in found.parts.values())
-    if store_root is not None and wanted_on_disk(total, size, on_disk):
-        labels = [listing.labels.tolist() for listing in found.parts.values()]
-        store = Store(store_root, [path for part in ORDER for path in found.parts[part].paths], size, str(labels))
-        found.understood.append(f"kept on disk at {size} pixels, in {store.folder}")
+    store = store_of(found, size, store_root, on_disk)
     splits = decode_found(found, size, store)
     warn_of(found)
     return make_dataset(name, found.classes, *splits, found=found, recall=store.recall if store else None)
+
+
+def store_of(found, size, store_root, on_disk=None):
+    """Where the decoded pictures are kept on disk, a `Store`; None where memory holds them."""
+    total = sum(len(listing.paths) for listing in found.parts.values())
+    if store_root is None or not wanted_on_disk(total, size, on_disk):
+        return None
+    labels = [listing.labels.tolist() for listing in found.parts.values()]
+    paths = [path for part in ORDER if part in found.parts for path in found.parts[part].paths]
+    store = Store(store_root, paths, size, str(labels))
+    found.understood.append(f"kept on disk at {size} pixels, in {store.folder}")
+    return store
 
 
 def common_size(listing):
@@ -59,14 +66,16 @@ def stored_size(path):
         return None
 
 
-def decode_found(found, size, store=None):
+def decode_found(found, size, store=None, ranges=None):
     """Decode every picture to size x size: (train, validation, test), grey if all pictures of all parts are.
 
     Notes in `found` what is damaged and how large the pictures are. store: a `Store` of them, to keep them on disk.
-    Raises DeiTEduError for a part of which nothing can be decoded.
+    ranges: of deep greys; None is those of the training pictures. Raises DeiTEduError for a part of which nothing can
+    be decoded.
     """
-    ranges = value_ranges(found.parts["train"].paths)
-    paths = [path for part in ORDER for path in found.parts[part].paths]
+    ranges = found.ranges = value_ranges(found.parts["train"].paths) if ranges is None else ranges
+    parts = [part for part in ORDER if part in found.parts]
+    paths = [path for part in parts for path in found.parts[part].paths]
     if store:
         images, decoded = store.open(ranges)
     else:
@@ -79,7 +88,7 @@ def decode_found(found, size, store=None):
     found.several = [path for path, one in zip(paths, decoded, strict=True) if one.frames > 1]
     found.damaged = [LeftOut(path, one.why) for path, one in zip(paths, decoded, strict=True) if one.why]
     splits, first, first_row = [], 0, 0
-    for part in ORDER:
+    for part in parts:
         listing = found.parts[part]
         mine = decoded[first : first + len(listing.paths)]
         first += len(mine)

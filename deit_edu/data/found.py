@@ -34,11 +34,13 @@ class Found:
     path: str
     classes: tuple[str, ...] = ()  # as they are printed; the index is the label
     parts: dict[str, Listing] = field(default_factory=dict)  # train, validation, test
+    undivided: bool = False  # nobody has said which pictures are to train on: all are in "train" until it is cut
     understood: list[str] = field(default_factory=list)  # sentences for the reader
     left_out: list[LeftOut] = field(default_factory=list)
     damaged: list[LeftOut] = field(default_factory=list)  # known once all is decoded
     several: list[str] = field(default_factory=list)  # files of more than one picture, of which the first is taken
     sizes: Counter = field(default_factory=Counter)  # (width, height): number of pictures
+    ranges: dict = field(default_factory=dict)  # of 16-bit and float greys: `value_ranges` of the training pictures
     same: list = field(default_factory=list)  # `same_content`
 
     def cut(self, part, pieces):

@@ -44,7 +44,8 @@ def load_imagenet(name, path, image_size=None):
     for part in (listing, test):
         for file, label in zip(part.paths, part.labels.tolist(), strict=True):
             digest.update(os.fsencode(os.path.basename(file)) + f" {os.path.getsize(file)} {label}\n".encode())
-    ranges = value_ranges(found.parts["train"].paths[:: max(1, len(listing.paths) // 200)], whole_types=True)
+    some = found.parts["train"].paths[:: max(1, len(listing.paths) // 200)]
+    ranges = found.ranges = value_ranges(some, whole_types=True)
     splits = [LazySplit(found.parts[part], image_size or 224, ranges) for part in ("train", "validation", "test")]
     return ImageDataset(name, found.classes, IMAGENET_MEAN, IMAGENET_STD, *splits, digest.hexdigest(), found=found)
 

@@ -142,6 +142,7 @@ def from_classes(found, path, tree):
     if not rows:
         read = f"; {found.left_out[0].why}: {printable(found.left_out[0].path)}" if found.left_out else ""
         raise DeiTEduError(f"{printable(path)} has no class folders with pictures: expected {LAYOUTS}{read}")
+    found.undivided = True
     found.understood.append("each folder is a class")
     fill(found, rows, {one_form(name) for name in tops})
 
@@ -156,6 +157,7 @@ def from_tables(found, path, tables, tree):
         names, labels, parts = table.columns
         default = part_of(os.path.splitext(name)[0]) if len(tables) > 1 else "train"
         by_folder = not parts and len(tables) == 1 and "train" in {part_of(file[0]) for file in table.rows}
+        found.undivided = not parts and len(tables) == 1 and not by_folder
         for file, (label, part) in table.rows.items():
             part = part if parts else file[0] if by_folder else default
             if part_of(part) is None:

@@ -87,6 +87,32 @@ def token_attention(images, boxes, attention, titles):
     return fig
 
 
+def where_tokens_look(photographs, attention, titles):
+    """Photographs, a row each, and over each how much every prefix token takes from its patches.
+
+    Args:
+        photographs: n arrays (H, W) grey or (H, W, 3), uint8. titles: n sentences, what is said of each.
+        attention: {token: (n, rows, columns)}, from `deit_edu.inspect.prefix_attention`.
+
+    Returns:
+        the matplotlib figure.
+    """
+    n, columns = len(photographs), 1 + len(attention)
+    size = (NARROW, n * (NARROW / columns + 0.35) + 0.25)
+    fig, axes = plt.subplots(n, columns, figsize=size, squeeze=False)
+    for row, photograph in enumerate(photographs):
+        H, W = photograph.shape[:2]
+        for ax in axes[row]:
+            ax.imshow(photograph, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+            ax.set(xticks=[], yticks=[])
+        for ax, maps in zip(axes[row, 1:], attention.values(), strict=True):
+            ax.imshow(maps[row], extent=(-0.5, W - 0.5, H - 0.5, -0.5), alpha=0.65, vmin=0)
+        axes[row, 0].set_title(titles[row], fontsize=9)
+    for ax, token in zip(axes[-1, 1:], attention, strict=True):
+        ax.set_xlabel(f"{token} token", fontsize=9, color=COLOURS[token])
+    return fig
+
+
 OVER_LINES = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # of words that stand on a grid
 VERDICT_MARKS = {"reproduced": "o", "reversed": "X", "not resolved": "D", "not run": ""}
 

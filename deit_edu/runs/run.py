@@ -53,13 +53,14 @@ from deit_edu.train import (
 )
 
 
-def train_pair(teacher, student, folder=None, resume=False, progress=True):
+def train_pair(teacher, student, folder=None, resume=False, progress=True, dataset=None):
     """Train a teacher, or take the one that is there, then its student.
 
     Args:
         teacher, student: TrainConfig; the student's `teacher` is filled in.
         folder: the student's run folder; None: its `run_name` under `runs_root`.
         resume: go on with the student's folder. The teacher's is always gone on with.
+        dataset: an ImageDataset in place of the student's `data`, where it has been opened already.
 
     Returns:
         The two folders.
@@ -74,7 +75,7 @@ def train_pair(teacher, student, folder=None, resume=False, progress=True):
         raise DeiTEduError(f"its teacher: {error}, or take what is there: --teacher {teacher_folder}") from None
     student = dataclasses.replace(student, teacher=teacher_folder.name)
     folder = Path(folder or runs_root() / run_name(student))
-    dataset = open_dataset(student)
+    dataset = dataset or open_dataset(student)
     check_folder(folder, student, resume)
     for kept in (teacher_folder, folder):
         check_same_data(kept, data_of_run(kept), dataset, "delete the folder, or choose another --out")
@@ -220,6 +221,8 @@ class Run:
     def __init__(self, folder, config, world, student, optimizer, average, dataset, norms=None):
         self.seen = Preprocessing.of_dataset(dataset).to_dict()  # what every file of weights says
         self.seen |= {"classes": list(dataset.classes), "data": dataset.name, "checksum": dataset.checksum}
+        if dataset.found and dataset.found.ranges:
+            self.seen["value_ranges"] = dataset.found.ranges
         self.folder, self.config, self.world = folder, config, world
         self.student, self.optimizer, self.average, self.norms = student, optimizer, average, norms
         self.source = source_digest()  # now: who edits the library while a run is under way changes the next run

@@ -2,10 +2,12 @@
 // A classic script, and data come by <script>: modules and fetch() do not work on file:// pages.
 (() => {
   "use strict";
-  const base = new URL("widgets/", document.currentScript.src).href;
+  const { src } = document.currentScript; // none where a page holds this script itself
+  const base = src && new URL("widgets/", src).href;
   const MIME = "application/vnd.jupyter.widget-";
 
-  // ---- files that the build moved out of the page: deitEduFile(name, base64 or text) ----
+  // ---- what was moved out of the figures' state: parts of the page, or files beside it, which call
+  // deitEduFile(name, base64 or text) ----
 
   const waiting = new Map();
   const files = new Map();
@@ -16,6 +18,8 @@
       files.set(
         name,
         new Promise((resolve, reject) => {
+          const part = document.getElementById(`deit-edu-${name}`);
+          if (part) return resolve(JSON.parse(part.textContent));
           waiting.set(name, resolve);
           const script = document.createElement("script");
           script.src = `${base}${name}.js`;

@@ -23,6 +23,7 @@ function decoded(text) {
  * @returns {Kernels | null} null where there is no SIMD: then plain JavaScript has to do.
  */
 export function openKernels(binaries) {
+  if (typeof WebAssembly === "undefined") return null;
   const variant = ["relaxed", "plain"].find((name) => WebAssembly.validate(binaries[name]));
   return variant ? new Kernels(variant, binaries[variant]) : null;
 }
