@@ -41,11 +41,10 @@ def reader(tmp_path_factory):
 
 
 def toy(command):
-    """A command at toy size."""
+    """A command at toy size; what starts from another's weights has their size."""
     if command[0] != "train":
         return command
-    model = command[command.index("--model") + 1] if "--model" in command else "the default"
-    return [*command, *TOY, *(NARROW if model in ("the default", "deit_tiny_patch16_224") else [])]
+    return [*command, *TOY, *([] if {"--initial", "--model"} & set(command) else NARROW)]
 
 
 def follow(recipe, reader, monkeypatch):
@@ -73,8 +72,8 @@ def test_a_recipe_runs_as_it_stands(name, reader, monkeypatch, capsys):
 
 
 def test_what_somebody_wants_has_a_recipe():
-    wanted = """five-folders stop how-good ready-teacher trained-start other-classes another-size official-weights
-        smaller-batch rare-classes export python any-vit"""
+    wanted = """five-folders stop how-good classify page ready-teacher trained-start other-classes another-size
+        official-weights smaller-batch rare-classes export python any-vit"""
     assert list(RECIPES) == wanted.split()
 
 
