@@ -3,6 +3,7 @@
 from functools import cache
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from deit_edu.evidence.grids import OWN_SIZES
 from deit_edu.evidence.pages.pieces import (
@@ -13,17 +14,18 @@ from deit_edu.evidence.pages.pieces import (
     evidence,
     row_of_terms,
     table,
+    taught_right,
     together,
 )
 from deit_edu.evidence.report import judge, missing
 from deit_edu.reading import figures
 
 NAME = "own_pictures"
-KINDS = {  # configuration: (head, words, colour, mark)
-    "convnet": ("class", "convnet", "teacher", "s"),
-    "none": ("class", "from nothing, alone", "plain", "o"),
-    "taught": ("fused", "from nothing, with the convnet", "fused", "D"),
-    "started": ("fused", "from the trained student", "distillation", "^"),
+KINDS = {  # configuration: (head, words, colour, mark and line)
+    "convnet": ("class", "convnet", "teacher", "s-"),
+    "none": ("class", "from nothing, alone", "plain", "o-"),
+    "taught": ("fused", "from nothing, with the convnet", "fused", "D-"),
+    "started": ("fused", "from the trained student", "fused", "^--"),
 }
 QUESTIONS = {  # what a claim's name begins with: the row's label
     "own-convnet-ahead": "convnet − alone",
@@ -68,6 +70,14 @@ class is right on {100 / 5:.0f} %."""
     return together(table(columns, rows), text)
 
 
+def title():
+    """What the figure finds."""
+    few, many = accuracy("started", OWN_SIZES[0]), accuracy("none", OWN_SIZES[-1])
+    if len(few) and len(many) and few.mean() > many.mean():
+        return f"{OWN_SIZES[0]} pictures and a trained start\nbeat {OWN_SIZES[-1]:,} from nothing"
+    return "More pictures, more right"
+
+
 def figure():
     """Accuracy against the number of pictures: every seed a mark, a line through the means."""
 
@@ -77,14 +87,14 @@ def figure():
             found = [(size, accuracy(kind, size)) for size in OWN_SIZES]
             found = [(size, values) for size, values in found if len(values)]
             for size, values in found:
-                ax.plot([size] * len(values), values, mark, color=figures.COLOURS[colour], alpha=0.4, markersize=4)
+                ax.plot([size] * len(values), values, mark[0], color=figures.COLOURS[colour], alpha=0.4, markersize=4)
             means = [values.mean() for _, values in found]
-            ax.plot([size for size, _ in found], means, f"{mark}-", color=figures.COLOURS[colour], label=words)
+            ax.plot([size for size, _ in found], means, mark, color=figures.COLOURS[colour], label=words)
         ax.set_xscale("log")
         ax.minorticks_off()
         ax.set(xlabel="training pictures", ylabel="right on test pictures, %", xticks=OWN_SIZES)
         ax.set_xticklabels([f"{size:,}" for size in OWN_SIZES])
-        ax.set_title("More pictures bring more than any trick")
+        ax.set_title(title())
         ax.legend(fontsize=8)
         return fig
 
@@ -121,32 +131,42 @@ def expectations(*experiments):
 
 def verdicts(question):
     """How an expectation came out at each size, in words."""
-    found = [(size, judged()[f"{question}-{size}"]) for size in OWN_SIZES]
-    return "; ".join(f"with {size:,}: {one.ours} points, {VERDICTS[one.verdict]}" for size, one in found)
+    return "; ".join(f"with {size:,} pictures {points(judged()[f'{question}-{size}'])}" for size in OWN_SIZES)
+
+
+def points(one):
+    """A judged expectation in words."""
+    return f"{one.ours} points ({VERDICTS[one.verdict]})" if one.found.seeds else "still to run"
+
+
+def teacher_right(size):
+    """On how many of the pictures that it teaches with the convnet is right, in words."""
+    right = taught_right(f"taught_{size}", NAME, evidence().own)
+    return "-" if np.isnan(right) else f"{right:.0f} %"
 
 
 def reading():
-    """The three questions one by one, whichever way they came out."""
+    """The four questions one by one, whichever way they came out."""
     config = evidence().own.cell(NAME, "none_50", 0).config
     ahead, helps, start, longer = (verdicts(question) for question in QUESTIONS)
-    more = judged()["own-start-helps-few-more"]
-    return Text(f"""**Convnet or transformer?** The convnet against the student that learns alone, {ahead}. A convnet
-knows from its build that neighbouring pixels belong together; a transformer has to find that in the pictures, and in
-few of them there is little to find.
+    more, (few, middle, many) = judged()["own-start-helps-few-more"], OWN_SIZES
+    return Text(f"""**Convnet or transformer?** Convnet minus the student that learns alone: {ahead}. A convnet knows
+from its build that neighbouring pixels belong together; a transformer has to find that in the pictures.
 
-**Does the convnet help as a teacher?** The student with the convnet against the one alone, {helps}. The teacher
-learned the same few pictures. On these it is nearly always right, so its answers repeat the labels; what it could say
-beyond them it does not know either. A teacher pays when it knows something that your labels do not say.
+**Does the convnet help as a teacher?** The student with the convnet minus the one alone: {helps}. The teacher has seen
+the same pictures and no others. Of those it teaches with it names {teacher_right(few)} rightly where there are {few},
+{teacher_right(middle)} of {middle} and {teacher_right(many)} of {many:,}; of the test pictures {mean("convnet", few)},
+{mean("convnet", middle)} and {mean("convnet", many)}. Where it has learned its pictures by heart, its answers repeat
+the labels. A teacher pays when it knows something that your labels do not say.
 
-**Does a trained start help?** The fine-tuned student against the one from nothing, {start}. With the fewest pictures
-that is {more.ours} points more than with the most ({VERDICTS[more.verdict]}). The start is the student that ships. It
-learned clothes at half size among clutter, the five kinds of this folder among them and with their names, so it is as
-near as a start can be; one that learned other things brings less. It is larger, too, and was fine-tuned for a third of
-the steps.
+**Does a trained start help?** The fine-tuned student minus the one from nothing: {start}. The gain with {few} minus the
+gain with {many:,}: {points(more)}. The start is the student that ships. It learned clothes at half size among
+clutter, the five kinds of this folder among them and with their names, so it is about as near as a start can be. It is
+larger, too, and was fine-tuned for a third of the steps.
 
-**And longer?** All this is after {config.epochs} epochs' worth of steps, seconds of training, and the students from
-nothing have hardly begun. After seven times as many steps the one that learns alone {longer}. So read the rows from
-nothing as: *after so short a time*. A convnet and a trained start need less of it.""")
+**And longer?** All this is after {config.epochs * many:,} pictures shown, seconds of training, and the students from
+nothing have hardly begun. Seven times as long minus as it was: {longer}. So read the rows from nothing as: *after so
+short a time*.""")
 
 
 def with_teacher():
