@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from deit_edu.attention import attention
 from deit_edu.losses import soft_distillation
 from deit_edu.model import DeiTConfig, HeadLogits, fuse
-from deit_edu.patches import patchify
+from deit_edu.patches import patchify, resize_position_embedding
 from deit_edu.reading import exercises
 from deit_edu.train import learning_rate_at
 
@@ -145,7 +145,46 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("check, solution, hint", [*CHECKS_1_TO_3, *CHECKS])
+# chapters 8 to 10
+
+
+def needed(accuracy, margin):
+    return 1.96**2 * accuracy * (1 - accuracy) / margin**2
+
+
+def second_token(tokens, token, position):
+    second = (token + position).expand(len(tokens), -1, -1)
+    return torch.cat([tokens[:, :1], second, tokens[:, 1:]], dim=1)
+
+
+def another_size(positions, side, new_side, **how):
+    return resize_position_embedding(positions, (side, side), (new_side, new_side), 2, **how)
+
+
+CHECKS_8_TO_10 = [
+    (exercises.check_pictures_needed, needed, None),
+    (exercises.check_pictures_needed, lambda p, margin: needed(p, margin) * margin, "counts squared: it shrinks"),
+    (exercises.check_pictures_needed, lambda p, margin: needed(p, margin) / 1.96**2, "one standard deviation"),
+    (exercises.check_pictures_needed, lambda p, margin: needed(p, margin / 2), "to each side"),
+    (exercises.check_pictures_needed, lambda p, margin: needed(p, margin) / 1.96, "1.96 counts squared"),
+    (exercises.check_pictures_needed, lambda p, margin: ..., "in place of the dots"),
+    (exercises.check_balanced_accuracy, lambda counts: (counts.diag() / counts.sum(1)).mean(), None),
+    (exercises.check_balanced_accuracy, lambda counts: counts.diag().sum() / counts.sum(), "plain accuracy"),
+    (exercises.check_balanced_accuracy, lambda counts: (counts.diag() / counts.sum(0)).mean(), "its column"),
+    (exercises.check_balanced_accuracy, lambda counts: counts.diag() / counts.sum(1), "is needed"),
+    (exercises.check_second_token, second_token, None),
+    (exercises.check_second_token, lambda t, s, p: second_token(t, s, 0 * p), "has no place"),
+    (exercises.check_second_token, lambda t, s, p: torch.cat([t, (s + p).expand(len(t), -1, -1)], 1), "at the end"),
+    (exercises.check_second_token, lambda t, s, p: second_token(t, s, p)[:, [1, 0, 2, 3, 4, 5]], "before the class"),
+    (exercises.check_another_size, another_size, None),
+    (exercises.check_another_size, lambda *a: another_size(*a, mode="bilinear"), "shortens the vectors"),
+    (exercises.check_another_size, lambda *a: another_size(*a)[:, 2:], "is needed"),
+    (exercises.check_another_size, lambda *a: another_size(*a)[:, [1, 0, *range(2, 38)]], "changed places"),
+    (exercises.check_another_size, lambda e, s, n: resize_position_embedding(e, (s, s), (n, n), 1), "DeiTEduError"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("check, solution, hint", [*CHECKS_1_TO_3, *CHECKS, *CHECKS_8_TO_10])
 def test_a_check_knows_the_right_solution_and_each_usual_mistake(check, solution, hint):
     answer = check(solution)
     assert bool(answer) == (hint is None), answer

@@ -14,7 +14,7 @@ def add_arguments(parser):
 
 def add_grid_arguments(parser):
     scale = os.environ.get("DEIT_EDU_SCALE") or "tiny"
-    parser.add_argument("--scale", default=scale, help="tiny or small (default: %(default)s)")
+    parser.add_argument("--scale", default=scale, help="tiny, small or own (default: %(default)s)")
     parser.add_argument("--data", help="a data set in place of the scale's own, such as folder:PATH")
 
 

@@ -95,9 +95,11 @@ class Grid:
             if name not in shipped
         )
         settings = self.base[role] | settings | {"seed": seed}
-        if initial is not None:
+        if isinstance(initial, dict):
             initial = self.cell(experiment, "initial", initial, seed)
             settings["initial"] = initial.key
+        elif initial is not None:  # one that ships with the library: every seed starts from it
+            settings["initial"], initial = initial, None
         config = TrainConfig(**settings, teacher="+".join([*(teacher.key for teacher in teachers), *shipped]) or None)
         key = run_key(config, self.checksum(config.data, config.image_size))
         return Cell(experiment, configuration, seed, config, key, teachers, initial)

@@ -39,6 +39,33 @@ def minus(one, other):
     return ((1, *one), (-1, *other))
 
 
+def of_own_pictures(n):
+    """What we expect of a folder of n pictures: no claim of the paper's, and written down before its runs as well."""
+    alone = (f"none_{n}", "class")
+    return (
+        Claim(
+            f"own-convnet-ahead-{n}", "own_pictures",
+            f"With {n:,} pictures a convnet is better than a transformer that learns them alone.",
+            "ours", +1, minus((f"convnet_{n}", "class"), alone), {},
+        ),
+        Claim(
+            f"own-teacher-helps-{n}", "own_pictures",
+            f"With {n:,} pictures a student is better with that convnet for a teacher than alone.",
+            "ours", +1, minus((f"taught_{n}", "fused"), alone), {},
+        ),
+        Claim(
+            f"own-start-helps-{n}", "own_pictures",
+            f"With {n:,} pictures a trained student, fine-tuned, is better than one from nothing.",
+            "ours", +1, minus((f"started_{n}", "fused"), alone), {},
+        ),
+        Claim(
+            f"own-longer-helps-{n}", "own_longer",
+            f"With {n:,} pictures a student that learns alone is better after seven times as many steps.",
+            "ours", +1, minus((f"longer_{n}", "class"), alone), {},
+        ),
+    )  # fmt: skip
+
+
 CLAIMS = (
     Claim(
         "hard-beats-none", "distillation", "Hard distillation on the class token beats no distillation.",
@@ -189,5 +216,21 @@ CLAIMS = (
         "table 7", +1, minus(("from_distilled_all", "fused"), ("from_plain_all", "class")),
         {"CIFAR-10": (99.1, 99.1), "CIFAR-100": (91.3, 90.8), "Flowers": (98.8, 98.4), "Cars": (92.9, 92.1),
          "iNat-18": (73.7, 73.2), "iNat-19": (78.4, 77.7)},
+    ),
+    *of_own_pictures(50),
+    *of_own_pictures(300),
+    *of_own_pictures(3000),
+    Claim(
+        "own-start-helps-few-more", "own_pictures",
+        "A start from a trained student brings more where pictures are few (50) than where they are many (3,000).",
+        "ours", +1,
+        (*minus(("started_50", "fused"), ("none_50", "class")),
+         *minus(("none_3000", "class"), ("started_3000", "fused"))),
+        {},
+    ),
+    Claim(
+        "own-start-and-teacher", "own_classes",
+        "A trained student learns other classes better from a convnet that learned them than from their labels alone.",
+        "ours", +1, minus(("started_taught_300", "fused"), ("started_300", "fused")), {},
     ),
 )  # fmt: skip

@@ -103,6 +103,20 @@ def transfers(sizes):
     }
 
 
+# A folder of one's own: so many pictures, in equally many steps, alone, with a teacher, and from a trained student.
+OWN_SIZES = (50, 300, 3000)
+OWN_CONVNET, BY_OWN = convnet("convnet_weak"), dict(TOKEN_HARD, teacher=("convnet_weak",))
+STARTED = dict(
+    model="deit_micro_patch4_28", initial="packaged:fashion_clutter_student", tokens="both",
+    epochs=1, warmup_epochs=0, learning_rate=FINE_TUNING["learning_rate"],
+)  # fmt: skip
+
+
+def own_pictures(sizes, kinds):
+    """Configurations of so many pictures each: {kind: settings} -> {kind_size: settings}."""
+    return {f"{kind}_{n}": dict(settings, train_images=n) for n in sizes for kind, settings in kinds.items()}
+
+
 BEFORE_TUNING = dict(learning_rate=8e-3)  # the regimes came first; `tuning` then found a better rate for the student
 
 
@@ -284,6 +298,24 @@ EXPERIMENTS = {
     ),
     "data_efficiency": Experiment(
         "Fewer training images at equal steps", "ours", training_sizes((500, 1000, 2000, 5000)), seeds=3
+    ),
+    "own_pictures": Experiment(
+        "A folder of 50, 300 and 3,000 pictures: alone, with a teacher of the same pictures, from a trained student",
+        "ours",
+        own_pictures(OWN_SIZES, {"convnet": OWN_CONVNET, "none": NONE, "taught": BY_OWN, "started": STARTED}),
+        scales=("own",),
+    ),
+    "own_longer": Experiment(
+        "The student that learns alone, for seven times as long",
+        "ours",
+        own_pictures(OWN_SIZES, {"none": NONE, "longer": dict(epochs=21)}),
+        scales=("own",),
+    ),
+    "own_classes": Experiment(
+        "From the classes of the student that ships to those of a folder, with a teacher of the folder and without",
+        "ours",
+        own_pictures((300,), {"none": NONE, "started": STARTED, "started_taught": STARTED | BY_OWN}),
+        scales=("own",),
     ),
     "soft_loss": Experiment(
         "Forms of the soft loss and of label smoothing",

@@ -7,6 +7,9 @@ from deit_edu.runs.recipes import RECIPES
 # What teacher and student of a scale share. The regime was settled on validation: see `regime` and `tuning` below.
 TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1, crop_padding=2, flip=True, redraw=True)
 
+# Of few pictures: small batches, so that there are steps enough, and a short warm-up.
+OWN = dict(batch_size=32, learning_rate=1.6e-2, warmup_epochs=0.5)
+
 BASE = {
     "tiny": dict(
         data="fashion_clutter",
@@ -19,6 +22,12 @@ BASE = {
             model="deit_micro_patch4_32", epochs=8, batch_size=64, learning_rate=8e-3, crop_padding=4, compile=True
         ),
         teacher=RECIPES["small", "cifar10"]["teacher"],
+    ),
+    # A folder as a reader has one: data_scripts/make_own_pictures.py writes it. Under a minute of one core a network.
+    "own": dict(
+        data="folder:own_pictures",
+        student=dict(OWN, model="deit_nano_patch7_28", epochs=3),
+        teacher=dict(OWN, model="convnet_weak", epochs=4),
     ),
 }
 

@@ -24,7 +24,7 @@ from deit_edu.evidence.cells import data_label, unique_runs
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.losses import DistillationObjective
 from deit_edu.runs.build import build_model, open_dataset, open_teacher, wrap
-from deit_edu.runs.checkpoints import digest, load_network, packaged_path, write_atomically
+from deit_edu.runs.checkpoints import digest, is_packaged, load_network, packaged_path, write_atomically
 from deit_edu.runs.folders import is_trained, runs_root
 from deit_edu.runs.machine import machine, machine_name
 from deit_edu.runs.run import train
@@ -267,12 +267,18 @@ def make_record(cell, root):
         needed.key: json.loads((root / needed.key / "result.json").read_text())["checkpoint"] for needed in cell.needs
     }
     teachers = {teacher.key: weights[teacher.key] for teacher in cell.teachers}
-    teachers |= {name: digest(load_network(packaged_path(name))[0].state_dict()) for name in cell.shipped}
+    teachers |= {name: digest_of_packaged(name) for name in cell.shipped}
     config = result["config"] | {"data": data_label(result["config"]["data"])}
     data = result["data"] | {"name": config["data"]}
     first = {"key": cell.key, "experiment": cell.experiment, "configuration": cell.configuration, "seed": cell.seed}
     initial = {"initial": {cell.initial.key: weights[cell.initial.key]}} if cell.initial else {}
+    if is_packaged(cell.config.initial or ""):
+        initial = {"initial": {cell.config.initial: digest_of_packaged(cell.config.initial)}}
     return first | result | {"config": config, "data": data, "teachers": teachers} | initial
+
+
+def digest_of_packaged(name):
+    return digest(load_network(packaged_path(name))[0].state_dict())
 
 
 def keep_predictions(cell, ledger, root):

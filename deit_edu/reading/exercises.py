@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from deit_edu.attention import attention
 from deit_edu.losses import soft_cross_entropy, soft_distillation
 from deit_edu.model import DeiT, DeiTConfig, HeadLogits, fuse
-from deit_edu.patches import patch_grid, patchify
+from deit_edu.patches import patch_grid, patchify, resize_position_embedding
 from deit_edu.train import learning_rate_at
 
 
@@ -313,6 +313,98 @@ def check_learning_rate(solution):
             "that falls on a line: half a cosine is asked for": after_warmup(1 - progress),
             "that is a quarter of a cosine: (1 + cos(pi * progress)) / 2 starts and ends flat": after_warmup(
                 torch.cos(torch.pi / 2 * progress)
+            ),
+        },
+    )
+
+
+# chapters 8 to 10
+
+NORMAL = 1.96  # standard deviations on each side of a mean that hold 95 % of normal draws
+
+
+def check_pictures_needed(solution):
+    """Check ``solution(accuracy, margin)``: test pictures for an interval of accuracy +- margin (chapter 8)."""
+    accuracy, margin = torch.tensor([0.8, 0.5, 0.95]), torch.tensor([0.05, 0.1, 0.01])
+    variance = accuracy * (1 - accuracy)
+    return judge(
+        lambda: on_each(solution, zip(accuracy.tolist(), margin.tolist(), strict=True)),
+        NORMAL**2 * variance / margin**2,
+        "to halve the margin you need four times as many pictures",
+        {
+            "the margin counts squared: it shrinks with the root of the number of pictures": (
+                NORMAL**2 * variance / margin
+            ),
+            "that is one standard deviation: an interval of 95 % reaches 1.96 of them to each side": (
+                variance / margin**2
+            ),
+            "the margin is to each side, so it is half of the interval": NORMAL**2 * variance / (margin / 2) ** 2,
+            "1.96 counts squared, too": NORMAL * variance / margin**2,
+        },
+    )
+
+
+def check_balanced_accuracy(solution):
+    """Check ``solution(confusion)``: the mean recall, from counts (K, K), rows the truth (chapter 8)."""
+    confusion = torch.tensor([[90, 5, 0], [4, 2, 4], [1, 0, 9]])
+    right = confusion.diag()
+    return judge(
+        lambda: solution(confusion.clone()),
+        (right / confusion.sum(dim=1)).mean(),
+        "every class counts the same, however few pictures it has",
+        {
+            "that is plain accuracy: the largest class decides it": right.sum() / confusion.sum(),
+            "that divides by the decisions for a class, its column: recall divides by its pictures, its row": (
+                right / confusion.sum(dim=0)
+            ).mean(),
+        },
+    )
+
+
+def check_second_token(solution):
+    """Check ``solution(tokens, token, position)``: [class, distillation, patches], (B, 2 + N, D) (chapter 9)."""
+    B, N, D = 3, 4, 5
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(B, 1 + N, D, generator=generator)
+    token, position = torch.randn(2, 1, 1, D, generator=generator)
+    second = (token + position).expand(B, 1, D)
+    return judge(
+        lambda: solution(tokens.clone(), token, position),
+        torch.cat([tokens[:, :1], second, tokens[:, 1:]], dim=1),
+        "class, distillation, patches: the order that the heads rely on",
+        {
+            "it stands at the end, where its head does not look: put it after the class token": torch.cat(
+                [tokens, second], dim=1
+            ),
+            "it stands before the class token: the class head would read it": torch.cat([second, tokens], dim=1),
+            "it has no place: add its position": torch.cat(
+                [tokens[:, :1], token.expand(B, 1, D), tokens[:, 1:]], dim=1
+            ),
+        },
+    )
+
+
+def check_another_size(solution):
+    """Check ``solution(position_embedding, side, new_side)`` of a distilled student, (1, 2 + N, D) (chapter 10)."""
+    side, new_side, D = 4, 6, 3
+    positions = torch.randn(1, 2 + side**2, D, generator=torch.Generator().manual_seed(0))
+    grids = ((side, side), (new_side, new_side))
+    resized = resize_position_embedding(positions, *grids, 2)
+    return judge(
+        lambda: solution(positions.clone(), side, new_side),
+        resized,
+        "the two prefix rows have no place in the picture, and stay as they are",
+        {
+            "the two prefix rows changed places": resized[:, [1, 0, *range(2, resized.shape[1])]],
+            "that is bilinear, which shortens the vectors: bicubic is asked for": resize_position_embedding(
+                positions, *grids, 2, mode="bilinear"
+            ),
+            "each place went to its mirror image: rows come before columns": torch.cat(
+                [
+                    resized[:, :2],
+                    resized[:, 2:].unflatten(1, (new_side, new_side)).transpose(1, 2).flatten(1, 2),
+                ],
+                dim=1,
             ),
         },
     )

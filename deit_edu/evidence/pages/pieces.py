@@ -35,6 +35,7 @@ class Evidence:
     ledger: Ledger
     results: Results
     photos: Results  # scale small: CIFAR-10
+    own: Results  # scale own: a folder of pictures
     judged: dict
 
 
@@ -49,7 +50,7 @@ def evidence():
     if not ledger.records:
         raise DeiTEduError(f"{ledger.path} holds no records: the ledger comes with a clone of the repository")
     results = Results(ledger)
-    return Evidence(ledger, results, Results(ledger, "small"), judge(results))
+    return Evidence(ledger, results, Results(ledger, "small"), Results(ledger, "own"), judge(results))
 
 
 # ---- numbers in words ----
