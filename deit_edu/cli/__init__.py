@@ -18,6 +18,7 @@ COMMANDS = {  # in the order in which a newcomer meets them
     "evaluate": "accuracy of each head and fusion, and who disagrees with whom",
     "ablate": "run an experiment of the paper again, with seeds, into the ledger",
     "report": "tables and verdicts from the ledger",
+    "power": "how many seeds an effect takes, and what each claim could have seen",
     "export": "write a trained DeiT under timm's names",
     "bench": "time one distillation step against timm's student in the same loop",
 }

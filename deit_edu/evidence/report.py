@@ -373,3 +373,6 @@ def as_csv(table):
     name = table.title.partition(":")[0]
     csv.writer(file, lineterminator="\n").writerows([("table", *table.columns), *((name, *row) for row in table.rows)])
     return file.getvalue().rstrip("\n")
+
+
+FORMS = {"text": as_text, "markdown": as_markdown, "csv": as_csv}
