@@ -1,17 +1,22 @@
 """The ledger as a table: every record has its length, and runs of several lengths are not mixed in silence."""
 
+import io
 import json
 
 import pandas
 import pytest
 from conftest import ROOT
 from test_experiments import GRID, record_of, write
+from test_widgets import evaluate_in_module
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.cells import unique_runs
 from deit_edu.evidence.ledger import Ledger
 from deit_edu.evidence.report import Results
 from deit_edu.evidence.table import cells_table, records_table
+from deit_edu.widgets import LedgerTable
+
+ALL = {"words": "", "experiment": "", "epochs": "", "sorted_by": "", "descending": False}
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +88,59 @@ def test_records_that_no_experiment_reads_any_more_are_told_apart(ledger, table)
 def test_one_configuration_has_one_mark_of_its_settings(table):
     assert table[(table.experiment == "recipe") & (table.configuration == "sgd")].settings.nunique() == 2  # two rates
     assert table[(table.experiment == "recipe") & (table.configuration == "dropout")].settings.nunique() == 1
+
+
+# ---- in the page ----
+
+
+@pytest.fixture(scope="module")
+def page(browser):
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def rows(ledger):
+    return json.loads(LedgerTable.from_ledger(ledger).rows)
+
+
+def in_the_page(page, table, rows, expression, **asked):
+    """What the page's own code makes of the records that are chosen: `found` in the expression."""
+    named = "given.rows.map((row) => Object.fromEntries(given.columns.map((name, i) => [name, row[i]])))"
+    whole = f"((found) => {expression})(chosenRows({named}, given.asked))"
+    given = {"columns": list(table.columns), "rows": rows, "asked": ALL | asked}
+    return evaluate_in_module(page, "ledger_table.js", whole, given)
+
+
+def test_the_pages_csv_is_the_table(page, table, rows):
+    csv = in_the_page(page, table, rows, "asCsv(given.columns, found)")
+    found, expected = (pandas.read_csv(io.StringIO(text)) for text in (csv, table.to_csv(index=False)))
+    assert len(found) == len(table)
+    pandas.testing.assert_frame_equal(found, expected)
+
+
+def test_the_page_finds_and_sorts_as_pandas_does(page, table, rows):
+    asked = dict(words="Token_Hard avx2", epochs="40", sorted_by="test_fused", descending=True)
+    keys = in_the_page(page, table, rows, "found.map((row) => row.key)", **asked)
+    here = table.apply(lambda row: " ".join(map(str, row)).lower(), axis=1)
+    expected = table[here.str.contains("token_hard") & here.str.contains("avx2") & (table.epochs == 40)]
+    assert len(keys) > 10
+    assert keys == list(expected.sort_values("test_fused", ascending=False, kind="stable").key)
+
+
+def test_records_without_a_value_come_last_in_either_order(page, table, rows):
+    for descending in (False, True):
+        asked = dict(sorted_by="test_fused", descending=descending)
+        values = in_the_page(page, table, rows, "found.map((row) => row.test_fused)", **asked)
+        measured = int(table.test_fused.notna().sum())
+        assert values[:measured] == sorted(values[:measured], reverse=descending)
+        assert set(values[measured:]) == {None}
+
+
+def test_the_page_names_the_mixed_lengths_that_python_refuses(page, table, rows, ledger):
+    with pytest.raises(DeiTEduError) as told:
+        records_table(ledger=ledger)
+    found = in_the_page(page, table, rows, "mixedLengths(found)")
+    assert found and all(name in str(told.value) for name in found)
+    assert in_the_page(page, table, rows, "mixedLengths(found)", epochs="40") == []

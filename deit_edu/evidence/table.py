@@ -49,10 +49,11 @@ def users(ledger):
     return {key: sorted(names) for key, names in found.items() if key in ledger.records}
 
 
-def record_rows(ledger):
-    """Every record as a row, in the order in which they were written, with the experiments that read it today."""
+def record_rows(ledger, records=None):
+    """Records as rows, by default all, in the order in which they were written, with the experiments that read them."""
     read_by = users(ledger)
-    return [row_of(record) | {"used_by": " ".join(read_by.get(key, []))} for key, record in ledger.records.items()]
+    records = ledger.records.values() if records is None else records
+    return [row_of(record) | {"used_by": " ".join(read_by.get(record["key"], []))} for record in records]
 
 
 def records_table(epochs=None, ledger=None):
@@ -67,15 +68,16 @@ def records_table(epochs=None, ledger=None):
     Raises:
         DeiTEduError: when `epochs` is not given and runs of one name have several lengths; when no run has it.
     """
-    rows = record_rows(ledger or Ledger())
+    ledger = ledger or Ledger()
+    records = list(ledger.records.values())
     if epochs is None:
-        refuse_mixed_lengths(rows)
+        refuse_mixed_lengths(records)
     elif epochs != ALL:
-        known = sorted({row["epochs"] for row in rows})
-        rows = [row for row in rows if row["epochs"] == epochs]
-        if not rows:
+        known = sorted({record["epochs"] for record in records})
+        records = [record for record in records if record["epochs"] == epochs]
+        if not records:
             raise DeiTEduError(f"no run of {epochs} epochs is recorded: choose one of {', '.join(map(str, known))}")
-    return frame(rows)
+    return frame(record_rows(ledger, records))
 
 
 def cells_table(experiment, scale="tiny", ledger=None):
@@ -100,10 +102,10 @@ def cells_table(experiment, scale="tiny", ledger=None):
     return frame(rows)
 
 
-def refuse_mixed_lengths(rows):
+def refuse_mixed_lengths(records):
     lengths = {}
-    for row in rows:
-        lengths.setdefault((row["experiment"], row["configuration"]), set()).add(row["epochs"])
+    for record in records:
+        lengths.setdefault((record["experiment"], record["configuration"]), set()).add(record["epochs"])
     mixed = {name: sorted(found) for name, found in lengths.items() if len(found) > 1}
     if mixed:
         told = ", ".join(

@@ -69,8 +69,8 @@ def paired_difference(terms):
     if seeds == 1:
         return Difference(mean, -np.inf, np.inf, 1)
     interval = bootstrap(
-        values, weighted_mean, paired=True, vectorized=True, n_resamples=RESAMPLES, confidence_level=expanded_level(seeds),
-        method="percentile", random_state=np.random.default_rng(RANDOM_SEED),
+        values, weighted_mean, paired=True, vectorized=True, n_resamples=RESAMPLES, method="percentile",
+        confidence_level=expanded_level(seeds), random_state=np.random.default_rng(RANDOM_SEED),
     ).confidence_interval  # fmt: skip
     return Difference(mean, float(interval.low), float(interval.high), seeds)
 

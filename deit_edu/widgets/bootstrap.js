@@ -1,4 +1,4 @@
-// The interval and the verdict of deit_edu.evidence.verdicts, with the very resamples that NumPy draws.
+// Interval and verdict of deit_edu.evidence.verdicts, with the very resamples that NumPy draws.
 
 const MULTIPLIER = 0x2360ed051fc65da44385df649fccf645n; // PCG64's
 const WORD = 2 ** 32;
@@ -8,7 +8,7 @@ const WORD = 2 ** 32;
  * @property {string} state of NumPy's PCG64, 128 bits
  * @property {string} increment of it
  * @property {number} resamples how many
- * @property {Record<string, number>} tails {number of seeds: the share that the interval leaves out at each end}
+ * @property {Record<string, number>} tails {seeds: the share that is left out at each end}
  * @property {number} enough how many seeds a verdict asks for
  */
 

@@ -6,7 +6,13 @@ import { signed } from "./numbers.js";
 
 /** @typedef {{ name: string, label: string, values: Record<string, number> }} Measure */
 /** @typedef {{ name: string, epochs: number, measures: Measure[] }} Configuration */
-/** @typedef {{ name: string, title: string, split: string, configurations: Configuration[] }} Experiment */
+/**
+ * @typedef {object} Experiment
+ * @property {string} name as the ledger has it
+ * @property {string} title in words
+ * @property {string} split whose images its accuracies are of
+ * @property {Configuration[]} configurations what was compared in it
+ */
 /** @typedef {[number, string, string]} Term weight, configuration, measure */
 
 const OWN = ""; // the claim's name when it is the reader's own
