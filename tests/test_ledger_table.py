@@ -125,7 +125,7 @@ def test_the_page_finds_and_sorts_as_pandas_does(page, table, rows):
     keys = in_the_page(page, table, rows, "found.map((row) => row.key)", **asked)
     here = table.apply(lambda row: " ".join(map(str, row)).lower(), axis=1)
     expected = table[here.str.contains("token_hard") & here.str.contains("avx2") & (table.epochs == 40)]
-    assert len(keys) > 10
+    assert len(keys) == 5
     assert keys == list(expected.sort_values("test_fused", ascending=False, kind="stable").key)
 
 

@@ -21,7 +21,7 @@ const WORD = 2 ** 32;
  */
 
 /**
- * NumPy's default generator: PCG64 (O'Neill 2014), XSL-RR, which gives 32 bits of each 64 at a time.
+ * NumPy's default generator: PCG64 (O'Neill 2014), XSL-RR, 32 bits of each 64 at a time.
  * @param {Resampling} given its state
  * @returns {() => number} 32 random bits, as a whole number from 0
  */
