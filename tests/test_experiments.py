@@ -234,6 +234,7 @@ def record_of(cell, test=None):
         "experiment": cell.experiment,
         "configuration": cell.configuration,
         "seed": cell.seed,
+        "epochs": cell.config.epochs,
         "config": dataclasses.asdict(cell.config),
         "data": {"name": cell.config.data, "checksum": GRID.checksum(cell.config.data)},
         "seconds": 36.0,

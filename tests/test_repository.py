@@ -48,8 +48,8 @@ def test_the_dependencies_are_what_the_library_imports():
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     imported = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"deit_edu"}
-    extras = PROJECT["optional-dependencies"]  # asked for where a reader exports, or has pictures of a phone
-    texts = [*PROJECT["dependencies"], *extras["export"], *extras["heic"]]
+    extras = PROJECT["optional-dependencies"]  # asked for by those who export, want a table, have phone pictures
+    texts = [*PROJECT["dependencies"], *extras["export"], *extras["heic"], *extras["table"]]
     declared = {Requirement(text).name.replace("-", "_") for text in texts}
     assert {"pillow" if name == "PIL" else name for name in imported} == declared
 

@@ -99,6 +99,12 @@ def test_a_killed_grid_is_finished_without_duplicates(finished, toy):
     assert len(keys) == 3 and finished["done_again"] == {}
 
 
+def test_a_new_record_is_written_with_its_length_among_its_first_fields(finished):
+    for line in (finished["folder"] / "ledger" / "runs.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        assert list(record)[4] == "epochs" and record["epochs"] == record["config"]["epochs"]
+
+
 def test_a_record_holds_what_a_reader_must_know(finished, toy):
     ledger = Ledger(finished["folder"] / "ledger")
     student = ledger.find(toy[1])

@@ -39,7 +39,9 @@ from deit_edu.widgets.figure import packed, png
 
 PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
+    "ClaimBuilder": "evidence-ledger.html",
     "FusionExplorer": "evidence-tokens.html",
+    "LedgerTable": "evidence-ledger.html",
     "LiveDeiT": "live.html",
     "LossLab": "05-distillation-losses.html",
     "PatchExplorer": "01-patches.html",

@@ -21,6 +21,7 @@ COMMANDS = {  # in the order in which a newcomer meets them
     "report": "tables and verdicts from the ledger",
     "page": "write one file with a trained student in it, to open anywhere and to send",
     "export": "write a trained DeiT for other libraries",
+    "power": "how many seeds an effect takes, and what each claim could have seen",
     "bench": "time one distillation step against timm's student in the same loop",
 }
 

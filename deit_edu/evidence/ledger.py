@@ -1,5 +1,6 @@
 """The ledger: what was measured, one JSON line a record, only ever added to."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import deit_edu
 from deit_edu.errors import DeiTEduError
+from deit_edu.train import TrainConfig
 
 
 def ledger_folder():
@@ -107,7 +109,7 @@ def torn_tail(data):
 
 
 def parse(data, path):
-    """Records of whole lines."""
+    """Records of whole lines, each with its length."""
     records = []
     for number, line in enumerate(data.splitlines(), 1):
         try:
@@ -116,7 +118,36 @@ def parse(data, path):
                 isinstance(record[name], kind) for name, kind in (("key", str), ("config", dict), ("data", dict))
             ):
                 raise TypeError
-            records.append(record)
+            records.append(with_length(record))
         except (ValueError, KeyError, TypeError):
             raise DeiTEduError(f"{path}, line {number} is no record: restore the file with git") from None
     return records
+
+
+def with_length(record):
+    """A record with its epochs among its first fields, for two runs of one name and two lengths are no pair.
+
+    Records written before there was the field get it here, from their own config, which is what was trained: the file
+    is only ever added to, and a script that rewrites it would leave nobody able to tell a record from a correction.
+
+    Raises:
+        ValueError: when the record says another length than its config.
+    """
+    trained = record["config"].get("epochs")
+    if record.get("epochs", trained) != trained:
+        raise ValueError
+    return record if trained is None else {**named(record), "epochs": trained, **record}
+
+
+def named(record):
+    """Which run a record is of: what stands before its length."""
+    return {name: record[name] for name in ("key", "experiment", "configuration", "seed") if name in record}
+
+
+def settings_of(record):
+    """What makes a configuration: its settings without its seed and the runs it learned from or began as.
+
+    Runs under one name whose settings have changed since are two configurations.
+    """
+    settings = dataclasses.asdict(TrainConfig()) | record["config"]  # the oldest records lack settings that came later
+    return {name: value for name, value in settings.items() if name not in ("seed", "teacher", "initial")}

@@ -82,14 +82,7 @@ class Results:
                 return 100 - self.measure(experiment, DECIDERS[deciders[0]][0], seed, DECIDERS[deciders[0]][1])
             return 100 * (decided[0] != decided[1]).float().mean().item() if decided else 0.0
         record = self.record(experiment, configuration, seed)
-        if record is None:
-            return None
-        if kind == "norm":
-            return 100 * record["position_norm"]["resized"] / record["position_norm"]["before"]
-        if kind == "similarity":
-            return record["tokens"]["similarity"][{"input": 0, "last": -1}[names[0]]]
-        head = record[EXPERIMENTS[experiment].split].get(kind)
-        return None if head is None else 100 * head["accuracy"]
+        return None if record is None else measure_of(record, EXPERIMENTS[experiment].split, measure)
 
     def decided(self, experiment, seed, name):
         """(n,) decisions on the test images of one of DECIDERS, or None where they are not kept."""
@@ -106,6 +99,17 @@ class Results:
                 rows.append(row)
         columns = np.array(rows).reshape(len(rows), len(terms)).T
         return tuple((weight, column) for (weight, _, _), column in zip(terms, columns, strict=True))
+
+
+def measure_of(record, split, measure):
+    """One number of a record, as `deit_edu.evidence.claims.Claim` names it, or None where the run has no such head."""
+    kind, *names = measure.split(":")
+    if kind == "norm":
+        return 100 * record["position_norm"]["resized"] / record["position_norm"]["before"]
+    if kind == "similarity":
+        return record["tokens"]["similarity"][{"input": 0, "last": -1}[names[0]]]
+    head = record[split].get(kind)
+    return None if head is None else 100 * head["accuracy"]
 
 
 def core_hours(ledger):
@@ -373,3 +377,6 @@ def as_csv(table):
     name = table.title.partition(":")[0]
     csv.writer(file, lineterminator="\n").writerows([("table", *table.columns), *((name, *row) for row in table.rows)])
     return file.getvalue().rstrip("\n")
+
+
+FORMS = {"text": as_text, "markdown": as_markdown, "csv": as_csv}

@@ -271,6 +271,7 @@ def make_record(cell, root):
     config = result["config"] | {"data": data_label(result["config"]["data"])}
     data = result["data"] | {"name": config["data"]}
     first = {"key": cell.key, "experiment": cell.experiment, "configuration": cell.configuration, "seed": cell.seed}
+    first |= {"epochs": cell.config.epochs}
     initial = {"initial": {cell.initial.key: weights[cell.initial.key]}} if cell.initial else {}
     if is_packaged(cell.config.initial or ""):
         initial = {"initial": {cell.config.initial: digest_of_packaged(cell.config.initial)}}

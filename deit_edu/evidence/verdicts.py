@@ -9,6 +9,8 @@ from deit_edu.errors import DeiTEduError
 
 ENOUGH_SEEDS = 5  # fewer settle nothing: three differences of one sign are chance one time in four
 CONFIDENCE = 0.95
+RESAMPLES = 9999
+RANDOM_SEED = 0  # of the bootstrap: the same resamples for every difference of as many seeds
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def paired_difference(terms):
     if seeds == 1:
         return Difference(mean, -np.inf, np.inf, 1)
     interval = bootstrap(
-        values, weighted_mean, paired=True, vectorized=True, n_resamples=9999, confidence_level=expanded_level(seeds),
-        method="percentile", random_state=np.random.default_rng(0),
+        values, weighted_mean, paired=True, vectorized=True, n_resamples=RESAMPLES, method="percentile",
+        confidence_level=expanded_level(seeds), random_state=np.random.default_rng(RANDOM_SEED),
     ).confidence_interval  # fmt: skip
     return Difference(mean, float(interval.low), float(interval.high), seeds)
 

@@ -1,6 +1,5 @@
 """Do recorded runs come out the same again?"""
 
-import dataclasses
 import json
 import random
 import tempfile
@@ -11,8 +10,8 @@ from scipy.stats import t
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.cells import unique_runs
+from deit_edu.evidence.ledger import settings_of
 from deit_edu.evidence.runner import run_cells
-from deit_edu.train import TrainConfig
 
 
 def verify(cells, ledger, number, jobs=None, progress=True):
@@ -47,15 +46,10 @@ def main_accuracy(record):
 
 
 def seed_noise(ledger):
-    """How much seeds of one configuration differ: (standard deviation in points, degrees of freedom), pooled.
-
-    Runs under one name whose settings have changed since are two configurations.
-    """
-    defaults, groups = dataclasses.asdict(TrainConfig()), {}
+    """How much seeds of one configuration differ: (standard deviation in points, degrees of freedom), pooled."""
+    groups = {}
     for record in ledger.records.values():
-        settings = defaults | record["config"]  # the oldest records lack settings that came later
-        settings = {name: value for name, value in settings.items() if name not in ("seed", "teacher", "initial")}
-        group = (record["experiment"], record["configuration"], json.dumps(settings, sort_keys=True))
+        group = (record["experiment"], record["configuration"], json.dumps(settings_of(record), sort_keys=True))
         groups.setdefault(group, []).append(main_accuracy(record))
     squares = sum(np.var(group) * len(group) for group in groups.values())
     freedom = sum(len(group) - 1 for group in groups.values())
