@@ -213,6 +213,30 @@ def test_a_hundred_steps_go_as_in_torch(page, distilled, kind, objective):
         assert apart(found["weights"][name], parameter.detach()) < 0.02, name
 
 
+def test_a_head_that_nobody_asks_stays_as_it_is_as_in_torch(page):
+    model = small_student(True)
+    given, before = packed_weights(model), {name: p.detach().clone() for name, p in model.named_parameters()}
+    images, labels = torch.randn(8, 1, 12, 12), torch.randint(5, (8,))
+    objective, optimizer = DistillationObjective("none", "class"), make_optimizer(model, TrainConfig(weight_decay=5.0))
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_in_torch(model, None, objective, images, labels).backward()
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2
+        optimizer.step()
+    body = """
+        const images = numbers(given.images);
+        for (let step = 0; step < 3; step++) learner.learn(images, given.labels);
+        return listed(learner.student.tensors());"""
+    lesson = as_page_lesson(objective, dict(total=3, warmup=0, peak=1e-2, end=1e-2), weight_decay=5.0)
+    found = page(LEARNER + body, learner_of(model, None, lesson, images, labels) | {"weights": given})
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:  # a key's bias has no gradient but noise, of which AdamW makes steps
+            assert apart(found[name], parameter.detach()) < 1e-2, name
+        heard = not name.startswith("distillation_head")
+        assert heard != (torch.tensor(found[name]).view(parameter.shape) == before[name]).all().item(), name
+
+
 def test_the_learning_rate_is_the_librarys(page):
     schedule = dict(total=50, warmup=7, peak=1e-3)
     found = page("return given.steps.map((step) => learningRateAt(step, given.schedule));",
@@ -318,18 +342,20 @@ def test_the_pages_own_draws_cover_what_the_librarys_do(page):
     assert (found[:, places].max(0) == expected[:, places].max(0)).all()
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_shifted_and_mirrored_as_augmented_in_the_library(page, flip):
+@pytest.mark.parametrize(("channels", "flip"), [(1, False), (1, True), (3, True)])
+def test_shifted_and_mirrored_as_augmented_in_the_library(page, channels, flip):
     torch.manual_seed(0)
-    image = torch.randint(256, (1, 1, 28, 28), dtype=torch.uint8)
+    image = torch.randint(256, (1, channels, 28, 28), dtype=torch.uint8)
     padded = torch.nn.functional.pad(image, [2] * 4)
     body = """
-        const out = new Float32Array(28 * 28);
-        normaliseInto(Uint8Array.from(given.image), out, given.change, { mean: 0.2, std: 0.3 });
+        const out = new Float32Array(given.image.length);
+        normaliseInto(Uint8Array.from(given.image), out, given.change, given);
         return Array.from(out);"""
+    statistics = {"mean": [0.2, 0.5, 0.4][:channels], "std": [0.3, 0.1, 0.2][:channels]}
     for top, left in [(0, 0), (2, 2), (4, 1)]:
         window = padded[:, :, top : top + 28, left : left + 28]
-        expected = normalise(window.flip(-1) if flip else window, [0.2], [0.3])
+        expected = normalise(window.flip(-1) if flip else window, *statistics.values())
         change = {"down": top - 2, "right": left - 2, "flip": flip}
-        found = page(body, {"image": image.flatten().tolist(), "change": change})
+        given = {"image": image.flatten().tolist(), "change": change, "shape": [channels, 28, 28]}
+        found = page(body, given | statistics)
         assert (torch.tensor(found).view(expected.shape) - expected).abs().max() < 1e-6

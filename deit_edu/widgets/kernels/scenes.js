@@ -107,22 +107,51 @@ export class Scenes {
   }
 }
 
+/** Images as they are, (n, C, S, S) uint8: nothing of them is drawn anew. */
+export class Pictures {
+  /**
+   * @param {Uint8Array} items
+   * @param {number[]} shape C, S, S
+   */
+  constructor(items, shape) {
+    this.items = items;
+    this.size = shape.reduce((product, side) => product * side, 1);
+  }
+
+  drawsFrom() {
+    return [];
+  }
+
+  draw(canvas, item) {
+    canvas.set(this.items.subarray(item * this.size, (item + 1) * this.size));
+  }
+}
+
 /**
- * One image (28, 28) as the networks want it: shifted, mirrored, normalised
+ * One image (C, S, S) as the networks want it: shifted, mirrored, normalised
  * (deit_edu.train.augmented_batch).
  * @param {Uint8Array} image
- * @param {Float32Array} out (28, 28)
+ * @param {Float32Array} out (C, S, S)
  * @param {{ down?: number, right?: number, flip?: boolean }} change Where the window lies, in
  * pixels; zeros come in.
- * @param {{ mean: number, std: number }} statistics Of pixels in [0, 1].
+ * @param {{ shape: number[], mean: number[], std: number[] }} statistics C, S, S, and of pixels in
+ * [0, 1] a number for each channel.
  */
-export function normaliseInto(image, out, { down = 0, right = 0, flip = false }, { mean, std }) {
-  for (let row = 0; row < CANVAS; row++) {
-    for (let column = 0; column < CANVAS; column++) {
+export function normaliseInto(
+  image,
+  out,
+  { down = 0, right = 0, flip = false },
+  { shape: [C, S], mean, std },
+) {
+  for (let channel = 0, at = 0; channel < C; channel++) {
+    for (let row = 0; row < S; row++) {
       const y = row + down;
-      const x = (flip ? CANVAS - 1 - column : column) + right;
-      const inside = y >= 0 && y < CANVAS && x >= 0 && x < CANVAS;
-      out[row * CANVAS + column] = ((inside ? image[y * CANVAS + x] : 0) / 255 - mean) / std;
+      for (let column = 0; column < S; column++) {
+        const x = (flip ? S - 1 - column : column) + right;
+        const inside = y >= 0 && y < S && x >= 0 && x < S;
+        const value = inside ? image[(channel * S + y) * S + x] : 0;
+        out[at++] = (value / 255 - mean[channel]) / std[channel];
+      }
     }
   }
 }
