@@ -1,0 +1,94 @@
+"""Races in the page: students small enough to learn while a reader watches, and what ten seeds of them showed.
+
+A race's regime, its configurations and its claims stand here before the first run. `deit_edu.widgets.races` runs them
+in a browser; their records lie beside the ledger, in races.jsonl, one student of one seed a line.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deit_edu.data.clutter import FIXED_DRAW, REDRAW, ClutterSource
+from deit_edu.data.packaged import FASHION_CLASSES, packaged_splits
+from deit_edu.data.splits import make_dataset
+from deit_edu.errors import DeiTEduError
+from deit_edu.evidence.claims import Claim, minus
+from deit_edu.evidence.ledger import ledger_folder, torn_tail
+from deit_edu.evidence.verdicts import paired_difference, verdict
+from deit_edu.model import DeiTConfig
+from deit_edu.runs.checkpoints import load_network, packaged_path
+
+CLASSES = (0, 2, 3, 4, 6)  # what is worn above the waist: the classes that are taken for each other
+LEARNT, ASIDE = 900, 100  # items of each class: of the training split to learn from, of validation to measure on
+STUDENT = DeiTConfig(
+    image_size=28, patch_size=7, in_channels=1, num_classes=len(CLASSES), embed_dim=32, depth=2, num_heads=4
+)
+REGIME = {
+    "batch": 128,
+    "steps": 400,
+    "warmup": 40,  # steps
+    "peak": 3e-3,  # the optimiser's highest learning rate
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "padding": 2,
+    "flip": True,
+    "every": 20,  # steps between two looks at the scenes kept aside
+}
+TEACHERS = {"convnet": "a convnet", "weak": "a weak convnet", "transformer": "a plain transformer"}
+SEEDS = 10
+
+
+def settings(teacher=None, distillation="none", tokens="class", temperature=3.0, weight=None, shuffled=False):
+    """What one student of a race learns from, in the words of `deit_edu.losses.DistillationObjective`.
+
+    Args:
+        teacher: a key of TEACHERS. shuffled: every image gets the teacher's answer to the next one.
+    """
+    return {"teacher": teacher, "shuffled": shuffled, "distillation": distillation, "tokens": tokens,
+            "temperature": temperature, "weight": weight}  # fmt: skip
+
+
+CONFIGURATIONS = {
+    "none": settings(),
+    "hard": settings("convnet", "hard", "both"),
+    "soft": settings("convnet", "soft", "both", weight=0.5),
+    "shuffled": settings("convnet", "hard", "both", shuffled=True),
+    "two_class_tokens": settings(tokens="both"),
+    "all_teacher": settings("convnet", "hard", "class", weight=1.0),
+}
+
+
+# ---- the images ----
+
+
+@functools.cache
+def race_items():
+    """Items at half size, as the page gets them: (items (n, 14, 14) uint8, labels (n,) uint8, how many are learnt).
+
+    The first are those to learn from, the others are kept aside; both class-balanced.
+    """
+    train, validation = (of_classes(*split, count) for split, count in zip(packaged_splits(), (LEARNT, ASIDE)))
+    items = np.concatenate([train.items, validation.items])
+    return items, torch.cat([train.labels, validation.labels]).numpy().astype(np.uint8), len(train.items)
+
+
+def of_classes(images, labels, count):
+    """The first `count` items of each of CLASSES, as a ClutterSource whose labels count from 0."""
+    chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in CLASSES]))
+    return ClutterSource(images[chosen], np.searchsorted(CLASSES, labels[chosen]))
+
+
+def race_data():
+    """The same items as an ImageDataset, their scenes drawn by the library: what the teachers learned from."""
+    sources = [of_classes(*split, count) for split, count in zip(packaged_splits(), (LEARNT, ASIDE, LEARNT))]
+    splits = [source.draw(FIXED_DRAW, index) for index, source in enumerate(sources)]
+    names = [FASHION_CLASSES[label] for label in CLASSES]
+    return make_dataset("race", names, *splits, lambda seed, epoch: sources[0].draw(REDRAW, seed, epoch))
+
+
+def race_teacher(name):
+    """One of TEACHERS, as it ships, with its metadata."""
+    return load_network(packaged_path(f"race_{name}"))
