@@ -13,7 +13,7 @@ from deit_edu.inspect import token_similarity
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.teachers import CONVNETS, as_head_logits, create_teacher
-from deit_edu.widgets.figure import joined, read
+from deit_edu.widgets.bundle import FOLDER, bundled
 from deit_edu.widgets.network import export, in_half_precision
 
 RUN = """async ([source, manifest, weights, images]) => {
@@ -38,7 +38,7 @@ def in_the_page(browser, model, images):
     manifest, weights = export(model)
     given = [base64.b64encode(images.numpy().astype("<f4").tobytes()).decode(), len(images)]
     page = browser.new_page()
-    source = joined(read("network.js")) + "\nexport { openNetwork, forward };"
+    source = bundled(FOLDER / "network.js") + "\nexport { openNetwork, forward };"
     found = page.evaluate(RUN, [source, manifest, base64.b64encode(weights).decode(), given])
     page.close()
     said = {
@@ -133,7 +133,7 @@ def test_the_weights_that_a_figure_fetches_are_few(pair, most):
 
 
 def test_the_networks_source_needs_nothing_else():
-    assert not re.search("^(import|export) ", joined(read("network.js")), re.M)
+    assert not re.search("^(import|export) ", bundled(FOLDER / "network.js"), re.M)
 
 
 def test_a_network_that_is_not_ours_is_refused():

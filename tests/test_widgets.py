@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import firefox
 import numpy as np
@@ -35,7 +34,8 @@ from deit_edu.runs import checkpoints, train
 from deit_edu.teachers import create_teacher
 from deit_edu.train import TrainConfig
 from deit_edu.widgets import LossLab
-from deit_edu.widgets.figure import packed, png, script
+from deit_edu.widgets.bundle import FOLDER, bundled
+from deit_edu.widgets.figure import packed, png
 
 PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
@@ -120,7 +120,7 @@ def test_the_loss_lab_refuses_what_does_not_fit(given, message):
 
 def evaluate_in_module(page, module, expression, argument):
     """A value that a figure's own JavaScript computes: its module as the page gets it, with one more export."""
-    text = script(str(Path(widgets.__file__).with_name(module))) + f"\nexport const asked = (given) => {expression};"
+    text = bundled(FOLDER / module) + f"\nexport const asked = (given) => {expression};"
     opened = "await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'})))"
     return page.evaluate(f"async ([text, given]) => ({opened}).asked(given)", [text, argument])
 
