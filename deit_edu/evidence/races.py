@@ -89,6 +89,82 @@ def race_data():
     return make_dataset("race", names, *splits, lambda seed, epoch: sources[0].draw(REDRAW, seed, epoch))
 
 
+@functools.cache
+def race_statistics():
+    """(mean, std) of the library's scenes of the items to learn from, a number for the one channel."""
+    data = race_data()
+    return list(data.mean), list(data.std)
+
+
 def race_teacher(name):
     """One of TEACHERS, as it ships, with its metadata."""
     return load_network(packaged_path(f"race_{name}"))
+
+
+# ---- the claims, and what the records say of them ----
+
+
+@dataclass(frozen=True)
+class RaceClaim(Claim):
+    """A claim about races: its verdict is the library's, and in so many of its seeds it should hold."""
+
+    at_least: int = 8  # of SEEDS
+
+
+RACE_CLAIMS = ()
+
+
+class Races:
+    """The records of races, by (configuration, seed).
+
+    Args:
+        folder: where races.jsonl lies; by default the ledger's.
+
+    Raises:
+        DeiTEduError: when a line that is not the last is no record, or two are of one student.
+    """
+
+    def __init__(self, folder=None):
+        self.path = (folder or ledger_folder()) / "races.jsonl"
+        data = self.path.read_bytes() if self.path.exists() else b""
+        self.records = {}
+        for number, line in enumerate(data[: len(data) - len(torn_tail(data))].splitlines(), 1):
+            try:
+                record = json.loads(line)
+                key = (record["configuration"], record["seed"])
+                known = key in self.records
+                record["points"][-1]["measured"]["accuracy"]["class"] + 0.0
+            except (ValueError, KeyError, TypeError, IndexError):
+                raise DeiTEduError(f"{self.path}, line {number} is no record: restore the file with git") from None
+            if known:
+                raise DeiTEduError(f"{self.path} holds two records of {key}: keep the first of them")
+            self.records[key] = record
+
+    def seeds(self, *configurations):
+        """Those that all of these have, in order."""
+        return sorted(set.intersection(*({s for name, s in self.records if name == one} for one in configurations)))
+
+    def measure(self, configuration, seed, measure):
+        """One number of one student at its end.
+
+        Args:
+            measure: a head's name, for its accuracy in points; "agreement:HEAD", with the teacher, in points; or
+                "cosine", of the two tokens.
+        """
+        measured = self.records[configuration, seed]["points"][-1]["measured"]
+        kind, _, head = measure.partition(":")
+        if kind == "cosine":
+            return measured["cosine"]
+        return 100 * (measured["agreement"][head] if kind == "agreement" else measured["accuracy"][kind])
+
+    def paired(self, terms):
+        """((weight, values), ...) over the seeds that have all terms, for `paired_difference`."""
+        seeds = self.seeds(*(configuration for _, configuration, _ in terms))
+        return tuple((weight, [self.measure(name, seed, measure) for seed in seeds]) for weight, name, measure in terms)
+
+    def judge(self, claim):
+        """(the Difference, the verdict, in how many seeds the claim's sign holds)."""
+        terms = self.paired(claim.terms)
+        each = sum(weight * np.array(values) for weight, values in terms)
+        difference = paired_difference(terms)
+        return difference, verdict(difference, claim.sign), int((claim.sign * each > 0).sum())

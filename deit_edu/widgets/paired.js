@@ -1,5 +1,6 @@
 // Differences paired by seed, with the library's interval: deit_edu.evidence.verdicts once more, to
 // the same numbers.
+import { mean } from "./numbers.js";
 
 const RESAMPLES = 9999;
 const ENOUGH_SEEDS = 5;
@@ -56,8 +57,8 @@ export class Pcg64 {
  */
 export async function pairedDifference(values, { generator, levels }, breath) {
   const seeds = values.length;
-  const mean = meanOf(values);
-  if (seeds < 2) return { mean, low: -Infinity, high: Infinity, seeds };
+  const middle = mean(values);
+  if (seeds < 2) return { mean: middle, low: -Infinity, high: Infinity, seeds };
   const random = new Pcg64(generator);
   const means = new Float64Array(RESAMPLES);
   for (let i = 0; i < RESAMPLES; i++) {
@@ -68,7 +69,7 @@ export async function pairedDifference(values, { generator, levels }, breath) {
   }
   means.sort();
   const outside = (1 - levels[seeds]) / 2;
-  return { mean, low: quantile(means, outside), high: quantile(means, 1 - outside), seeds };
+  return { mean: middle, low: quantile(means, outside), high: quantile(means, 1 - outside), seeds };
 }
 
 /**
@@ -82,9 +83,6 @@ function quantile(sorted, share) {
   const next = sorted[Math.min(low + 1, sorted.length - 1)];
   return sorted[low] + (place - low) * (next - sorted[low]);
 }
-
-const meanOf = (/** @type {number[]} */ values) =>
-  values.reduce((total, value) => total + value, 0) / values.length;
 
 /**
  * @param {Difference} difference

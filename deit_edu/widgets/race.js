@@ -1,5 +1,6 @@
 // Two students that race: on the same scenes, from the same seed, each in workers of its own.
 import { LearningTeam } from "./kernels/learning_team.js";
+import { mean } from "./numbers.js";
 import { SIDES } from "./race_settings.js";
 
 /**
@@ -102,7 +103,7 @@ export class Race {
     const found = await this.both((team) => team.measure());
     const points = SIDES.map((side, i) => ({
       step: this.step,
-      loss: meanOf(this.losses[side]),
+      loss: this.losses[side].length ? mean(this.losses[side]) : null,
       measured: found[i],
     }));
     this.losses = { a: [], b: [] };
@@ -141,6 +142,3 @@ export class Race {
     for (const side of SIDES) this.teams[side].end();
   }
 }
-
-const meanOf = (/** @type {number[]} */ values) =>
-  values.length ? values.reduce((total, value) => total + value, 0) / values.length : null;

@@ -82,12 +82,19 @@ export function wordOf(settings) {
  */
 export function settingsOf(word, teachers) {
   const parts = word.split("_");
-  const plain = { teacher: null, shuffled: false, distillation: "none", temperature: 3, weight: null };
+  const plain = {
+    teacher: null,
+    shuffled: false,
+    distillation: "none",
+    temperature: 3,
+    weight: null,
+  };
   if (parts[0] === "none") return TOKENS.includes(parts[1]) ? { ...plain, tokens: parts[1] } : null;
   const shuffled = parts[0] === "shuffled";
   const [teacher, distillation, tokens, tau, lambda] = shuffled ? parts.slice(1) : parts;
   const [temperature, weight] = [Number(tau) || 3, Number(lambda)];
-  const known = teachers.includes(teacher) && KINDS.includes(distillation) && TOKENS.includes(tokens);
+  const known =
+    teachers.includes(teacher) && KINDS.includes(distillation) && TOKENS.includes(tokens);
   if (!known || !(temperature > 0) || !(weight >= 0 && weight <= 1)) return null;
   return { teacher, shuffled, distillation, tokens, temperature, weight };
 }
