@@ -65,6 +65,8 @@ def page(request, browser, tmp_path_factory):
             "labels": labels[:400].tolist(),
             "learnt": list(range(300)),
             "aside": list(range(300, 400)),
+            "shape": [1, 28, 28],
+            "scenes": True,
             "mean": data.mean,
             "std": data.std,
             "padding": 2,

@@ -303,32 +303,35 @@ def test_a_student_begins_as_the_librarys_do(page):
 # ---- scenes ----
 
 
-def librarys_draws(n, *seed):
+def librarys_draws(n, *seed, side=CANVAS):
     """The whole numbers that ClutterSource.draw asks for, in order: (n, 18)."""
     random, columns = np.random.RandomState(seed), []
     for size in CLUTTER_CROPS:
         columns += [random.randint(1, n, n, np.int64), random.randint(0, 2**30, n, np.int64)]
-        columns += list(random.randint(0, CANVAS - size + 1, (2, n), np.int64))
-    columns += list(random.randint(0, CANVAS - ITEM + 1, (2, n), np.int64))
+        columns += list(random.randint(0, side - size + 1, (2, n), np.int64))
+    columns += list(random.randint(0, side - ITEM + 1, (2, n), np.int64))
     return np.stack(columns, axis=1)
 
 
-def test_scenes_are_the_librarys_to_the_pixel(page):
+@pytest.mark.parametrize("side", [CANVAS, 21])
+def test_scenes_are_the_librarys_to_the_pixel(page, side):
     images, labels = packaged_splits()[0]
     images, labels = images[:300], labels[:300]
-    expected = ClutterSource(images, labels).draw(7, 1).images
+    expected = ClutterSource(images, labels, canvas=side).draw(7, 1).images
     body = """
-        const scenes = new Scenes(Uint8Array.from(given.items)), drawn = [], canvas = new Uint8Array(28 * 28);
+        const scenes = new Scenes(Uint8Array.from(given.items), given.side), drawn = [];
+        const canvas = new Uint8Array(given.side ** 2);
         given.draws.forEach((draws, item) => { scenes.draw(canvas, item, draws); drawn.push(Array.from(canvas)); });
         return drawn;"""
-    found = page(body, {"items": halve(images).flatten().tolist(), "draws": librarys_draws(300, 7, 1).tolist()})
+    draws = librarys_draws(300, 7, 1, side=side).tolist()
+    found = page(body, {"items": halve(images).flatten().tolist(), "draws": draws, "side": side})
     assert (torch.tensor(found).view(expected.shape) == expected).all()
 
 
 def test_the_pages_own_draws_cover_what_the_librarys_do(page):
     images = packaged_splits()[0][0][:100]
     body = """
-        const scenes = new Scenes(Uint8Array.from(given.items)), random = new Random(1);
+        const scenes = new Scenes(Uint8Array.from(given.items), 28), random = new Random(1);
         return Array.from({ length: 4000 }, () => scenes.drawsFrom(random));"""
     found = np.array(page(body, {"items": halve(images).flatten().tolist()}))
     expected = librarys_draws(100, 0)

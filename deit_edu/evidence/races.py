@@ -18,6 +18,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.claims import Claim, minus
 from deit_edu.evidence.ledger import ledger_folder, torn_tail
 from deit_edu.evidence.verdicts import paired_difference, verdict
+from deit_edu.losses import DistillationObjective
 from deit_edu.model import DeiTConfig
 from deit_edu.runs.checkpoints import load_network, packaged_path
 
@@ -49,6 +50,17 @@ def settings(teacher=None, distillation="none", tokens="class", temperature=3.0,
     """
     return {"teacher": teacher, "shuffled": shuffled, "distillation": distillation, "tokens": tokens,
             "temperature": temperature, "weight": weight}  # fmt: skip
+
+
+def check_settings(one, teachers):
+    """Refuse what no student can learn from; `teachers` are those that there are."""
+    if set(one) != set(settings()):
+        raise DeiTEduError(f"a student's settings are {', '.join(settings())}: make them with settings(...)")
+    DistillationObjective(one["distillation"], one["tokens"], one["temperature"], one["weight"])
+    if (one["teacher"] is None) != (one["distillation"] == "none"):
+        raise DeiTEduError("hard and soft distillation need a teacher, and none has none: name both or neither")
+    if one["teacher"] is not None and one["teacher"] not in teachers:
+        raise DeiTEduError(f"there is no teacher {one['teacher']!r} here: choose one of {', '.join(teachers)}")
 
 
 CONFIGURATIONS = {

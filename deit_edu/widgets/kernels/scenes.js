@@ -1,8 +1,5 @@
 // The scenes of fashion_clutter: deit_edu.data.clutter once more. Given the same draws, the same
-// pixels. An item is 14x14 pixels, a scene 28x28, both uint8.
-
-/** Side of a scene, in pixels. */
-export const CANVAS = 28;
+// pixels. An item is 14x14 pixels, a scene SxS, both uint8.
 const ITEM = 14;
 const CLUTTER_CROPS = [6, 6, 5, 5]; // side of each crop of another item, in the order of pasting
 /**
@@ -13,9 +10,13 @@ export const DRAWS = 4 * CLUTTER_CROPS.length + 2;
 
 /** Items at half size, and the scenes that are made of them. */
 export class Scenes {
-  /** @param {Uint8Array} items (n, 14, 14) */
-  constructor(items) {
+  /**
+   * @param {Uint8Array} items (n, 14, 14)
+   * @param {number} side S of the scenes, in pixels.
+   */
+  constructor(items, side) {
     this.items = items;
+    this.side = side;
     this.count = items.length / ITEM ** 2;
     this.corners = new Map(); // side of a crop: each item's corners, once needed
     for (const side of CLUTTER_CROPS) this.corners.set(side, []);
@@ -28,7 +29,7 @@ export class Scenes {
    */
   drawsFrom(random) {
     const crop = (side) => {
-      const places = CANVAS - side + 1;
+      const places = this.side - side + 1;
       return [
         1 + random.below(this.count - 1),
         random.bits() >>> 2,
@@ -36,13 +37,13 @@ export class Scenes {
         random.below(places),
       ];
     };
-    const places = CANVAS - ITEM + 1;
+    const places = this.side - ITEM + 1;
     return [...CLUTTER_CROPS.flatMap(crop), random.below(places), random.below(places)];
   }
 
   /**
    * Draw the scene of one item.
-   * @param {Uint8Array} canvas (28, 28), overwritten.
+   * @param {Uint8Array} canvas (S, S), overwritten.
    * @param {number} item Its number.
    * @param {ArrayLike<number>} draws `DRAWS` whole numbers.
    */
@@ -62,7 +63,7 @@ export class Scenes {
     const first = other * ITEM ** 2 + corner;
     for (let row = 0; row < side; row++) {
       const from = first + row * ITEM;
-      canvas.set(this.items.subarray(from, from + side), (top + row) * CANVAS + left);
+      canvas.set(this.items.subarray(from, from + side), (top + row) * this.side + left);
     }
   }
 
@@ -70,7 +71,7 @@ export class Scenes {
   place(canvas, item, top, left) {
     for (let i = 0; i < ITEM ** 2; i++) {
       const value = this.items[item * ITEM ** 2 + i];
-      if (value) canvas[(top + Math.floor(i / ITEM)) * CANVAS + left + (i % ITEM)] = value;
+      if (value) canvas[(top + Math.floor(i / ITEM)) * this.side + left + (i % ITEM)] = value;
     }
   }
 

@@ -1,6 +1,6 @@
 // The images of a race: which item comes when, in which scene, seen how. All follows from a seed.
 import { Random } from "./random.js";
-import { CANVAS, Pictures, Scenes, normaliseInto } from "./scenes.js";
+import { Pictures, Scenes, normaliseInto } from "./scenes.js";
 
 // Keep the draws of orders, of scenes and of the scenes kept aside apart, whatever the seed.
 const ORDERS = 1;
@@ -11,7 +11,8 @@ const ASIDE = 3;
  * @typedef {object} Source What is learnt from: items at half size, of which scenes are made, or
  * images as they are.
  * @property {Uint8Array} items (n, 14, 14) or (n, C, S, S)
- * @property {number[]} [shape] C, S, S of the images as they are; not given: the items become scenes.
+ * @property {number[]} shape C, S, S of what the networks see.
+ * @property {boolean} scenes Whether the items become scenes.
  * @property {ArrayLike<number>} labels (n,) From 0.
  * @property {number[]} learnt Numbers of the items that are learnt from.
  * @property {number[]} aside Numbers of the items that are only measured on.
@@ -30,9 +31,11 @@ export class Stream {
   constructor(source, seed) {
     this.source = source;
     this.seed = seed;
-    this.shape = source.shape ?? [1, CANVAS, CANVAS];
+    this.shape = source.shape;
     this.size = this.shape.reduce((product, side) => product * side, 1);
-    this.maker = source.shape ? new Pictures(source.items, source.shape) : new Scenes(source.items);
+    this.maker = source.scenes
+      ? new Scenes(source.items, source.shape[1])
+      : new Pictures(source.items, source.shape);
     this.canvas = new Uint8Array(this.size);
     this.epoch = -1;
   }
