@@ -57,7 +57,7 @@ class ClutterSource:
     def draw(self, *seed):
         """A Split of all n items, in whole numbers only, so that every machine makes the same pixels."""
         random = np.random.RandomState(seed)  # its stream is frozen by NumPy's policy, a Generator's is not
-        n, s, side = len(self.items), self.scale, self.side  # places are drawn in the pixels of scale 1, so that scenes agree
+        n, s, side = len(self.items), self.scale, self.side  # places are drawn in pixels of scale 1: scenes agree
         each = np.arange(n)
         canvas = np.zeros((n, s * side, s * side), np.uint8)
 

@@ -1,6 +1,7 @@
 """The interactive figures: in Jupyter, and in a page without a kernel."""
 
 from deit_edu.widgets.attention_lens import AttentionLens
+from deit_edu.widgets.distil_in_page import DistilInPage
 from deit_edu.widgets.fusion_explorer import FusionExplorer
 from deit_edu.widgets.live_deit import LiveDeiT
 from deit_edu.widgets.loss_lab import LossLab
@@ -11,6 +12,7 @@ from deit_edu.widgets.teacher_comparison import TeacherComparison
 
 __all__ = [
     "AttentionLens",
+    "DistilInPage",
     "FusionExplorer",
     "LiveDeiT",
     "LossLab",

@@ -172,14 +172,14 @@ def images_data(images, labels, class_names, mean, std):
     images = torch.as_tensor(images)
     n, *shape = images.shape
     if len(shape) != 3 or shape[1] != shape[2] or shape[0] not in (1, 3) or images.dtype != torch.uint8:
-        raise DeiTEduError(f"{images.dtype} images {tuple(images.shape)}: give square uint8 images (n, 1 or 3, H, H)")
+        raise DeiTEduError(f"{images.dtype} images {tuple(images.shape)}: give uint8 images (n, 1 or 3, H, H)")
     if not SIDES[0] <= shape[1] <= SIDES[1]:
-        raise DeiTEduError(f"images of {shape[1]} pixels a side: a page trains on {SIDES[0]} to {SIDES[1]}, resize them")
+        raise DeiTEduError(f"images of {shape[1]} pixels a side: resize them to {SIDES[0]} to {SIDES[1]}")
     if labels is None or class_names is None or len(labels) != n:
         raise DeiTEduError(f"{n} images need a label each, and class_names: give both")
     labels = np.asarray(labels)
     if labels.min() < 0 or labels.max() >= len(class_names):
-        raise DeiTEduError(f"labels {labels.min()} to {labels.max()} do not fit {len(class_names)} class names: give all")
+        raise DeiTEduError(f"labels {labels.min()} to {labels.max()} do not fit {len(class_names)} class names")
     order = np.random.RandomState(0).permutation(n)
     aside = min(ASIDE, n // 5)
     images, labels = images[order], labels[order]

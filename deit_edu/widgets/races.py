@@ -1,7 +1,8 @@
-"""Run the races whose claims stand in deit_edu.evidence.races, in a headless browser: ``python -m deit_edu.widgets.races``.
+"""Run the races whose claims stand in deit_edu.evidence.races: ``python -m deit_edu.widgets.races``.
 
-One student of one seed at a time, by the same scripts as a reader's page. What has a record is not run again, so that
-the command goes on where it was stopped. At its end it says what the claims came to, whichever way that is.
+They run in a headless browser, one student of one seed at a time, by the same scripts as in a reader's page. What has a
+record is not run again, so that the command goes on where it was stopped. At its end it says what the claims came to,
+whichever way that is.
 """
 
 import argparse
@@ -16,7 +17,6 @@ from pathlib import Path
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.ledger import ledger_folder
 from deit_edu.evidence.races import (
-    ASIDE,
     CLASSES,
     CONFIGURATIONS,
     RACE_CLAIMS,
@@ -39,7 +39,8 @@ MODULES = ("kernels/learning_team.js", "race_settings.js")
 # What a student shows while it learns alone, as race.js looks at two.
 RUN = """async ({ script, settings, regime, given, shown }) => {
     const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const opened = ([name, { manifest, weights }]) => [name, { manifest, weights: new DataView(bytes(weights).buffer) }];
+    const view = (text) => new DataView(bytes(text).buffer);
+    const opened = ([name, { manifest, weights }]) => [name, { manifest, weights: view(weights) }];
     const losses = [], points = [];
     const team = new LearningTeam(script, 1, { step: (_, loss) => losses.push(loss), died: () => {} });
     const begun = await team.begin({ ...given, lesson: lessonOf(settings, regime),
@@ -81,6 +82,8 @@ def begin(seed, tokens):
             "labels": labels.tolist(),
             "learnt": list(range(learnt)),
             "aside": list(range(learnt, len(items))),
+            "shape": [1, STUDENT.image_size, STUDENT.image_size],
+            "scenes": True,
             "mean": mean,
             "std": std,
             "padding": REGIME["padding"],
@@ -172,7 +175,8 @@ def say_verdicts(races):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m deit_edu.widgets.races", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="0 to N - 1 (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=CONFIGURATIONS, metavar="NAME", help="of " + ", ".join(CONFIGURATIONS))
+    names = ", ".join(CONFIGURATIONS)
+    parser.add_argument("--only", nargs="+", choices=CONFIGURATIONS, metavar="NAME", help=f"some of {names}")
     parser.add_argument("--folder", type=Path, help="of races.jsonl (default: the ledger's)")
     parser.add_argument("--dry-run", action="store_true", help="say what the records hold, and run nothing")
     chosen = parser.parse_args(arguments)
