@@ -15,7 +15,7 @@ from deit_edu.data.clutter import FIXED_DRAW, REDRAW, ClutterSource
 from deit_edu.data.packaged import FASHION_CLASSES, packaged_splits
 from deit_edu.data.splits import make_dataset
 from deit_edu.errors import DeiTEduError
-from deit_edu.evidence.claims import Claim
+from deit_edu.evidence.claims import Claim, minus
 from deit_edu.evidence.ledger import ledger_folder, torn_tail
 from deit_edu.evidence.verdicts import paired_difference, verdict
 from deit_edu.losses import DistillationObjective
@@ -88,9 +88,16 @@ def race_items():
 
     The first are those to learn from, the others are kept aside; both class-balanced.
     """
-    train, validation = (of_classes(*split, count) for split, count in zip(packaged_splits()[:2], (LEARNT, ASIDE), strict=True))
+    train, validation, _ = sources()
     items = np.concatenate([train.items, validation.items])
     return items, torch.cat([train.labels, validation.labels]).numpy().astype(np.uint8), len(train.items)
+
+
+@functools.cache
+def sources():
+    """Training, validation and test items as a ClutterSource each."""
+    counts = (LEARNT, ASIDE, ASIDE)
+    return [of_classes(*split, count) for split, count in zip(packaged_splits(), counts, strict=True)]
 
 
 def of_classes(images, labels, count):
@@ -101,10 +108,9 @@ def of_classes(images, labels, count):
 
 def race_data():
     """The same items as an ImageDataset, their scenes drawn by the library: what the teachers learned from."""
-    sources = [of_classes(*split, count) for split, count in zip(packaged_splits(), (LEARNT, ASIDE, ASIDE), strict=True)]
-    splits = [source.draw(FIXED_DRAW, index) for index, source in enumerate(sources)]
+    drawn = [source.draw(FIXED_DRAW, index) for index, source in enumerate(sources())]
     names = [FASHION_CLASSES[label] for label in CLASSES]
-    return make_dataset("race", names, *splits, lambda seed, epoch: sources[0].draw(REDRAW, seed, epoch))
+    return make_dataset("race", names, *drawn, lambda seed, epoch: sources()[0].draw(REDRAW, seed, epoch))
 
 
 @functools.cache
