@@ -39,6 +39,7 @@ from deit_edu.widgets.figure import packed, png
 
 PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
+    "DistilInPage": "distil-in-page.html",
     "FusionExplorer": "evidence-tokens.html",
     "LiveDeiT": "live.html",
     "LossLab": "05-distillation-losses.html",

@@ -40,7 +40,8 @@ class DistilFigure {
     this.regime = model.get("regime");
     this.teachers = Object.keys(model.get("teachers"));
     /** @type {Race | null} */
-    this.race = null; // that can go on
+    this.race = null; // the last one, whose students can still be asked
+    this.counted = false; // whether it is among the results
     this.frame = frame(model, el, "Distil a student in this page");
     this.root = this.frame.root;
     this.readAddress();
@@ -177,7 +178,9 @@ class DistilFigure {
   settingsChanged(side) {
     complain(this.root, "");
     this.writeAddress();
-    if (!this.race) {
+    if (!this.going) {
+      this.race?.end();
+      this.race = null;
       this.showRecord();
       return;
     }
@@ -205,7 +208,7 @@ class DistilFigure {
 
   /** A race stops while nobody can see it. */
   tabChanged() {
-    if (!this.race || !this.model.get("running")) return;
+    if (!this.going || !this.model.get("running")) return;
     this.attempt(document.hidden ? async () => this.race.pause() : () => this.run());
   }
 
@@ -231,9 +234,16 @@ class DistilFigure {
 
   // ---- racing ----
 
+  /** Whether there is a race that can go on. */
+  get going() {
+    return Boolean(this.race) && this.race.step < this.regime.steps;
+  }
+
   /** A new race from the seed, unless one can go on. */
   async ready() {
-    if (this.race) return;
+    if (this.going) return;
+    this.race?.end();
+    this.counted = false;
     complain(this.root, "");
     const { model, regime } = this;
     const lessons = SIDES.map((side) => lessonOf(model.get(side), regime));
@@ -311,6 +321,7 @@ class DistilFigure {
     put(this.model, "running", false);
     await this.attempt(async () => {
       await this.ready();
+      await this.race.pause();
       await this.race.run(this.race.step + 1);
       this.finish();
     });
@@ -327,10 +338,10 @@ class DistilFigure {
 
   /** A race that came to its end is over; what it came to counts, if nothing was changed in it. */
   finish() {
-    if (!this.race || this.race.step < this.regime.steps) return;
-    this.race.end();
-    this.race = null;
+    if (!this.race || this.going || this.counted) return;
+    this.counted = true;
     put(this.model, "running", false);
+    this.draw();
     if (this.shown.marks.length) return;
     const { a, b, seed, points } = this.shown;
     const { a: one, b: other } = points[points.length - 1];
@@ -355,10 +366,7 @@ class DistilFigure {
 
   async keep(side) {
     if (!this.race) {
-      complain(
-        this.root,
-        "Only a student of a race that is going on can be kept: press Run, then Pause.",
-      );
+      complain(this.root, "Only a student of a race of your own can be kept: press Run first.");
       return;
     }
     await this.attempt(async () => {
@@ -420,7 +428,7 @@ class DistilFigure {
     this.drawCharts(at);
     const { model, regime } = this;
     const quarter = regime.steps / 4;
-    if (this.race && this.model.get("running") && at.a.step % quarter) return;
+    if (this.going && this.model.get("running") && at.a.step % quarter) return;
     const scenes = model.get("item_labels").byteLength - model.get("learnt");
     const given = { seed: this.shown.seed, steps: regime.steps, scenes };
     this.frame.say(sentenceOf(at, this.shown, { ...given, teachers: model.get("teacher_names") }));

@@ -101,7 +101,11 @@ class DistilInPage(Figure):
         pair = {"a": a or settings(), "b": b or hard}
         for one in pair.values():
             check_settings(one, teachers)
-        recorded, shown = records() if all(one is None for one in own) else ({}, first_images(data))
+        recorded, shown = records()
+        if any(one is not None for one in own):
+            recorded = {}
+        if not data["scenes"]:
+            shown = first_images(data)
         self.first = pair
         super().__init__(
             student=config.to_dict(), student_weights=weights, student_weights_given=given,
@@ -251,9 +255,7 @@ def prefix_maps(attention, tokens):
 
 
 def first_images(data, count=10):
-    """The trait `shown_scenes` of images of one's own; of items without a record there is none before the race."""
-    if data["scenes"]:
-        return []
+    """The trait `shown_scenes` of images of one's own."""
     size = int(np.prod(data["image_shape"]))
     kept = np.frombuffer(data["items"], np.uint8).reshape(-1, size)[data["learnt"] :][:count]
     labels = data["item_labels"][data["learnt"] :]

@@ -26,8 +26,9 @@ export class Race {
     this.heard = { onPoint, onStep };
     this.total = total;
     this.every = every;
-    this.running = false;
     this.wanted = false; // whether it is to go on
+    /** @type {Promise<void> | null} */
+    this.loop = null; // while it goes
     this.teams = {};
     this.losses = { a: [], b: [] };
     for (const side of SIDES) {
@@ -69,21 +70,23 @@ export class Race {
   /**
    * Learn up to a step, and look at every so manieth.
    * @param {number} [until]
+   * @returns {Promise<void>} when it is there, or was paused
    */
-  async run(until = this.total) {
+  run(until = this.total) {
     this.wanted = true;
-    if (this.running) return;
-    this.running = true;
-    try {
-      while (this.wanted && this.step < until) {
-        const next = this.every * (Math.floor(this.step / this.every) + 1);
-        await this.both((team) => team.learn(Math.min(next, until)));
-        await this.level();
-        if (this.step === next || this.step === until) await this.measure();
-      }
-    } finally {
-      this.running = false;
-      this.wanted = false;
+    this.until = until;
+    this.loop ??= this.go().finally(() => {
+      this.loop = null;
+    });
+    return this.loop;
+  }
+
+  async go() {
+    while (this.wanted && this.step < this.until) {
+      const next = this.every * (Math.floor(this.step / this.every) + 1);
+      await this.both((team) => team.learn(Math.min(next, this.until)));
+      await this.level();
+      if (this.step === next || this.step === this.until) await this.measure();
     }
   }
 
@@ -93,10 +96,11 @@ export class Race {
     await this.both((team) => team.learn(most));
   }
 
-  /** Stop soon. @returns {Promise<unknown>} when both did */
-  pause() {
+  /** Stop soon. @returns {Promise<void>} when both did */
+  async pause() {
     this.wanted = false;
-    return this.both((team) => team.pause());
+    await this.both((team) => team.pause());
+    await this.loop;
   }
 
   async measure() {
