@@ -23,10 +23,9 @@ from deit_edu.evidence.races import (
     REGIME,
     SEEDS,
     STUDENT,
-    TEACHERS,
     Races,
+    race_data,
     race_items,
-    race_statistics,
     race_teacher,
 )
 from deit_edu.widgets.bundle import bundled
@@ -67,13 +66,14 @@ def coded(data):
     return base64.b64encode(data).decode()
 
 
-def begin(seed, tokens):
+def begin(seed, settings):
     """What `LearningWorker.begin` is given, but for the lesson, as JSON can hold it."""
     items, labels, learnt = race_items()
-    mean, std = race_statistics()
-    teachers = {name: export(race_teacher(name)[0]) for name in TEACHERS}
+    data = race_data()
+    taught_by = [settings["teacher"]] if settings["teacher"] else []
+    teachers = {name: export(race_teacher(name)[0]) for name in taught_by}
     return {
-        "config": STUDENT.to_dict() | {"distilled": tokens == "both"},
+        "config": STUDENT.to_dict() | {"distilled": settings["tokens"] == "both"},
         "teachers": {name: {"manifest": said, "weights": coded(weights)} for name, (said, weights) in teachers.items()},
         "batch": REGIME["batch"],
         "seed": seed,
@@ -84,8 +84,8 @@ def begin(seed, tokens):
             "aside": list(range(learnt, len(items))),
             "shape": [1, STUDENT.image_size, STUDENT.image_size],
             "scenes": True,
-            "mean": mean,
-            "std": std,
+            "mean": list(data.mean),
+            "std": list(data.std),
             "padding": REGIME["padding"],
             "flip": REGIME["flip"],
         },
@@ -108,7 +108,7 @@ def run_student(page, configuration, seed, shown=()):
         "script": bundled(FOLDER / "kernels" / "learning_worker.js"),
         "settings": settings,
         "regime": REGIME,
-        "given": begin(seed, settings["tokens"]),
+        "given": begin(seed, settings),
         "shown": list(shown),
     }
     own = bundled(*(FOLDER / name for name in MODULES))
