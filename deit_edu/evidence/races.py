@@ -145,6 +145,10 @@ RACE_CLAIMS = (
         "hard-beats-none", "Hard distillation with its token, both heads, beats no distillation.",
         "table 3", +1, ("hard", "fused"), ("none", "class"),
     ),
+    race_claim(  # written down when seed 0 had been run, and the second token alone seemed to help
+        "token-beats-second-class-token", "A distillation token beats a second class token, both heads.",
+        "section 4", +1, ("hard", "fused"), ("two_class_tokens", "fused"),
+    ),
     race_claim(
         "soft-beats-none", "Soft distillation, both heads, beats no distillation.",
         "table 3 has it even", +1, ("soft", "fused"), ("none", "class"),

@@ -1,6 +1,6 @@
 import { button, choice, menu, picker, put, slider } from "./controls.js";
 import { drawImage, legend } from "./drawing.js";
-import { complain, frame, make, side as row } from "./elements.js";
+import { complain, frame, make, side } from "./elements.js";
 import LEARNING from "./kernels/learning_worker.js?text";
 import { load, sizeOf, unpacked } from "./numbers.js";
 import { pairedDifference, verdictOf } from "./paired.js";
@@ -80,7 +80,7 @@ class DistilFigure {
     const step = { label: "step shown", min: 0, max: this.regime.steps, step: this.regime.every };
     root.append(
       slider(model, "step", step),
-      row(...SIDES.map((side) => this.makeControls(side))),
+      side(...SIDES.map((side) => this.makeControls(side))),
       this.charts,
       this.makeLegend(),
       this.makePicker(),
@@ -484,7 +484,7 @@ class DistilFigure {
     const shape = this.model.get("image_shape");
     const of = (side, i) =>
       lookedAt({ pixels: Uint8Array.from(scene.pixels), maps: maps[i] }, shape, NAMES[side]);
-    this.looked.replaceChildren(row(...SIDES.map(of)));
+    this.looked.replaceChildren(side(...SIDES.map(of)));
   }
 
   /** All seeds of these two: those of the records, then the reader's own. */
