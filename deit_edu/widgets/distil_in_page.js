@@ -126,17 +126,24 @@ class DistilFigure {
       ["class", "one token"],
       ["both", "two tokens"],
     ];
+    const parts = {
+      kind: choice(kind, side, { label: "what of its answer", options: kinds }),
+      tau: slider(tau, side, { label: "tau", min: 0, max: 10, step: 0.5 }),
+      lambda: slider(lambda, side, { label: "lambda", min: 0, max: 1, step: 0.05 }),
+    };
+    const show = () => hideWhatIsIdle(parts, model.get(side));
+    model.on(`change:${side}`, show);
+    show();
+    const two = model.get("student").distilled;
     return make(
       "div",
       { role: "group", "aria-label": `student ${NAMES[side]}` },
       make("h4", {}, `Student ${NAMES[side]} (${side === "a" ? "dashed" : "solid"} lines)`),
       menu(teacher, side, { label: "teacher", options }),
-      choice(kind, side, { label: "what of its answer", options: kinds }),
-      ...(model.get("student").distilled
-        ? [choice(tokens, side, { label: "tokens", options: both })]
-        : []),
-      slider(tau, side, { label: "tau (soft)", min: 0, max: 10, step: 0.5 }),
-      slider(lambda, side, { label: "lambda", min: 0, max: 1, step: 0.05 }),
+      parts.kind,
+      ...(two ? [choice(tokens, side, { label: "tokens", options: both })] : []),
+      parts.tau,
+      parts.lambda,
     );
   }
 
@@ -452,9 +459,14 @@ class DistilFigure {
     const losses = sideCurves(points, "truth", ({ loss }) => loss);
     const cosines = sideCurves(points, "plain", ({ measured }) => measured.cosine);
     this.charts.replaceChildren(
-      chart("Accuracy on scenes kept aside", accuracies, [0, 1], percent),
+      chart("Accuracy on scenes kept aside", accuracies, sharesOf(accuracies), percent),
       chart("Loss of the batches (nats)", losses, rangeOf(losses), (value) => value.toFixed(1)),
-      chart("How often a head says what the teacher says", agreements, [0, 1], percent),
+      chart(
+        "How often a head says what the teacher says",
+        agreements,
+        sharesOf(agreements),
+        percent,
+      ),
       chart("Cosine of the two tokens", cosines, [-1, 1], (value) => value.toFixed(0)),
     );
   }
@@ -538,6 +550,13 @@ function entryOf(model, side, read, write) {
   };
 }
 
+/** Without a teacher nothing of it is chosen, and only a soft answer has a temperature. */
+function hideWhatIsIdle({ kind, tau, lambda }, { distillation, tokens }) {
+  kind.hidden = distillation === "none";
+  tau.hidden = distillation !== "soft";
+  lambda.hidden = distillation === "none" && tokens === "class";
+}
+
 /** The teachers' weights, which lie one after the other. */
 function teachersIn(manifests, weights) {
   let at = weights.byteOffset ?? 0;
@@ -561,11 +580,13 @@ function weightsIn(model, bytes) {
   );
 }
 
-/** The least and the largest number of curves, a little apart. */
-function rangeOf(curves) {
-  const values = curves.flatMap(({ points }) => points.map(([, value]) => value));
-  return /** @type {[number, number]} */ ([0, 1.05 * Math.max(0.1, ...values)]);
-}
+const mostOf = (curves) =>
+  Math.max(0.1, ...curves.flatMap(({ points }) => points.map(([, value]) => value)));
+
+/** From zero to a little more than curves reach; of shares, to a full tenth. */
+const rangeOf = (curves) => /** @type {[number, number]} */ ([0, 1.05 * mostOf(curves)]);
+const sharesOf = (curves) =>
+  /** @type {[number, number]} */ ([0, Math.min(1, Math.ceil(10 * mostOf(curves)) / 10)]);
 
 const signedPoints = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`;
 

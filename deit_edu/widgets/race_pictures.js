@@ -5,7 +5,7 @@ import { SIDES } from "./race_settings.js";
 
 const HEADS = ["class", "distillation", "fused"];
 const DASHES = { a: "stroke-dasharray:5 4;", b: "" };
-const MARGINS = { left: 34, right: 8, top: 8, bottom: 30 };
+const MARGINS = { left: 40, right: 8, top: 8, bottom: 30 };
 
 /**
  * One curve of a chart.
@@ -95,7 +95,7 @@ export function pairedDots(results, label) {
   const chart = plane({
     height: 150,
     ...MARGINS,
-    left: 44,
+    left: 46,
     across: [-0.4, 1.4],
     up: [low - room, high + room],
     label,
