@@ -295,7 +295,7 @@ def test_a_hidden_tab_stops_the_race_and_a_visible_one_goes_on(browser, tmp_path
     press(page, "Run")
     page.wait_for_function(f"() => ({step})() > 2", timeout=60_000)
     page.evaluate(hide, True)
-    page.wait_for_timeout(500)
+    page.wait_for_function("() => /paused/.test(document.querySelector('.note').textContent)", timeout=60_000)
     stopped = page.evaluate(step)
     page.wait_for_timeout(500)
     assert page.evaluate(step) == stopped

@@ -210,13 +210,13 @@ class DistilFigure {
   runningChanged() {
     const running = this.model.get("running");
     this.runButton.textContent = running ? "Pause" : "Run";
-    this.attempt(running ? () => this.run() : async () => this.race?.pause());
+    this.attempt(running ? () => this.run() : () => this.pause());
   }
 
   /** A race stops while nobody can see it. */
   tabChanged() {
     if (!this.going || !this.model.get("running")) return;
-    this.attempt(document.hidden ? async () => this.race.pause() : () => this.run());
+    this.attempt(document.hidden ? () => this.pause() : () => this.run());
   }
 
   /** What cannot be gets one sentence, and the figure goes on. */
@@ -324,6 +324,12 @@ class DistilFigure {
     this.finish();
   }
 
+  async pause() {
+    if (!this.going) return;
+    await this.race.pause();
+    this.stepMade(this.race.step, ", paused");
+  }
+
   async oneStep() {
     put(this.model, "running", false);
     await this.attempt(async () => {
@@ -367,8 +373,8 @@ class DistilFigure {
     this.look();
   }
 
-  stepMade(step) {
-    this.progress.textContent = `Seed ${this.shown.seed}: step ${step} of ${this.regime.steps}`;
+  stepMade(step, how = "") {
+    this.progress.textContent = `Seed ${this.shown.seed}: step ${step} of ${this.regime.steps}${how}`;
   }
 
   async keep(side) {
