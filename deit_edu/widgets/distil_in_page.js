@@ -100,7 +100,8 @@ class DistilFigure {
   makeControls(side) {
     const { model, teachers } = this;
     const names = model.get("teacher_names");
-    const options = [["", "none"], ...teachers.map((name) => [name, names[name]])];
+    const named = (name) => /** @type {[string, string]} */ ([name, names[name]]);
+    const options = [/** @type {[string, string]} */ (["", "none"]), ...teachers.map(named)];
     const [first] = teachers;
     if (first) options.push(["shuffled", `${names[first]}, its answers shuffled`]);
     const entry = (read, write) => entryOf(model, side, read, write);
@@ -118,10 +119,12 @@ class DistilFigure {
       (own, temperature) => ({ ...own, temperature }),
     );
     const lambda = entry(lambdaOf, (own, weight) => ({ ...own, weight }));
+    /** @type {[string, string][]} */
     const kinds = [
       ["hard", "hard"],
       ["soft", "soft"],
     ];
+    /** @type {[string, string][]} */
     const both = [
       ["class", "one token"],
       ["both", "two tokens"],

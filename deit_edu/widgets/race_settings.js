@@ -11,8 +11,9 @@
  * @property {number | null} weight lambda; null: the paper's
  */
 
+/** @type {("a" | "b")[]} */
 export const SIDES = ["a", "b"];
-const KINDS = ["none", "soft", "hard"];
+const KINDS = ["soft", "hard"];
 const TOKENS = ["class", "both"];
 
 /**
@@ -82,22 +83,25 @@ export function wordOf(settings) {
  */
 export function settingsOf(word, teachers) {
   const parts = word.split("_");
-  const plain = {
-    teacher: null,
-    shuffled: false,
-    distillation: "none",
-    temperature: 3,
-    weight: null,
-  };
-  if (parts[0] === "none") return TOKENS.includes(parts[1]) ? { ...plain, tokens: parts[1] } : null;
+  if (parts[0] === "none") return TOKENS.includes(parts[1]) ? untaught(parts[1]) : null;
   const shuffled = parts[0] === "shuffled";
   const [teacher, distillation, tokens, tau, lambda] = shuffled ? parts.slice(1) : parts;
   const [temperature, weight] = [Number(tau) || 3, Number(lambda)];
   const known =
     teachers.includes(teacher) && KINDS.includes(distillation) && TOKENS.includes(tokens);
   if (!known || !(temperature > 0) || !(weight >= 0 && weight <= 1)) return null;
-  return { teacher, shuffled, distillation, tokens, temperature, weight };
+  const found = { teacher, shuffled, distillation, tokens, temperature, weight };
+  return /** @type {StudentSettings} */ (found);
 }
+
+const untaught = (/** @type {any} */ tokens) => ({
+  teacher: null,
+  shuffled: false,
+  distillation: /** @type {"none"} */ ("none"),
+  tokens,
+  temperature: 3,
+  weight: null,
+});
 
 /**
  * @param {{ a: StudentSettings, b: StudentSettings, seed: number }} race

@@ -53,6 +53,20 @@ interface NamedPicture {
   name: string;
 }
 
+// ---- races ----
+
+type StudentSettings = import("./race_settings.js").StudentSettings;
+type RacePoint = import("./race.js").RacePoint;
+type Curve = import("./race_pictures.js").Curve;
+
+/** Of values paired by seed: the mean and its interval. */
+interface Difference {
+  mean: number;
+  low: number;
+  high: number;
+  seeds: number;
+}
+
 interface PlaneSettings {
   width?: number;
   height: number;
@@ -257,6 +271,20 @@ type Kernels = import("./kernels/kernels.js").Kernels;
 type Binaries = import("./kernels/kernels.js").Binaries;
 type OpenedNetwork = import("./kernels/convnets_in_page.js").OpenedNetwork;
 type Random = import("./kernels/random.js").Random;
+
+// ---- races ----
+
+type StudentSettings = import("./race_settings.js").StudentSettings;
+type RacePoint = import("./race.js").RacePoint;
+type Curve = import("./race_pictures.js").Curve;
+
+/** Of values paired by seed: the mean and its interval. */
+interface Difference {
+  mean: number;
+  low: number;
+  high: number;
+  seeds: number;
+}
 
 interface Window {
   deitEduFile(name: string, content: string): void; // of static_host.js
