@@ -53,20 +53,6 @@ interface NamedPicture {
   name: string;
 }
 
-// ---- races ----
-
-type StudentSettings = import("./race_settings.js").StudentSettings;
-type RacePoint = import("./race.js").RacePoint;
-type Curve = import("./race_pictures.js").Curve;
-
-/** Of values paired by seed: the mean and its interval. */
-interface Difference {
-  mean: number;
-  low: number;
-  high: number;
-  seeds: number;
-}
-
 interface PlaneSettings {
   width?: number;
   height: number;
