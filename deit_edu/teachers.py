@@ -144,6 +144,7 @@ CONVNETS = {
     "convnet": dict(widths=(32, 64, 96), depths=(1, 1, 2), stem_stride=2),
     "convnet_wide": dict(widths=(48, 96, 128), depths=(1, 1, 2), stem_stride=2),
     "convnet_large": dict(widths=(32, 64, 128, 256), depths=(1, 1, 1, 1), stem_stride=1),
+    "convnet_light": dict(widths=(16, 32, 48), depths=(1, 1, 1), stem_stride=2),
     "convnet_weak": dict(widths=(8, 16, 32), depths=(1, 1, 1), stem_stride=2),
     "convnet_whitening": dict(widths=(64, 256, 256), patch_size=2),
 }

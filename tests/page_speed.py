@@ -202,7 +202,8 @@ def team_speed(page, steps=10):
     """The same with scenes drawn in the workers, and gradients exchanged."""
     images, labels = packaged_splits()[0]
     config = create_model("deit_nano_patch7_28", distilled=True).config
-    source = {"items": packed_bytes(halve(images[:2000])), "labels": labels[:2000].tolist(), "mean": 0.12, "std": 0.26,
+    source = {"items": packed_bytes(halve(images[:2000])), "labels": labels[:2000].tolist(),
+              "mean": [0.12], "std": [0.26], "shape": [1, 28, 28], "scenes": True,
               "learnt": list(range(1900)), "aside": list(range(1900, 2000)), "padding": 2, "flip": True}  # fmt: skip
     teacher = packed_network("fashion_clutter_teacher")[0]
     given = {"config": config.to_dict(), "teacher": teacher, "lesson": LESSON | {"teacher": "convnet"}}

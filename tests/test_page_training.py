@@ -213,6 +213,30 @@ def test_a_hundred_steps_go_as_in_torch(page, distilled, kind, objective):
         assert apart(found["weights"][name], parameter.detach()) < 0.02, name
 
 
+def test_a_head_that_nobody_asks_stays_as_it_is_as_in_torch(page):
+    model = small_student(True)
+    given, before = packed_weights(model), {name: p.detach().clone() for name, p in model.named_parameters()}
+    images, labels = torch.randn(8, 1, 12, 12), torch.randint(5, (8,))
+    objective, optimizer = DistillationObjective("none", "class"), make_optimizer(model, TrainConfig(weight_decay=5.0))
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_in_torch(model, None, objective, images, labels).backward()
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2
+        optimizer.step()
+    body = """
+        const images = numbers(given.images);
+        for (let step = 0; step < 3; step++) learner.learn(images, given.labels);
+        return listed(learner.student.tensors());"""
+    lesson = as_page_lesson(objective, dict(total=3, warmup=0, peak=1e-2, end=1e-2), weight_decay=5.0)
+    found = page(LEARNER + body, learner_of(model, None, lesson, images, labels) | {"weights": given})
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:  # a key's bias has no gradient but noise, of which AdamW makes steps
+            assert apart(found[name], parameter.detach()) < 1e-2, name
+        heard = not name.startswith("distillation_head")
+        assert heard != (torch.tensor(found[name]).view(parameter.shape) == before[name]).all().item(), name
+
+
 def test_the_learning_rate_is_the_librarys(page):
     schedule = dict(total=50, warmup=7, peak=1e-3)
     found = page("return given.steps.map((step) => learningRateAt(step, given.schedule));",
@@ -279,32 +303,35 @@ def test_a_student_begins_as_the_librarys_do(page):
 # ---- scenes ----
 
 
-def librarys_draws(n, *seed):
+def librarys_draws(n, *seed, side=CANVAS):
     """The whole numbers that ClutterSource.draw asks for, in order: (n, 18)."""
     random, columns = np.random.RandomState(seed), []
     for size in CLUTTER_CROPS:
         columns += [random.randint(1, n, n, np.int64), random.randint(0, 2**30, n, np.int64)]
-        columns += list(random.randint(0, CANVAS - size + 1, (2, n), np.int64))
-    columns += list(random.randint(0, CANVAS - ITEM + 1, (2, n), np.int64))
+        columns += list(random.randint(0, side - size + 1, (2, n), np.int64))
+    columns += list(random.randint(0, side - ITEM + 1, (2, n), np.int64))
     return np.stack(columns, axis=1)
 
 
-def test_scenes_are_the_librarys_to_the_pixel(page):
+@pytest.mark.parametrize("side", [CANVAS, 21])
+def test_scenes_are_the_librarys_to_the_pixel(page, side):
     images, labels = packaged_splits()[0]
     images, labels = images[:300], labels[:300]
-    expected = ClutterSource(images, labels).draw(7, 1).images
+    expected = ClutterSource(images, labels, canvas=side).draw(7, 1).images
     body = """
-        const scenes = new Scenes(Uint8Array.from(given.items)), drawn = [], canvas = new Uint8Array(28 * 28);
+        const scenes = new Scenes(Uint8Array.from(given.items), given.side), drawn = [];
+        const canvas = new Uint8Array(given.side ** 2);
         given.draws.forEach((draws, item) => { scenes.draw(canvas, item, draws); drawn.push(Array.from(canvas)); });
         return drawn;"""
-    found = page(body, {"items": halve(images).flatten().tolist(), "draws": librarys_draws(300, 7, 1).tolist()})
+    draws = librarys_draws(300, 7, 1, side=side).tolist()
+    found = page(body, {"items": halve(images).flatten().tolist(), "draws": draws, "side": side})
     assert (torch.tensor(found).view(expected.shape) == expected).all()
 
 
 def test_the_pages_own_draws_cover_what_the_librarys_do(page):
     images = packaged_splits()[0][0][:100]
     body = """
-        const scenes = new Scenes(Uint8Array.from(given.items)), random = new Random(1);
+        const scenes = new Scenes(Uint8Array.from(given.items), 28), random = new Random(1);
         return Array.from({ length: 4000 }, () => scenes.drawsFrom(random));"""
     found = np.array(page(body, {"items": halve(images).flatten().tolist()}))
     expected = librarys_draws(100, 0)
@@ -318,18 +345,20 @@ def test_the_pages_own_draws_cover_what_the_librarys_do(page):
     assert (found[:, places].max(0) == expected[:, places].max(0)).all()
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_shifted_and_mirrored_as_augmented_in_the_library(page, flip):
+@pytest.mark.parametrize(("channels", "flip"), [(1, False), (1, True), (3, True)])
+def test_shifted_and_mirrored_as_augmented_in_the_library(page, channels, flip):
     torch.manual_seed(0)
-    image = torch.randint(256, (1, 1, 28, 28), dtype=torch.uint8)
+    image = torch.randint(256, (1, channels, 28, 28), dtype=torch.uint8)
     padded = torch.nn.functional.pad(image, [2] * 4)
     body = """
-        const out = new Float32Array(28 * 28);
-        normaliseInto(Uint8Array.from(given.image), out, given.change, { mean: 0.2, std: 0.3 });
+        const out = new Float32Array(given.image.length);
+        normaliseInto(Uint8Array.from(given.image), out, given.change, given);
         return Array.from(out);"""
+    statistics = {"mean": [0.2, 0.5, 0.4][:channels], "std": [0.3, 0.1, 0.2][:channels]}
     for top, left in [(0, 0), (2, 2), (4, 1)]:
         window = padded[:, :, top : top + 28, left : left + 28]
-        expected = normalise(window.flip(-1) if flip else window, [0.2], [0.3])
+        expected = normalise(window.flip(-1) if flip else window, *statistics.values())
         change = {"down": top - 2, "right": left - 2, "flip": flip}
-        found = page(body, {"image": image.flatten().tolist(), "change": change})
+        given = {"image": image.flatten().tolist(), "change": change, "shape": [channels, 28, 28]}
+        found = page(body, given | statistics)
         assert (torch.tensor(found).view(expected.shape) - expected).abs().max() < 1e-6

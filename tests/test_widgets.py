@@ -40,6 +40,7 @@ from deit_edu.widgets.figure import packed, png
 PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
     "ClaimBuilder": "evidence-ledger.html",
+    "DistilInPage": "distil-in-page.html",
     "FusionExplorer": "evidence-tokens.html",
     "LedgerTable": "evidence-ledger.html",
     "LiveDeiT": "live.html",

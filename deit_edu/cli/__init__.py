@@ -19,9 +19,9 @@ COMMANDS = {  # in the order in which a newcomer meets them
     "predict": "what a trained network says of your pictures, and where it looks",
     "ablate": "run an experiment of the paper again, with seeds, into the ledger",
     "report": "tables and verdicts from the ledger",
+    "power": "how many seeds an effect takes, and what each claim could have seen",
     "page": "write one file with a trained student in it, to open anywhere and to send",
     "export": "write a trained DeiT for other libraries",
-    "power": "how many seeds an effect takes, and what each claim could have seen",
     "bench": "time one distillation step against timm's student in the same loop",
 }
 

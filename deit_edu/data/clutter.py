@@ -44,10 +44,11 @@ class ClutterSource:
 
     Args:
         images: (n, 28, 28) uint8. labels: (n,). scale: 1 for items at half size, 2 for twice the pixels a side.
+        canvas: side of the scenes, in the pixels of scale 1.
     """
 
-    def __init__(self, images, labels, scale=1):
-        self.labels, self.scale = torch.from_numpy(labels), scale  # (n,)
+    def __init__(self, images, labels, scale=1, canvas=CANVAS):
+        self.labels, self.scale, self.side = torch.from_numpy(labels), scale, canvas  # (n,)
         halved = halve(images)  # (n, 14, 14)
         self.items = images if scale == 2 else halved
         self.boxes = tight_boxes(self.items)  # (n, 4)
@@ -56,19 +57,19 @@ class ClutterSource:
     def draw(self, *seed):
         """A Split of all n items, in whole numbers only, so that every machine makes the same pixels."""
         random = np.random.RandomState(seed)  # its stream is frozen by NumPy's policy, a Generator's is not
-        n, s = len(self.items), self.scale  # places are drawn in the pixels of scale 1, so that scenes agree
+        n, s, side = len(self.items), self.scale, self.side  # places are drawn in pixels of scale 1: scenes agree
         each = np.arange(n)
-        canvas = np.zeros((n, s * CANVAS, s * CANVAS), np.uint8)
+        canvas = np.zeros((n, s * side, s * side), np.uint8)
 
         for size in CLUTTER_CROPS:
             other = (each + random.randint(1, n, n, np.int64)) % n  # of the same split, never itself
             corners, first, count = self.crops[size]
             top, left = corners[first[other] + random.randint(0, 2**30, n, np.int64) % count[other]].T
             crops = windows(self.items, s * size)[other, s * top, s * left]  # (n, s * size, s * size)
-            top, left = s * random.randint(0, CANVAS - size + 1, (2, n), np.int64)
+            top, left = s * random.randint(0, side - size + 1, (2, n), np.int64)
             windows(canvas, s * size)[each, top, left] = crops
 
-        top, left = s * random.randint(0, CANVAS - ITEM + 1, (2, n), np.int64)
+        top, left = s * random.randint(0, side - ITEM + 1, (2, n), np.int64)
         under = windows(canvas, s * ITEM)[each, top, left]  # clutter, seen where the item is empty
         windows(canvas, s * ITEM)[each, top, left] = np.where(self.items > 0, self.items, under)
 

@@ -2,6 +2,7 @@
 
 from deit_edu.widgets.attention_lens import AttentionLens
 from deit_edu.widgets.claim_builder import ClaimBuilder
+from deit_edu.widgets.distil_in_page import DistilInPage
 from deit_edu.widgets.fusion_explorer import FusionExplorer
 from deit_edu.widgets.ledger_table import LedgerTable
 from deit_edu.widgets.live_deit import LiveDeiT
@@ -14,6 +15,7 @@ from deit_edu.widgets.teacher_comparison import TeacherComparison
 __all__ = [
     "AttentionLens",
     "ClaimBuilder",
+    "DistilInPage",
     "FusionExplorer",
     "LedgerTable",
     "LiveDeiT",

@@ -296,6 +296,20 @@ interface RowSteps {
   dxDown?: number;
 }
 
+// ---- races ----
+
+type StudentSettings = import("./race_settings.js").StudentSettings;
+type RacePoint = import("./race.js").RacePoint;
+type Curve = import("./race_pictures.js").Curve;
+
+/** Of values paired by seed: the mean and its interval. */
+interface Difference {
+  mean: number;
+  low: number;
+  high: number;
+  seeds: number;
+}
+
 interface Window {
   deitEduFile(name: string, content: string): void; // of static_host.js
 }

@@ -428,16 +428,19 @@ export class DeiTInPage {
    * One step of AdamW on the gradients that are there: matrices decay, the rest does not.
    * @param {number} rate The learning rate.
    * @param {number} decay
+   * @param {boolean} [silent] The distillation head heard nothing: it stays as it is, without decay
+   * too. It is the last of the matrices, and its bias the last of the rest.
    */
-  update(rate, decay) {
+  update(rate, decay, silent = false) {
     const corrections = [1 - 0.9 ** ++this.steps, 1 - 0.999 ** this.steps];
     const step = (first, count, own) => {
       const of = (place) => place + 4 * first;
       const places = [of(this.weights), of(this.gradients), of(this.means), of(this.squares)];
       this.kernels.run.adamw(...places, count, rate, own, ...corrections);
     };
-    step(0, this.decaying, decay);
-    step(this.decaying, this.count - this.decaying, 0);
+    const { outer, inner } = silent ? this.sizes.distillation_head : { outer: 0, inner: 0 };
+    step(0, this.decaying - outer * inner, decay);
+    step(this.decaying, this.count - this.decaying - outer, 0);
     this.weightsChanged();
   }
 }

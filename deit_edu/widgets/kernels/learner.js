@@ -106,8 +106,9 @@ export class Learner {
 
   /** One step of AdamW with the gradients that are there, at this step's learning rate. */
   update() {
-    const { schedule, weightDecay } = this.lesson;
-    this.student.update(learningRateAt(this.step++, schedule), weightDecay);
+    const { schedule, weightDecay, objective } = this.lesson;
+    const silent = this.student.config.distilled && objective.tokens === "class";
+    this.student.update(learningRateAt(this.step++, schedule), weightDecay, silent);
   }
 
   /**
@@ -208,7 +209,7 @@ function checkTeacher(name, { manifest, weights }, config) {
 }
 
 /** Rows (B, K), each in its predecessor's place, the first in the last's. */
-function nextRows(rows, K) {
+export function nextRows(rows, K) {
   const moved = new Float32Array(rows.length);
   moved.set(rows.subarray(K));
   moved.set(rows.subarray(0, K), rows.length - K);

@@ -2,11 +2,10 @@
 // each takes every n-th image, and the mean of their gradients makes the step of all.
 import { openNetwork } from "../network.js";
 import { KERNELS, openKernels } from "./kernels.js";
-import { Learner, mapValues } from "./learner.js";
+import { Learner, mapValues, nextRows } from "./learner.js";
 import { Random, initialWeights } from "./random.js";
 import { writeSafetensors } from "./safetensors.js";
-import { CANVAS } from "./scenes.js";
-import { Stream, imageAt } from "./stream.js";
+import { Stream } from "./stream.js";
 
 /** What the members of a team send each other: their gradients, step by step. */
 export class Team {
@@ -131,17 +130,21 @@ export class LearningWorker {
   /** How well it does on the scenes kept aside. @returns {Measured} */
   measure() {
     const { learner, aside } = this;
-    const { teacher } = learner.lesson;
-    if (teacher) this.answers[teacher] ??= this.teachersAnswers(teacher);
-    return learner.measure(aside.images, aside.labels, teacher && this.answers[teacher]);
+    const { teacher, shuffled } = learner.lesson;
+    if (!teacher) return learner.measure(aside.images, aside.labels);
+    this.answers[teacher] ??= this.teachersAnswers(teacher);
+    const answers = this.answers[teacher];
+    const heard = shuffled ? nextRows(answers, learner.classes) : answers;
+    return learner.measure(aside.images, aside.labels, heard);
   }
 
   teachersAnswers(name) {
     const { learner, aside } = this;
+    const { size } = this.stream;
     const all = new Float32Array(aside.labels.length * learner.classes);
     for (let at = 0; at < aside.labels.length; at += this.share) {
       const count = Math.min(this.share, aside.labels.length - at);
-      const images = aside.images.subarray(at * CANVAS ** 2, (at + count) * CANVAS ** 2);
+      const images = aside.images.subarray(at * size, (at + count) * size);
       all.set(learner.teacherSays(name, images, count), at * learner.classes);
     }
     return all;
@@ -149,10 +152,11 @@ export class LearningWorker {
 
   /** Where the tokens look in a scene kept aside. @param {{ scene: number }} given */
   look({ scene }) {
-    const image = imageAt(this.aside.images, scene);
+    const { aside, learner, stream } = this;
     return {
-      attention: this.learner.look(image),
-      pixels: imageAt(this.aside.pixels, scene).slice(),
+      attention: learner.look(stream.imageAt(aside.images, scene)),
+      pixels: stream.imageAt(aside.pixels, scene).slice(),
+      label: aside.labels[scene],
     };
   }
 

@@ -1,8 +1,5 @@
 // The scenes of fashion_clutter: deit_edu.data.clutter once more. Given the same draws, the same
-// pixels. An item is 14x14 pixels, a scene 28x28, both uint8.
-
-/** Side of a scene, in pixels. */
-export const CANVAS = 28;
+// pixels. An item is 14x14 pixels, a scene SxS, both uint8.
 const ITEM = 14;
 const CLUTTER_CROPS = [6, 6, 5, 5]; // side of each crop of another item, in the order of pasting
 /**
@@ -13,9 +10,13 @@ export const DRAWS = 4 * CLUTTER_CROPS.length + 2;
 
 /** Items at half size, and the scenes that are made of them. */
 export class Scenes {
-  /** @param {Uint8Array} items (n, 14, 14) */
-  constructor(items) {
+  /**
+   * @param {Uint8Array} items (n, 14, 14)
+   * @param {number} side S of the scenes, in pixels.
+   */
+  constructor(items, side) {
     this.items = items;
+    this.side = side;
     this.count = items.length / ITEM ** 2;
     this.corners = new Map(); // side of a crop: each item's corners, once needed
     for (const side of CLUTTER_CROPS) this.corners.set(side, []);
@@ -28,7 +29,7 @@ export class Scenes {
    */
   drawsFrom(random) {
     const crop = (side) => {
-      const places = CANVAS - side + 1;
+      const places = this.side - side + 1;
       return [
         1 + random.below(this.count - 1),
         random.bits() >>> 2,
@@ -36,13 +37,13 @@ export class Scenes {
         random.below(places),
       ];
     };
-    const places = CANVAS - ITEM + 1;
+    const places = this.side - ITEM + 1;
     return [...CLUTTER_CROPS.flatMap(crop), random.below(places), random.below(places)];
   }
 
   /**
    * Draw the scene of one item.
-   * @param {Uint8Array} canvas (28, 28), overwritten.
+   * @param {Uint8Array} canvas (S, S), overwritten.
    * @param {number} item Its number.
    * @param {number[]} draws `DRAWS` whole numbers.
    */
@@ -62,7 +63,7 @@ export class Scenes {
     const first = other * ITEM ** 2 + corner;
     for (let row = 0; row < side; row++) {
       const from = first + row * ITEM;
-      canvas.set(this.items.subarray(from, from + side), (top + row) * CANVAS + left);
+      canvas.set(this.items.subarray(from, from + side), (top + row) * this.side + left);
     }
   }
 
@@ -70,7 +71,7 @@ export class Scenes {
   place(canvas, item, top, left) {
     for (let i = 0; i < ITEM ** 2; i++) {
       const value = this.items[item * ITEM ** 2 + i];
-      if (value) canvas[(top + Math.floor(i / ITEM)) * CANVAS + left + (i % ITEM)] = value;
+      if (value) canvas[(top + Math.floor(i / ITEM)) * this.side + left + (i % ITEM)] = value;
     }
   }
 
@@ -107,22 +108,51 @@ export class Scenes {
   }
 }
 
+/** Images as they are, (n, C, S, S) uint8: nothing of them is drawn anew. */
+export class Pictures {
+  /**
+   * @param {Uint8Array} items
+   * @param {number[]} shape C, S, S
+   */
+  constructor(items, shape) {
+    this.items = items;
+    this.size = shape.reduce((product, side) => product * side, 1);
+  }
+
+  drawsFrom() {
+    return [];
+  }
+
+  draw(canvas, item) {
+    canvas.set(this.items.subarray(item * this.size, (item + 1) * this.size));
+  }
+}
+
 /**
- * One image (28, 28) as the networks want it: shifted, mirrored, normalised
+ * One image (C, S, S) as the networks want it: shifted, mirrored, normalised
  * (deit_edu.train.augmented_batch).
  * @param {Uint8Array} image
- * @param {Float32Array} out (28, 28)
+ * @param {Float32Array} out (C, S, S)
  * @param {{ down?: number, right?: number, flip?: boolean }} change Where the window lies, in
  * pixels; zeros come in.
- * @param {{ mean: number, std: number }} statistics Of pixels in [0, 1].
+ * @param {{ shape: number[], mean: number[], std: number[] }} statistics C, S, S, and of pixels in
+ * [0, 1] a number for each channel.
  */
-export function normaliseInto(image, out, { down = 0, right = 0, flip = false }, { mean, std }) {
-  for (let row = 0; row < CANVAS; row++) {
-    for (let column = 0; column < CANVAS; column++) {
+export function normaliseInto(
+  image,
+  out,
+  { down = 0, right = 0, flip = false },
+  { shape: [C, S], mean, std },
+) {
+  for (let channel = 0, at = 0; channel < C; channel++) {
+    for (let row = 0; row < S; row++) {
       const y = row + down;
-      const x = (flip ? CANVAS - 1 - column : column) + right;
-      const inside = y >= 0 && y < CANVAS && x >= 0 && x < CANVAS;
-      out[row * CANVAS + column] = ((inside ? image[y * CANVAS + x] : 0) / 255 - mean) / std;
+      for (let column = 0; column < S; column++) {
+        const x = (flip ? S - 1 - column : column) + right;
+        const inside = y >= 0 && y < S && x >= 0 && x < S;
+        const value = inside ? image[(channel * S + y) * S + x] : 0;
+        out[at++] = (value / 255 - mean[channel]) / std[channel];
+      }
     }
   }
 }

@@ -1,6 +1,6 @@
 // The images of a race: which item comes when, in which scene, seen how. All follows from a seed.
 import { Random } from "./random.js";
-import { CANVAS, Scenes, normaliseInto } from "./scenes.js";
+import { Pictures, Scenes, normaliseInto } from "./scenes.js";
 
 // Keep the draws of orders, of scenes and of the scenes kept aside apart, whatever the seed.
 const ORDERS = 1;
@@ -8,13 +8,16 @@ const SCENES = 2;
 const ASIDE = 3;
 
 /**
- * @typedef {object} Source Items at half size, and what is made of them.
- * @property {Uint8Array} items (n, 14, 14)
- * @property {Uint8Array} labels (n,) From 0.
+ * @typedef {object} Source What is learnt from: items at half size, of which scenes are made, or
+ * images as they are.
+ * @property {Uint8Array} items (n, 14, 14) or (n, C, S, S)
+ * @property {number[]} shape C, S, S of what the networks see.
+ * @property {boolean} scenes Whether the items become scenes.
+ * @property {ArrayLike<number>} labels (n,) From 0.
  * @property {number[]} learnt Numbers of the items that are learnt from.
  * @property {number[]} aside Numbers of the items that are only measured on.
- * @property {number} mean Of pixels in [0, 1].
- * @property {number} std
+ * @property {number[]} mean Of pixels in [0, 1], a number for each channel.
+ * @property {number[]} std
  * @property {number} padding Random crops: shifts of at most so many pixels.
  * @property {boolean} flip Mirror half of the images.
  */
@@ -28,8 +31,12 @@ export class Stream {
   constructor(source, seed) {
     this.source = source;
     this.seed = seed;
-    this.scenes = new Scenes(source.items);
-    this.canvas = new Uint8Array(CANVAS ** 2);
+    this.shape = source.shape;
+    this.size = this.shape.reduce((product, side) => product * side, 1);
+    this.maker = source.scenes
+      ? new Scenes(source.items, source.shape[1])
+      : new Pictures(source.items, source.shape);
+    this.canvas = new Uint8Array(this.size);
     this.epoch = -1;
   }
 
@@ -48,18 +55,18 @@ export class Stream {
    * Training images, shifted, mirrored, normalised.
    * @param {number} first Position in the stream.
    * @param {number} count
-   * @returns {{ images: Float32Array, labels: number[] }} (count, 1, 28, 28) and (count,)
+   * @returns {{ images: Float32Array, labels: number[] }} (count, C, S, S) and (count,)
    */
   batch(first, count) {
-    const { source, scenes, canvas } = this;
-    const images = new Float32Array(count * CANVAS ** 2);
+    const { source, maker, canvas } = this;
+    const images = new Float32Array(count * this.size);
     const labels = Array.from({ length: count }, (_, i) => {
       const item = this.itemAt(first + i);
       const random = new Random(this.seed, SCENES, first + i);
-      scenes.draw(canvas, item, scenes.drawsFrom(random));
+      maker.draw(canvas, item, maker.drawsFrom(random));
       const shift = () => random.below(2 * source.padding + 1) - source.padding;
       const change = { down: shift(), right: shift(), flip: source.flip && random.below(2) === 1 };
-      normaliseInto(canvas, imageAt(images, i), change, source);
+      this.normalise(canvas, this.imageAt(images, i), change);
       return source.labels[item];
     });
     return { images, labels };
@@ -70,17 +77,24 @@ export class Stream {
    * @returns {{ pixels: Uint8Array, images: Float32Array, labels: number[] }}
    */
   keptAside() {
-    const { source, scenes } = this;
-    const pixels = new Uint8Array(source.aside.length * CANVAS ** 2);
+    const { source, maker } = this;
+    const pixels = new Uint8Array(source.aside.length * this.size);
     const images = new Float32Array(pixels.length);
     source.aside.forEach((item, i) => {
-      const scene = imageAt(pixels, i);
-      scenes.draw(scene, item, scenes.drawsFrom(new Random(ASIDE, i)));
-      normaliseInto(scene, imageAt(images, i), {}, source);
+      const scene = this.imageAt(pixels, i);
+      maker.draw(scene, item, maker.drawsFrom(new Random(ASIDE, i)));
+      this.normalise(scene, this.imageAt(images, i), {});
     });
     return { pixels, images, labels: source.aside.map((item) => source.labels[item]) };
   }
-}
 
-/** One of many images (n, 28, 28), to read and to write. */
-export const imageAt = (images, i) => images.subarray(i * CANVAS ** 2, (i + 1) * CANVAS ** 2);
+  normalise(pixels, out, change) {
+    const { mean, std } = this.source;
+    normaliseInto(pixels, out, change, { shape: this.shape, mean, std });
+  }
+
+  /** One of many images (n, C, S, S), to read and to write. */
+  imageAt(images, i) {
+    return images.subarray(i * this.size, (i + 1) * this.size);
+  }
+}
