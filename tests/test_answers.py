@@ -58,8 +58,13 @@ def test_runs_with_kept_answers_equal_the_run_without_to_the_last_bit_and_ask_on
     steps = len(questions)
     keeps = taught(tmp_path / "keeps", teacher_folder, keep_answers=1)
     assert len(questions) == 2 * steps
-    finds = taught(tmp_path / "finds", teacher_folder, keep_answers=1, learning_rate=4e-3, model_settings={
-        "patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2})  # fmt: skip  another student, the same pictures
+    finds = taught(
+        tmp_path / "finds",
+        teacher_folder,
+        keep_answers=1,
+        learning_rate=4e-3,
+        model_settings={"patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2},
+    )  # fmt: skip  another student, the same pictures
     again = taught(tmp_path / "again", teacher_folder, keep_answers=1)
     assert asks["checkpoint"] == keeps["checkpoint"] == again["checkpoint"] != finds["checkpoint"]
     assert asks["curve"] == again["curve"]

@@ -45,6 +45,16 @@ def is_teacher_name(name):
     return name is not None and (name in CONVNETS or name.startswith("timm:"))
 
 
+def role_of(typed):
+    """Whose recipe a network follows, "student" or "teacher"; a ViT of timm's with two tokens is a student.
+
+    Args:
+        typed: {field of TrainConfig: value} of what was asked for; who names a teacher asks for two tokens.
+    """
+    two_tokens = typed.get("tokens", "both" if typed.get("teacher") else "class") == "both"
+    return "teacher" if is_teacher_name(typed.get("model")) and not two_tokens else "student"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be trained, and on what."""
@@ -75,7 +85,7 @@ def plan_for(scale, typed, world):
     Raises:
         DeiTEduError: as `load_dataset`; for sizes that do not fit each other, with the options that do.
     """
-    base = recipe(scale, typed["data"], "teacher" if is_teacher_name(typed.get("model")) else "student")
+    base = recipe(scale, typed["data"], role_of(typed))
     settings = choose_network(typed)
     settings |= choose_side(typed | settings, world.device)
     dataset = open_dataset(TrainConfig(**base | settings | typed | dict(teacher=None)))
@@ -189,7 +199,7 @@ def check_patch(patch, side, data):
 def choose_length(typed, dataset, processes):
     """Batch, epochs and warm-up by the number of pictures; shifts by their side."""
     n = len(dataset.train)
-    tuned, teacher = "initial" in typed, is_teacher_name(typed.get("model"))
+    tuned, teacher = "initial" in typed, role_of(typed) == "teacher"
     batch = choose_batch(n // processes)
     shown, (fewest, most) = (SHOWN_TUNING, EPOCHS_TUNING) if tuned else (SHOWN, EPOCHS)
     epochs = min(most, max(fewest, shown // n))
