@@ -72,8 +72,8 @@ def test_an_experiments_cells_have_one_length_each_whoever_ran_them_first(ledger
     plain = found[found.configuration == "none_x4"].set_index("seed")
     assert set(plain.epochs) == {40} and len(plain) == 10
     assert plain.test_class[0] == Results(ledger).measure("schedule", "none_x4", 0, "class")
-    with pytest.raises(DeiTEduError, match="unknown experiment 'shedule'"):
-        cells_table("shedule", ledger=ledger)
+    with pytest.raises(DeiTEduError, match="unknown experiment 'timetable'"):
+        cells_table("timetable", ledger=ledger)
 
 
 def test_records_that_no_experiment_reads_any_more_are_told_apart(ledger, table):
