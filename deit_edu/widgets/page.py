@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ipywidgets.embed import embed_data
 from PIL import Image
 
 from deit_edu.data.splits import nested_subset
@@ -201,14 +200,16 @@ def named(classes):
 def live_figure(figure):
     """(what stands in the figure's place, the scripts that hold its state and its parts)."""
     figure._picture, figure._caption = png(figure.picture()), " ".join(figure.caption().split())
-    state = embed_data(views=[figure], drop_defaults=False)["manager_state"]["state"]
-    parts = {}
+    state, parts = figure.get_state(), {}
+    arrays = {name: value for name, value in state.items() if isinstance(value, bytes)}
+    buffers = [{"path": [name], "data": base64.b64encode(value).decode()} for name, value in arrays.items()]
+    plain = {name: value for name, value in state.items() if name not in arrays}
 
     def keep(content):
         parts[name := part_name(content)] = content
         return name
 
-    record, picture, caption = small_record(state[figure.model_id], keep)
+    record, picture, caption = small_record({"state": plain, "buffers": buffers}, keep)
     view = f'<script type="{MIME}view+json">{in_script({"model_id": FIGURE})}</script>'
     live = view + without_script(f"data:image/png;base64,{picture}", caption)
     scripts = [f'<script type="application/json" id="deit-edu-{name}">{in_script(content)}</script>'
