@@ -18,7 +18,7 @@ from deit_edu.data.walk import printable
 from deit_edu.errors import DeiTEduError
 from deit_edu.reading.figures import HEAD_WORDS
 from deit_edu.runs.checkpoints import is_packaged, load, write_atomically
-from deit_edu.runs.evaluate import Accuracy, load_decisions, per_class
+from deit_edu.runs.evaluate import Accuracy, PerClass, load_decisions
 from deit_edu.runs.folders import find_run, read_json
 from deit_edu.runs.machine import machine_name
 from deit_edu.train import TrainConfig
@@ -133,6 +133,17 @@ class Measured:
     def answers(self):
         """(n,): the class that it chooses."""
         return self.decisions[self.head]
+
+    def per_class(self):
+        """`PerClass` of its answers."""
+        right, counts = self.counts().diagonal().tolist(), self.counts().sum(1).tolist()
+        recalls = (hits / count if count else None for hits, count in zip(right, counts, strict=True))
+        return PerClass(tuple(counts), tuple(recalls))
+
+    def counts(self):
+        """(K, K): pictures of each class, by the class that they are taken for."""
+        K = len(self.classes)
+        return torch.bincount(self.labels * K + self.answers, minlength=K * K).view(K, K)
 
     def accuracy(self, head):
         told = self.record["test"][head]
@@ -284,7 +295,7 @@ def accuracy_table(measured):
 
 def recall_table(measured):
     """Of each class, how many pictures are found."""
-    found = per_class(measured.answers, measured.labels, len(measured.classes))
+    found = measured.per_class()
     rows = []
     for name, recall, count in zip(measured.classes, found.recalls, found.counts, strict=True):
         if recall is None:
@@ -300,7 +311,7 @@ def recall_table(measured):
 def confusions(measured):
     """How often each class is taken for each: a table, or the most frequent where the classes are many."""
     K, classes = len(measured.classes), measured.classes
-    counts = torch.bincount(measured.labels * K + measured.answers, minlength=K * K).view(K, K)  # truth, said
+    counts = measured.counts()
     if K > SHOWN_CLASSES:
         wrong = counts.clone().fill_diagonal_(0).flatten()
         most = [place for place in wrong.argsort(descending=True)[:SHOWN_CLASSES].tolist() if wrong[place]]
