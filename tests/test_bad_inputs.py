@@ -87,7 +87,7 @@ LINES = [
     ("--initial ''", "initial is '': a name is empty"),
     ("--initial nowhere", "no run nowhere: give a run folder"),
     ("--initial timm:nobody", "timm has no weights for 'timm:nobody': look them up with timm.list_pretrained"),
-    ("--initial student --interpolation cubic", "unknown interpolation 'cubic': choose one of bicubic, bilinear"),
+    ("--initial taught --interpolation cubic", "unknown interpolation 'cubic': choose one of bicubic, bilinear"),
     ("--optimizer adam", 'unknown optimiser .adam.: choose "adamw" or "sgd"'),
     ("--precision half", "unknown precision 'half': choose auto, float32 or bfloat16"),
     ("--device cpu:3", "device 'cpu:3' is not here: choose auto or one of .*cpu"),
