@@ -48,7 +48,8 @@ def run(chosen):
 
 def open_dataset(chosen, metadata, model):
     """The data that the run was trained on, or others of its classes. Raises DeiTEduError for data of others."""
-    name, side, kept = chosen.data or metadata["data"], metadata.get("image_size"), metadata.get("kept_classes", "")
+    name = metadata["data"] if chosen.data is None else chosen.data
+    side, kept = metadata.get("image_size"), metadata.get("kept_classes", "")
     side = side or metadata["image_shape"][1]  # photographs are brought to what it takes when they are read
     dataset = load_dataset(name, image_size=side if name.partition(":")[0] in RESIZABLE else None)
     if kept and (name == metadata["data"] or dataset.num_classes != metadata["num_classes"]):

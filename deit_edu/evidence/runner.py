@@ -28,6 +28,7 @@ from deit_edu.runs.checkpoints import digest, is_packaged, load_network, package
 from deit_edu.runs.folders import is_trained, runs_root
 from deit_edu.runs.machine import machine, machine_name
 from deit_edu.runs.run import train
+from deit_edu.runs.sharing import shared_learning
 from deit_edu.teachers import Ensemble, FrozenTeacher
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 
@@ -335,7 +336,7 @@ def probe(cell, threads, steps=20, warm_up=5):
     world = join_world(config)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    student = build_model(config, dataset).to(world.device)
+    student = wrap(build_model(config, dataset).to(world.device), config, world)
     teachers = [build_model(teacher.config, dataset) for teacher in cell.teachers]
     teachers += [open_teacher(name, dataset) for name in cell.shipped]
     teacher = FrozenTeacher(Ensemble(teachers)).to(world.device) if teachers else None
@@ -351,8 +352,9 @@ def probe(cell, threads, steps=20, warm_up=5):
             raise Enough
 
     try:
-        train_epoch(wrap(student, config, world), wrap(teacher, config, world), objective,
-                    make_optimizer(student, config), config, dataset, 0, world, on_step)  # fmt: skip
+        with shared_learning(student, config, world) as learn:
+            train_epoch(student, wrap(teacher, config, world), objective, make_optimizer(student, config), config,
+                        dataset, 0, world, on_step, learn=learn)  # fmt: skip
     except Enough:
         pass
     finally:

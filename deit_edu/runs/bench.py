@@ -5,6 +5,7 @@ Everything runs in one process, in turn, so that a slow moment of the machine fa
 
 import dataclasses
 import time
+from contextlib import nullcontext
 from statistics import median
 
 import torch
@@ -18,9 +19,10 @@ from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, HeadLogits, create_model
 from deit_edu.runs.machine import can_compile, compiled, machine, machine_name
 from deit_edu.runs.recipes import recipe
+from deit_edu.runs.sharing import shared_learning
 from deit_edu.runs.weights import timm_settings
 from deit_edu.teachers import FrozenTeacher, create_teacher
-from deit_edu.train import TrainConfig, join_world, make_optimizer, train_epoch
+from deit_edu.train import TrainConfig, join_world, learn, make_optimizer, train_epoch
 
 
 class TimmStudent(nn.Module):
@@ -69,6 +71,7 @@ def measure(steps, rounds):
     teacher = FrozenTeacher(create_teacher("convnet", 1, dataset.num_classes)).to(world.device)
     timm_student = TimmStudent(student.config)
     contenders = {"timm": (timm_student, teacher), "ours": (student, teacher)}
+    contenders["ours, not shared"] = (create_model(config.model, distilled=True), teacher)  # as timm's: by operations
     if can_compile():
         fast_teacher = compiled(teacher)
         contenders["timm, compiled"] = (compiled(TimmStudent(student.config)), fast_teacher)
@@ -81,7 +84,8 @@ def measure(steps, rounds):
     for turn in tqdm(range(rounds + 1), desc="rounds, the first of which compiles", leave=False):
         for name, parts in prepared.items():
             started = time.perf_counter()
-            train_epoch(*parts, 0, world, lambda loss, count: None)
+            with shared_learning(parts[0], config, world) if name == "ours" else nullcontext(learn) as how:
+                train_epoch(*parts, 0, world, lambda loss, count: None, learn=how)
             if turn:
                 seconds[name].append((time.perf_counter() - started) / steps)
     return seconds
@@ -123,6 +127,6 @@ def report(steps, rounds):
     for name, times in seconds.items():
         ratios = [reference / time for reference, time in zip(seconds["timm"], times, strict=True)]
         print(
-            f"  {name:15} {1000 * median(times):6.1f} ms   {median(ratios):.2f} times timm's speed "
+            f"  {name:16} {1000 * median(times):6.1f} ms   {median(ratios):.2f} times timm's speed "
             f"({min(ratios):.2f} to {max(ratios):.2f})"
         )

@@ -19,6 +19,7 @@ from deit_edu.model import MODELS, DeiTConfig
 from deit_edu.runs.build import build_model, build_objective, open_dataset, open_teacher
 from deit_edu.runs.evaluate import predict
 from deit_edu.runs.recipes import RECIPES, recipe
+from deit_edu.runs.sharing import shared_learning
 from deit_edu.runs.sources import open_initial
 from deit_edu.teachers import CONVNETS, FrozenTeacher
 from deit_edu.train import SEEN_BY_BOTH, TrainConfig, make_optimizer, steps_per_epoch, train_epoch
@@ -46,13 +47,9 @@ def is_teacher_name(name):
 
 
 def role_of(typed):
-    """Whose recipe a network follows, "student" or "teacher"; a ViT of timm's with two tokens is a student.
-
-    Args:
-        typed: {field of TrainConfig: value} of what was asked for; who names a teacher asks for two tokens.
-    """
-    two_tokens = typed.get("tokens", "both" if typed.get("teacher") else "class") == "both"
-    return "teacher" if is_teacher_name(typed.get("model")) and not two_tokens else "student"
+    """Whose recipe a network gets: of a convnet or a timm model a teacher's, unless it listens to one itself."""
+    listens = typed.get("tokens") == "both" or ("teacher" in typed and "tokens" not in typed)
+    return "teacher" if is_teacher_name(typed.get("model")) and not listens else "student"
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def plan_for(scale, typed, world):
     if is_deit:
         settings |= choose_model(typed, settings, dataset, world.device)
     settings |= choose_length(typed, dataset, world.size)
-    if teacher := choose_teacher(typed, dataset, is_deit):
+    if teacher := choose_teacher(typed, dataset):
         settings |= {"teacher": teacher}
     sizes = settings.pop("model_settings", {}) | typed.get("model_settings", {})
     taught = dict(distillation="hard", tokens="both") if (settings | typed).get("teacher") else {}
@@ -111,7 +108,9 @@ def choose_network(typed):
     """Where a run starts from another's weights, it has the other's shape."""
     if "initial" not in typed or "model" in typed:
         return {}
-    ours = open_initial(typed["initial"])[0].config
+    ours = getattr(open_initial(typed["initial"])[0], "config", None)
+    if ours is None:
+        return {}  # a convnet: that it cannot be is said when it is built
     alike = (name for name, shape in MODELS.items() if shape["embed_dim"] == ours.embed_dim)
     sizes = {name: getattr(ours, name) for name in ("patch_size", "embed_dim", "depth", "num_heads")}
     settings = {"model": next(alike, "deit_tiny_patch16_224"), "model_settings": sizes}
@@ -215,10 +214,10 @@ def choose_batch(n):
     return next((batch for batch in BATCHES if n // batch >= STEPS), max(1, min(2, n)))
 
 
-def choose_teacher(typed, dataset, is_deit):
+def choose_teacher(typed, dataset):
     """The convnet that a student learns from, unless the reader has said what it learns from."""
     said = {"teacher", "distillation", "initial"} & set(typed) or typed.get("tokens") == "class"
-    return None if said or not is_deit or len(dataset.train) < ENOUGH_FOR_A_TEACHER else "convnet"
+    return None if said or role_of(typed) == "teacher" or len(dataset.train) < ENOUGH_FOR_A_TEACHER else "convnet"
 
 
 def teacher_of(scale, config, typed):
@@ -316,8 +315,9 @@ def step_seconds(student, teacher, config, dataset, world, steps=8, warm_up=2, a
 
     objective, optimizer = build_objective(config), make_optimizer(student, config)
     try:
-        while True:
-            train_epoch(student, teacher, objective, optimizer, config, dataset, 0, world, on_step)
+        with shared_learning(student, config, world) as learn:
+            while True:
+                train_epoch(student, teacher, objective, optimizer, config, dataset, 0, world, on_step, learn=learn)
     except Enough:
         taken = [later - earlier for earlier, later in zip(times[warm_up:-1], times[warm_up + 1 :], strict=True)]
         return median(taken), len(taken)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ipywidgets.embed import embed_data
 from PIL import Image
 
 from deit_edu.data.splits import nested_subset
@@ -19,7 +18,7 @@ from deit_edu.data.walk import printable
 from deit_edu.errors import DeiTEduError
 from deit_edu.reading.figures import HEAD_WORDS
 from deit_edu.runs.checkpoints import is_packaged, load, write_atomically
-from deit_edu.runs.evaluate import Accuracy, load_decisions, per_class
+from deit_edu.runs.evaluate import Accuracy, PerClass, load_decisions
 from deit_edu.runs.folders import find_run, read_json
 from deit_edu.runs.machine import machine_name
 from deit_edu.train import TrainConfig
@@ -135,6 +134,17 @@ class Measured:
         """(n,): the class that it chooses."""
         return self.decisions[self.head]
 
+    def per_class(self):
+        """`PerClass` of its answers."""
+        right, counts = self.counts().diagonal().tolist(), self.counts().sum(1).tolist()
+        recalls = (hits / count if count else None for hits, count in zip(right, counts, strict=True))
+        return PerClass(tuple(counts), tuple(recalls))
+
+    def counts(self):
+        """(K, K): pictures of each class, by the class that they are taken for."""
+        K = len(self.classes)
+        return torch.bincount(self.labels * K + self.answers, minlength=K * K).view(K, K)
+
     def accuracy(self, head):
         told = self.record["test"][head]
         return Accuracy(told["correct"], told["total"])
@@ -201,14 +211,16 @@ def named(classes):
 def live_figure(figure):
     """(what stands in the figure's place, the scripts that hold its state and its parts)."""
     figure._picture, figure._caption = png(figure.picture()), " ".join(figure.caption().split())
-    state = embed_data(views=[figure], drop_defaults=False)["manager_state"]["state"]
-    parts = {}
+    state, parts = figure.get_state(), {}
+    arrays = {name: value for name, value in state.items() if isinstance(value, bytes)}
+    buffers = [{"path": [name], "data": base64.b64encode(value).decode()} for name, value in arrays.items()]
+    plain = {name: value for name, value in state.items() if name not in arrays}
 
     def keep(content):
         parts[name := part_name(content)] = content
         return name
 
-    record, picture, caption = small_record(state[figure.model_id], keep)
+    record, picture, caption = small_record({"state": plain, "buffers": buffers}, keep)
     view = f'<script type="{MIME}view+json">{in_script({"model_id": FIGURE})}</script>'
     live = view + without_script(f"data:image/png;base64,{picture}", caption)
     scripts = [f'<script type="application/json" id="deit-edu-{name}">{in_script(content)}</script>'
@@ -283,7 +295,7 @@ def accuracy_table(measured):
 
 def recall_table(measured):
     """Of each class, how many pictures are found."""
-    found = per_class(measured.answers, measured.labels, len(measured.classes))
+    found = measured.per_class()
     rows = []
     for name, recall, count in zip(measured.classes, found.recalls, found.counts, strict=True):
         if recall is None:
@@ -299,7 +311,7 @@ def recall_table(measured):
 def confusions(measured):
     """How often each class is taken for each: a table, or the most frequent where the classes are many."""
     K, classes = len(measured.classes), measured.classes
-    counts = torch.bincount(measured.labels * K + measured.answers, minlength=K * K).view(K, K)  # truth, said
+    counts = measured.counts()
     if K > SHOWN_CLASSES:
         wrong = counts.clone().fill_diagonal_(0).flatten()
         most = [place for place in wrong.argsort(descending=True)[:SHOWN_CLASSES].tolist() if wrong[place]]
