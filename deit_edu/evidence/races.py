@@ -244,8 +244,8 @@ def what_seeds_showed(claim_id):
     difference, said, held = races.judge(claim)
     words = {"reproduced": "it holds", "reversed": "the opposite holds", "not resolved": "not resolved"}
     return (
-        f"*{claim.sentence}* Over {difference.seeds} seeds: **{words[said]}**. The difference is {difference.mean:+.2f} "
-        f"{claim.unit} [{difference.low:+.2f}, {difference.high:+.2f}]; it has that sign in {held} of "
+        f"*{claim.sentence}* Over {difference.seeds} seeds: **{words[said]}**. The difference is "
+        f"{difference.mean:+.2f} {claim.unit} [{difference.low:+.2f}, {difference.high:+.2f}]; it has that sign in {held} of "
         f"{difference.seeds} seeds, and {claim.at_least} of {SEEDS} were claimed."
     )
 
