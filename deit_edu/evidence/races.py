@@ -245,8 +245,8 @@ def what_seeds_showed(claim_id):
     words = {"reproduced": "it holds", "reversed": "the opposite holds", "not resolved": "not resolved"}
     return (
         f"*{claim.sentence}* Over {difference.seeds} seeds: **{words[said]}**. The difference is "
-        f"{difference.mean:+.2f} {claim.unit} [{difference.low:+.2f}, {difference.high:+.2f}]; it has that sign in {held} of "
-        f"{difference.seeds} seeds, and {claim.at_least} of {SEEDS} were claimed."
+        f"{difference.mean:+.2f} {claim.unit} [{difference.low:+.2f}, {difference.high:+.2f}]; it has that sign in "
+        f"{held} of {difference.seeds} seeds, and {claim.at_least} of {SEEDS} were claimed."
     )
 
 
