@@ -296,6 +296,10 @@ interface RowSteps {
   dxDown?: number;
 }
 
+interface SVGScriptElement {
+  src: string; // no script of ours lies in an SVG: the current one has an address
+}
+
 interface Window {
   deitEduFile(name: string, content: string): void; // of static_host.js
 }
