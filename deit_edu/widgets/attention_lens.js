@@ -1,248 +1,291 @@
+// What the two tokens of a trained DeiT look at, layer by layer and head by head.
 import { button, choice, menu, picker, put, slider } from "./controls.js";
-import { drawImage, heatMap, legend } from "./drawing.js";
-import { complain, frame, make, makeSvg } from "./elements.js";
-import { argmax, unpacked } from "./numbers.js";
-import { layerMap, networksOf, normalised, patchesOf, rollout, sizesOf } from "./running.js";
+import { drawImage, heatMap, imageOf, legend, markPlace, plane, thumbnails } from "./drawing.js";
+import { complain, frame, make, onArrows, OWN_KEYS, placeOf, side } from "./elements.js";
+import { lookFrom, mostOf, placeName, shareInBox, whereOf } from "./lens_answers.js";
+import { argmax, clamp, unpacked } from "./numbers.js";
+import { networksOf, sizesOf, tookBy } from "./running.js";
 
-// The cosine of the two tokens through the layers, the chosen layer marked.
-function curve(values, layer) {
-  const width = 330,
-    height = 120,
-    left = 34,
-    bottom = 22;
-  const x = (i) => left + (i / (values.length - 1)) * (width - left - 12),
-    y = (v) => 8 + ((1 - v) / 2) * (height - bottom - 8);
-  const svg = makeSvg("svg", {
-    viewBox: `0 0 ${width} ${height}`,
-    role: "img",
-    "aria-label": `Cosine of the two tokens: ${values.map((v) => v.toFixed(2)).join(", ")}`,
+/**
+ * The cosine of the two tokens through the layers, the chosen layer marked.
+ * @param {number[]} values (L + 1,)
+ * @param {number} chosen which of them
+ * @returns {SVGElement} the picture
+ */
+function cosines(values, chosen) {
+  const words = values.map((value) => value.toFixed(2)).join(", ");
+  const margins = { left: 34, right: 12, top: 8, bottom: 22 };
+  const chart = plane({
+    height: 120,
+    ...margins,
+    across: [0, values.length - 1],
+    up: [-1, 1],
+    label: `Cosine of the two tokens: ${words}`,
   });
-  for (const v of [-1, 0, 1]) {
-    svg.append(
-      makeSvg("line", {
-        x1: left,
-        x2: width - 12,
-        y1: y(v),
-        y2: y(v),
-        style: "stroke:var(--line);stroke-width:0.5",
-      }),
-      makeSvg("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, String(v)),
-    );
+  for (const value of [-1, 0, 1]) {
+    const y = chart.y(value);
+    chart.line(chart.x(0), y, chart.x(values.length - 1), y, "stroke:var(--line);stroke-width:0.5");
+    chart.text(String(value), margins.left - 6, y + 4, { anchor: "end" });
   }
-  values.forEach((v, i) =>
-    svg.append(
-      makeSvg("circle", {
-        cx: x(i),
-        cy: y(v),
-        r: i === layer ? 6 : 3.5,
-        style: "fill:var(--fused)",
-      }),
-      makeSvg(
-        "text",
-        { x: x(i), y: height - 4, "text-anchor": "middle" },
-        i === 0 ? "input" : String(i),
-      ),
-    ),
-  );
-  svg.append(
-    makeSvg("polyline", {
-      points: values.map((v, i) => `${x(i)},${y(v)}`).join(" "),
-      style: "fill:none;stroke:var(--fused);stroke-width:2",
-    }),
-  );
-  return svg;
+  values.forEach((value, i) => {
+    chart.dot(chart.x(i), chart.y(value), i === chosen ? 6 : 3.5, "fill:var(--fused)");
+    chart.text(i === 0 ? "input" : String(i), chart.x(i), 116, { anchor: "middle" });
+  });
+  const points = values.map((value, i) => /** @type {[number, number]} */ ([i, value]));
+  chart.curve(points, "fill:none;stroke:var(--fused);stroke-width:2");
+  return chart.svg;
 }
 
-function render({ model, el }) {
-  const [C, H, W] = model.get("image_shape"),
-    size = C * H * W,
-    P = model.get("network").patch_size;
-  const sizes = sizesOf(model.get("network")),
-    G = sizes.grid,
-    names = model.get("class_names");
-  const stored = unpacked(model.get("images"), "u1");
-  const { root, say, end } = frame(model, el, "Attention lens: what the two tokens look at");
-  const ends = [],
-    ask = networksOf(model, ["network"], (stop) => ends.push(stop));
-  let attention = unpacked(model.get("first"), "f2"),
-    similarity = model.get("similarity"),
-    of = 0;
-
-  const board = make("canvas", {
-    tabIndex: 0,
-    className: "board tapped",
-    role: "application",
-    dataset: { lmSuppressShortcuts: "true" },
-    "aria-label":
-      "The image. Arrow keys choose the patch that asks; escape gives the question back to the two tokens.",
-  });
-  const maps = make("div", { className: "maps" }),
-    line = make("div");
-  const heads = [
-    [0, "mean of all"],
-    ...Array.from({ length: sizes.heads }, (_, n) => [n + 1, `head ${n + 1}`]),
-  ];
-  root.append(
-    picker(model, "image", {
-      label: "test images",
-      images: model.get("labels").map((label, i) => {
-        const small = make("canvas");
-        drawImage(small, stored.subarray(i * size, (i + 1) * size), [C, H, W]);
-        return { canvas: small, name: names[label] };
-      }),
-    }),
-    slider(model, "layer", { label: "layer", min: 1, max: sizes.depth }),
-    make(
-      "div",
-      { className: "side" },
-      menu(model, "head", { label: "head", options: heads }),
-      choice(model, "way", {
-        label: "attention",
-        options: [
-          ["layer", "of this layer"],
-          ["rollout", "rolled out up to it"],
-        ],
-      }),
-    ),
-  );
-  end(); // the sentence above the pictures: on a phone both are seen
-  root.append(
-    make(
-      "div",
-      { className: "side" },
-      make(
-        "div",
-        {},
-        make("h4", {}, "the image: click a patch to ask from there"),
-        board,
-        button("Ask from the two tokens", () => put(model, "patch", -1)),
-      ),
-      make("div", {}, maps, make("h4", {}, "cosine of the two tokens after each layer"), line),
-    ),
-  );
-
-  const choosePatch = (x, y) =>
-    put(model, "patch", Math.min(Math.max(y, 0), G - 1) * G + Math.min(Math.max(x, 0), G - 1));
-  board.addEventListener("click", (event) => {
-    const box = board.getBoundingClientRect();
-    choosePatch(
-      Math.floor(((event.clientX - box.left) / box.width) * G),
-      Math.floor(((event.clientY - box.top) / box.height) * G),
-    );
-  });
-  board.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
-      event.key
-    ];
-    if (!move && event.key !== "Escape") return;
-    event.preventDefault();
-    event.stopPropagation();
-    const patch = model.get("patch");
-    if (!move) put(model, "patch", -1);
-    else if (patch < 0) choosePatch(Math.floor(G / 2), Math.floor(G / 2));
-    else choosePatch((patch % G) + move[0], Math.floor(patch / G) + move[1]);
-  });
-
-  // The share of attention to patches that falls on the item's box, attention being even within a patch.
-  function inBox(values) {
-    const box = model.get("boxes")[of];
-    if (!box) return "";
-    const overlap = (start, length, n) =>
-      Math.max(0, Math.min((n + 1) * P, start + length) - Math.max(n * P, start)) / P;
-    const cover = (i) =>
-      overlap(box[0], box[2], Math.floor(i / G)) * overlap(box[1], box[3], i % G);
-    const sum = values.reduce((a, b) => a + b, 0);
-    return `, ${Math.round((100 * values.reduce((a, v, i) => a + v * cover(i), 0)) / sum)} % of it on the item`;
+class Lens {
+  /**
+   * @param {Model} model the figure's
+   * @param {HTMLElement} el where it goes
+   */
+  constructor(model, el) {
+    this.model = model;
+    this.shape = model.get("image_shape");
+    this.patch = model.get("network").patch_size;
+    this.sizes = sizesOf(model.get("network"));
+    this.names = model.get("labels").map((/** @type {number} */ k) => model.get("class_names")[k]);
+    this.stored = unpacked(model.get("images"), "u1");
+    /** @type {(() => void)[]} */
+    this.ends = [];
+    this.networks = networksOf(model, ["network"], (stop) => this.ends.push(stop));
+    this.frame = frame(model, el, "Attention lens: what the two tokens look at");
+    // What is shown, and of which image: Python's, of the first.
+    this.attention = unpacked(model.get("first"), "f2");
+    this.similarity = model.get("similarity");
+    this.of = 0;
+    this.layOut();
+    for (const name of ["layer", "head", "way", "patch"]) {
+      model.on(`change:${name}`, () => this.draw());
+    }
+    model.on("change:image", () => this.change());
+    this.draw();
+    if (model.get("image") !== this.of) this.change();
   }
-  const place = (i) => `row ${Math.floor(i / G) + 1}, column ${(i % G) + 1}`;
 
-  function panel(title, colour, values, signed) {
-    const canvas = make("canvas", { role: "img" }),
-      most = Math.max(...values.map(Math.abs));
-    heatMap(
-      canvas,
-      values,
-      G,
-      signed ? { range: [-most, most], diverging: true } : { range: [0, most] },
+  // ---- what there is to see ----
+
+  layOut() {
+    const { model, frame, sizes } = this;
+    this.maps = make("div", { className: "maps" });
+    this.line = make("div");
+    this.note = make("p", { className: "note" });
+    this.board = this.makeBoard();
+    const images = thumbnails(this.stored, this.shape, this.names);
+    frame.root.append(
+      picker(model, "image", { label: "test images", images }),
+      slider(model, "layer", { label: "layer", min: 1, max: sizes.depth }),
+      side(this.headMenu(), this.wayChoice()),
     );
-    canvas.setAttribute("aria-label", `${title}: most at ${place(argmax(values.map(Math.abs)))}`);
+    frame.end(); // the sentence above the pictures: on a phone both are seen
+    frame.root.append(side(this.boardColumn(), this.mapColumn()), this.note);
+  }
+
+  headMenu() {
+    const heads = Array.from({ length: this.sizes.heads }, (_, n) => [n + 1, `head ${n + 1}`]);
+    const options = /** @type {[any, string][]} */ ([[0, "mean of all"], ...heads]);
+    return menu(this.model, "head", { label: "head", options });
+  }
+
+  wayChoice() {
+    return choice(this.model, "way", {
+      label: "attention",
+      options: [
+        ["layer", "of this layer"],
+        ["rollout", "rolled out up to it"],
+      ],
+    });
+  }
+
+  boardColumn() {
     return make(
       "div",
-      { style: { "border-bottom": `4px solid var(--${colour})` } },
-      make("h4", {}, title),
-      canvas,
+      {},
+      make("h4", {}, "the image: click a patch to ask from there"),
+      this.board,
+      button("Ask from the two tokens", () => put(this.model, "patch", -1)),
     );
   }
 
-  function draw() {
-    const layer = Math.min(Math.max(model.get("layer"), 1), sizes.depth) - 1,
-      patch = model.get("patch");
-    drawImage(board, stored.subarray(of * size, (of + 1) * size), [C, H, W]);
-    if (patch >= 0) {
-      const context = board.getContext("2d");
-      context.strokeStyle = "#ffb000";
-      context.strokeRect((patch % G) * P + 0.5, Math.floor(patch / G) * P + 0.5, P - 1, P - 1);
-    }
-    const rolled = model.get("way") === "rollout";
-    const map = rolled
-      ? rollout(attention, sizes, layer)
-      : layerMap(attention, sizes, layer, model.get("head") - 1);
-    const where = rolled
-      ? `Rolled out through ${layer + 1} of ${sizes.depth} layers`
-      : `Layer ${layer + 1} of ${sizes.depth}, ${model.get("head") ? `head ${model.get("head")}` : "mean over the heads"}`;
-    line.replaceChildren(curve(similarity, layer + 1));
-    const shown = `${names[model.get("labels")[of]]} (image ${of + 1})`;
-    if (patch >= 0) {
-      const values = patchesOf(map, sizes.prefix + patch, sizes),
-        row = map.subarray((sizes.prefix + patch) * sizes.tokens);
-      maps.replaceChildren(panel(`asked from ${place(patch)}`, "line", values));
-      return say(
-        `${where}. The patch at ${place(patch)} of ${shown} attends most to ${place(argmax(values))} (${Math.max(...values).toFixed(2)})${inBox(values)}; ` +
-          `it takes ${row[0].toFixed(2)} from the class token and ${row[1].toFixed(2)} from the distillation token.`,
-      );
-    }
-    const one = patchesOf(map, 0, sizes),
-      other = patchesOf(map, 1, sizes);
-    maps.replaceChildren(
-      panel("class token", "class", one),
-      panel("distillation token", "distillation", other),
-      panel(
-        "difference",
-        "line",
-        one.map((v, i) => v - other[i]),
-        true,
-      ),
+  mapColumn() {
+    const title = make("h4", {}, "cosine of the two tokens after each layer");
+    return make("div", {}, this.maps, title, this.line);
+  }
+
+  makeBoard() {
+    const board = make("canvas", {
+      tabIndex: 0,
+      className: "board tapped",
+      role: "application",
+      dataset: OWN_KEYS,
+      "aria-label":
+        "The image. Arrow keys choose the patch that asks; " +
+        "escape gives the question back to the two tokens.",
+    });
+    const { grid } = this.sizes;
+    board.addEventListener("click", (/** @type {MouseEvent} */ event) => {
+      this.choosePatch(...placeOf(board, event, grid, grid));
+    });
+    const giveBack = () => put(this.model, "patch", -1);
+    onArrows(board, (x, y) => this.movePatch(x, y), { Escape: giveBack });
+    return board;
+  }
+
+  /**
+   * @param {number} x column of a patch
+   * @param {number} y row
+   */
+  choosePatch(x, y) {
+    const { grid } = this.sizes;
+    put(this.model, "patch", clamp(y, 0, grid - 1) * grid + clamp(x, 0, grid - 1));
+  }
+
+  /**
+   * @param {number} x columns to the right
+   * @param {number} y rows down
+   */
+  movePatch(x, y) {
+    const { grid } = this.sizes;
+    const patch = this.model.get("patch");
+    const middle = Math.floor(grid / 2);
+    if (patch < 0) this.choosePatch(middle, middle);
+    else this.choosePatch((patch % grid) + x, Math.floor(patch / grid) + y);
+  }
+
+  // ---- what is seen ----
+
+  /** @returns {Look} which layer and head the reader looks at */
+  look() {
+    const { model } = this;
+    return {
+      layer: clamp(model.get("layer"), 1, this.sizes.depth) - 1,
+      head: model.get("head") - 1,
+      rolled: model.get("way") === "rollout",
+    };
+  }
+
+  draw() {
+    const patch = this.model.get("patch");
+    const look = this.look();
+    this.drawBoard(patch);
+    this.line.replaceChildren(cosines(this.similarity, look.layer + 1));
+    const where = whereOf(look, this.sizes.depth);
+    const shown = `${this.names[this.of]} (image ${this.of + 1})`;
+    if (patch >= 0) this.drawPatch(patch, look, where, shown);
+    else this.drawTokens(look, where, shown);
+  }
+
+  drawBoard(/** @type {number} */ patch) {
+    drawImage(this.board, imageOf(this.stored, this.shape, this.of), this.shape);
+    if (patch < 0) return;
+    const { patch: P } = this;
+    const [x, y] = [patch % this.sizes.grid, Math.floor(patch / this.sizes.grid)];
+    markPlace(this.board, x * P + 0.5, y * P + 0.5, P - 1, P - 1);
+  }
+
+  /**
+   * @param {number} patch who asks
+   * @param {Look} look which layer and head
+   * @param {string} where the same in words
+   * @param {string} shown which image
+   */
+  drawPatch(patch, look, where, shown) {
+    const { sizes } = this;
+    const { patches, prefix } = lookFrom(this.attention, sizes, look, sizes.prefix + patch);
+    const place = placeName(patch, sizes.grid);
+    this.maps.replaceChildren(this.panel(`asked from ${place}`, "line", patches));
+    const [one, other] = prefix.map((share) => share.toFixed(2));
+    this.frame.say(
+      `${where}. The patch at ${place} of ${shown} attends most to ${this.most(patches)}; ` +
+        `it takes ${one} from the class token and ${other} from the distillation token.`,
+    );
+  }
+
+  /**
+   * @param {Look} look which layer and head
+   * @param {string} where the same in words
+   * @param {string} shown which image
+   */
+  drawTokens(look, where, shown) {
+    const [one, other] = [0, 1].map(
+      (token) => lookFrom(this.attention, this.sizes, look, token).patches,
+    );
+    const difference = one.map((value, i) => value - other[i]);
+    this.maps.replaceChildren(
+      this.panel("class token", "class", one),
+      this.panel("distillation token", "distillation", other),
+      this.panel("difference", "line", difference, true),
       legend([
         ["class", "class token"],
         ["distillation", "distillation token"],
         ["fused", "difference: class takes more; orange: less"],
       ]),
     );
-    say(
-      `${where}, ${shown}. The class token attends most to ${place(argmax(one))} (${Math.max(...one).toFixed(2)})${inBox(one)}; the distillation token to ` +
-        `${place(argmax(other))} (${Math.max(...other).toFixed(2)})${inBox(other)}. Cosine of the two after this layer: ${similarity[layer + 1].toFixed(2)}.`,
+    const cosine = this.similarity[look.layer + 1].toFixed(2);
+    this.frame.say(
+      `${where}, ${shown}. The class token attends most to ${this.most(one)}; ` +
+        `the distillation token to ${this.most(other)}. ` +
+        `Cosine of the two after this layer: ${cosine}.`,
     );
   }
 
-  async function change() {
-    const i = model.get("image");
+  /**
+   * @param {number[]} values (N,)
+   * @returns {string} where most of them is
+   */
+  most(values) {
+    const { grid } = this.sizes;
+    const box = this.model.get("boxes")[this.of];
+    return mostOf(values, grid, box ? shareInBox(values, box, this.patch, grid) : null);
+  }
+
+  /**
+   * @param {string} title above it
+   * @param {string} colour below it
+   * @param {number[]} values (N,)
+   * @param {boolean} signed whether they may be below zero
+   * @returns {HTMLElement} their map
+   */
+  panel(title, colour, values, signed = false) {
+    const canvas = make("canvas", { role: "img" });
+    const sizes = values.map(Math.abs);
+    const most = Math.max(...sizes);
+    const range = /** @type {[number, number]} */ ([signed ? -most : 0, most]);
+    heatMap(canvas, values, this.sizes.grid, { range, diverging: signed });
+    const place = placeName(argmax(sizes), this.sizes.grid);
+    canvas.setAttribute("aria-label", `${title}: most at ${place}`);
+    const style = { "border-bottom": `4px solid var(--${colour})` };
+    return make("div", { style }, make("h4", {}, title), canvas);
+  }
+
+  // ---- another image ----
+
+  async change() {
+    const i = this.model.get("image");
     try {
-      const { said } = await ask(
-        normalised(stored.subarray(i * size, (i + 1) * size), model.get("mean"), model.get("std")),
-      );
-      if (i !== model.get("image")) return; // another was chosen meanwhile
-      [attention, similarity, of] = [said.network.attention, said.network.similarity, i];
-      complain(root, "");
-      draw();
+      const pixels = imageOf(this.stored, this.shape, i);
+      const { said, ms, runs } = await this.networks(pixels, this.shape);
+      if (i !== this.model.get("image")) return; // another was chosen meanwhile
+      ({ attention: this.attention, similarity: this.similarity } = said.network);
+      this.of = i;
+      this.note.textContent = `The network answered ${tookBy(ms, runs)}.`;
+      complain(this.frame.root, "");
+      this.draw();
     } catch (error) {
-      complain(root, `The network could not be loaded: ${error.message}`);
+      complain(this.frame.root, `The network could not be loaded: ${error.message}`);
     }
   }
-  model.on("change:image", change);
-  for (const name of ["layer", "head", "way", "patch"]) model.on(`change:${name}`, draw);
-  draw();
-  if (model.get("image") !== of) change();
-  return () => ends.forEach((stop) => stop());
+}
+
+/**
+ * @param {{ model: Model, el: HTMLElement }} given by the host
+ * @returns {() => void} what to call when the figure goes
+ */
+function render({ model, el }) {
+  const lens = new Lens(model, el);
+  return () => lens.ends.forEach((stop) => stop());
 }
 
 export default { render };

@@ -6,14 +6,14 @@ import torch
 import traitlets
 
 from deit_edu.data.names import load_dataset
-from deit_edu.data.splits import normalise
+from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import token_similarity
 from deit_edu.model import DeiT
 from deit_edu.reading.figures import COLOURS, NARROW, STYLE
-from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.widgets.figure import Figure, packed
-from deit_edu.widgets.network import export
+from deit_edu.widgets.network import as_it_takes, check_labelled, export, packaged_pair, preparation
 
 
 class AttentionLens(Figure):
@@ -22,8 +22,9 @@ class AttentionLens(Figure):
     The first image's attention comes with the page. For any other image the network runs in the reader's browser.
 
     Args:
-        model: a DeiT with the distillation token. images: (n, C, H, W) uint8. labels: n classes.
-        class_names: K words. mean, std: of the training images, C numbers each.
+        model: a DeiT with the distillation token; what its file says of its pictures' size and statistics holds.
+        images: (n, C, H, W) uint8. labels: n classes. class_names: K words.
+        mean, std: C numbers each, of the training images, for a model that does not say them.
         boxes: (n, 4): top, left, height, width of the item in pixels, where the data have them.
 
     Raises:
@@ -41,8 +42,6 @@ class AttentionLens(Figure):
     labels = traitlets.List().tag(sync=True)
     class_names = traitlets.List().tag(sync=True)
     boxes = traitlets.List().tag(sync=True)
-    mean = traitlets.List().tag(sync=True)
-    std = traitlets.List().tag(sync=True)
     image = traitlets.Int(0).tag(sync=True)
     layer = traitlets.Int().tag(sync=True)  # 1 to L
     head = traitlets.Int(0).tag(sync=True)  # 1 to h; 0 is the mean of all
@@ -52,34 +51,29 @@ class AttentionLens(Figure):
     def __init__(self, model, images, labels, class_names, mean, std, boxes=None):
         if not (isinstance(model, DeiT) and model.config.distilled):
             raise DeiTEduError("the lens compares two tokens: give it a DeiT with distilled=True")
-        sizes = (model.config.in_channels, model.config.image_size, model.config.image_size)
-        if tuple(images.shape[1:]) != sizes or not len(images) == len(labels) > 0:
-            raise DeiTEduError(
-                f"{tuple(images.shape)} images and {len(labels)} labels do not fit a model of {sizes}: give one label "
-                f"for each image, and images of its size"
-            )
-        shown = normalise(images[:1], mean, std)
+        check_labelled(images, labels)
+        own = preparation(model, Preprocessing(tuple(images.shape[1:]), tuple(mean), tuple(std)))
+        scale = own.image_shape[1] / images.shape[2]  # of the boxes
+        images = as_it_takes(images, own)
+        shown = own(images[:1])
         with torch.no_grad():
             maps = model.eval().attention_maps(shown)[:, 0]  # (L, h, T, T)
-        manifest, weights = export(model)
+        manifest, weights = export(model, own)
         super().__init__(
             network=manifest, network_weights=weights, first=packed(maps, "f2"),
-            similarity=token_similarity(model, shown).tolist(), images=packed(images, "u1"), image_shape=list(sizes),
-            labels=[int(label) for label in labels], class_names=list(class_names), mean=list(mean), std=list(std),
-            boxes=[] if boxes is None else [[int(side) for side in box] for box in boxes], layer=len(maps),
+            similarity=token_similarity(model, shown).tolist(), images=packed(images, "u1"),
+            image_shape=list(own.image_shape), labels=[int(label) for label in labels], class_names=list(class_names),
+            boxes=[] if boxes is None else [[round(scale * int(side)) for side in box] for box in boxes],
+            layer=len(maps),
         )  # fmt: skip
 
     @classmethod
     def packaged(cls, count=12):
         """The student that ships, and `count` test images, the classes in turn."""
-        data = load_dataset("fashion_clutter")
-        model, _ = load_network(packaged_path("fashion_clutter_student"))
-        of_class = [(data.test.labels == label).nonzero()[:, 0] for label in range(data.num_classes)]
-        chosen = [of_class[n % len(of_class)][n // len(of_class)].item() for n in range(count)]
-        test = data.test
-        return cls(
-            model, test.images[chosen], test.labels[chosen], data.classes, data.mean, data.std, test.boxes[chosen]
-        )
+        pair, test = packaged_pair("fashion_clutter"), load_dataset("fashion_clutter").test
+        chosen = nested_subset(test.labels, count)
+        images, labels, boxes = test.images[chosen], test.labels[chosen], test.boxes[chosen]
+        return cls(pair.student, images, labels, pair.classes, pair.mean, pair.std, boxes)
 
     def tokens(self):
         """Of the first image, last layer, mean over heads: {token: (rows, columns)}."""

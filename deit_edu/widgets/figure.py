@@ -7,10 +7,7 @@ A figure is an anywidget: in Jupyter it talks to the kernel. In the built book t
 import functools
 import inspect
 import io
-import json
 import os
-import re
-from importlib.resources import files
 from pathlib import Path
 
 import anywidget
@@ -23,40 +20,10 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.reading.figures import COLOURS, COLOURS_IN_THE_DARK, PIXELS_PER_INCH
 from deit_edu.runs.build import open_dataset
 from deit_edu.train import TrainConfig
+from deit_edu.widgets.bundle import FOLDER, bundled
 
 # Set while the book is built: then every figure brings a picture for readers without JavaScript.
 STATIC = "DEIT_EDU_STATIC"
-
-IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w/]+\.js)";\n', re.M)
-TEXT = re.compile(r'^import (\w+) from "\./([\w/]+\.js)\?text";\n', re.M)  # a module for a worker
-EXPORT = re.compile(r"^export (?!default)", re.M)
-
-
-def read(name):
-    return files("deit_edu.widgets").joinpath(name).read_text("utf8")
-
-
-def modules(text, before=None):
-    """The modules that a text imports, {name: text}: each once, and after what it imports itself."""
-    found = dict(before or {})
-    for name in IMPORT.findall(text):
-        if name not in found:
-            found = modules(read(name), found)
-            found[name] = read(name)
-    return found
-
-
-def joined(text):
-    """A module and all that it imports as one text, from no URL; only its default export is left."""
-    whole = "".join(IMPORT.sub("", part) for part in (*modules(text).values(), text))
-    whole = TEXT.sub(lambda found: f"const {found[1]} = {json.dumps(joined(read(found[2])))};\n", whole)
-    return EXPORT.sub("", whole)
-
-
-@functools.cache
-def script(path):
-    """One ES module of a figure's own module and those that it imports: a page from a disk cannot fetch modules."""
-    return joined(Path(path).read_text("utf8"))
 
 
 @functools.cache
@@ -65,7 +32,7 @@ def style():
     light, dark = (
         "".join(f"--{name}:{colour};" for name, colour in colours.items()) for colours in (COLOURS, COLOURS_IN_THE_DARK)
     )
-    return read("common.css").replace("/*LIGHT*/", light).replace("/*DARK*/", dark)
+    return (FOLDER / "common.css").read_text("utf8").replace("/*LIGHT*/", light).replace("/*DARK*/", dark)
 
 
 class Figure(anywidget.AnyWidget):
@@ -86,7 +53,7 @@ class Figure(anywidget.AnyWidget):
         super().__init_subclass__(**settings)
         if cls.__name__ == cls.__base__.__name__:
             return  # traitlets derives a class of the same name when an object gets a trait of its own
-        cls._esm = script(str(Path(inspect.getfile(cls)).with_suffix(".js")))
+        cls._esm = bundled(Path(inspect.getfile(cls)).with_suffix(".js"))
         cls._css = style()
 
     def __init__(self, **traits):

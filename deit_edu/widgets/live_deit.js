@@ -1,443 +1,272 @@
-import { button, choice, picker, put, slider } from "./controls.js";
-import { bars, drawImage, heatMap, legend } from "./drawing.js";
-import { complain, frame, make } from "./elements.js";
-import { argmax, fuse, softmax, unpacked } from "./numbers.js";
-import {
-  fusedLogits,
-  layerMap,
-  networksOf,
-  normalised,
-  patchesOf,
-  rollout,
-  sizesOf,
-} from "./running.js";
+// The trained student and its teacher inside the page, asked about any picture.
+import { button, choice, pagesOwn, picker, put, slider } from "./controls.js";
+import { bars, heatMap, imageOf, legend, thumbnails } from "./drawing.js";
+import { complain, frame, make, side } from "./elements.js";
+import { likeliest, sizeOf, unpacked } from "./numbers.js";
+import { logitsOf, mapInWords, mapsOf, sentenceOf, sharesOf, TOKENS } from "./live_answers.js";
+import { ownPictures } from "./photographs.js";
+import { PictureBoard } from "./picture_board.js";
+import { megabytes, networksOf, oneAtATime, sizesOf, tookBy } from "./running.js";
 
-const MEGAPIXELS = 16; // more would take a phone's memory
+const MOST_CLASSES = 4; // whose bars are drawn
 
-function render({ model, el }) {
-  const [C, H, W] = model.get("image_shape"),
-    names = model.get("class_names"),
-    P = model.get("student").patch_size,
-    G = H / P;
-  const stored = unpacked(model.get("images"), "u1"),
-    size = C * H * W;
-  const { root, say, end } = frame(model, el, "Live DeiT: student and teacher run in this page");
-  const ends = [];
-  const ask = networksOf(model, ["student", "teacher"], (stop) => ends.push(stop));
-  const sizes = sizesOf(model.get("student"));
-
-  // ---- the picture that is asked about: pixels 0 to 255, and which patches are erased ----
-
-  const kind = model.get("kind"),
-    storedName = (i) => `${kind} ${i + 1}, ${names[model.get("labels")[i]]}`;
-  let pixels = stored.slice(0, size),
-    source = storedName(0);
-  const erased = new Set();
-  const shown = () =>
-    pixels.map((v, i) => {
-      const y = Math.floor((i % (H * W)) / W),
-        x = i % W;
-      return erased.has(Math.floor(y / P) * G + Math.floor(x / P))
-        ? 0
-        : Math.min(255, v * model.get("brightness"));
+class LiveFigure {
+  /**
+   * @param {Model} model the figure's
+   * @param {HTMLElement} el where it goes
+   */
+  constructor(model, el) {
+    this.model = model;
+    this.shape = model.get("image_shape");
+    this.names = model.get("class_names");
+    this.stored = unpacked(model.get("images"), "u1");
+    this.sizes = sizesOf(model.get("student"));
+    this.roles = ["student", "teacher"].filter((role) => model.get(role).kind);
+    this.who = this.roles.length === 2 ? "student and teacher" : "the student";
+    /** @type {(() => void)[]} */
+    this.ends = [];
+    const runs = this.roles.length === 2 ? "run" : "runs";
+    this.frame = frame(model, el, `Live DeiT: ${this.who} ${runs} in this page`);
+    this.networks = networksOf(model, this.roles, (stop) => this.ends.push(stop));
+    this.board = new PictureBoard(this.shape, model.get("student").patch_size, {
+      brightness: () => model.get("brightness"),
+      inked: () => this.becomesOwn("your picture"),
+      changed: () => this.changed(),
     });
-
-  const canvas = make("canvas", {
-    tabIndex: 0,
-    className: "board",
-    role: "application",
-    dataset: { lmSuppressShortcuts: "true" },
-    "aria-label": "The picture. Arrow keys move the brush, space or enter uses it.",
-  });
-  const maps = { class: make("canvas"), distillation: make("canvas") };
-  const cursor = { x: Math.floor(W / 2), y: Math.floor(H / 2) };
-  const state = { tool: "draw" };
-  const colour = make("input", {
-    type: "color",
-    value: "#ffffff",
-    "aria-label": "colour of the brush",
-  });
-  const inked = () =>
-    C === 1 ? [255] : [1, 3, 5].map((at) => parseInt(colour.value.slice(at, at + 2), 16));
-
-  function paint(x, y) {
-    if (state.tool === "erase") erased.add(Math.floor(y / P) * G + Math.floor(x / P));
-    else if (state.tool === "restore") erased.delete(Math.floor(y / P) * G + Math.floor(x / P));
-    else {
-      const ink = inked();
-      for (let c = 0; c < C; c++)
-        for (const [dx, dy] of [
-          [0, 0],
-          [1, 0],
-          [0, 1],
-          [1, 1],
-        ]) {
-          if (x + dx < W && y + dy < H) pixels[c * H * W + (y + dy) * W + x + dx] = ink[c];
-        }
-      source = "your picture";
-      put(model, "image", -1); // none of the stored ones any more
-    }
-    changed();
+    this.ask = oneAtATime(() => this.askOnce());
+    this.layOut();
+    this.listen();
+    this.begin();
   }
-  function at(event) {
-    const box = canvas.getBoundingClientRect();
-    const place = (share, most) => Math.min(Math.max(Math.floor(share * most), 0), most - 1);
-    return [
-      place((event.clientX - box.left) / box.width, W),
-      place((event.clientY - box.top) / box.height, H),
-    ];
-  }
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    paint(...at(event));
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (event.buttons) paint(...at(event));
-  });
-  canvas.addEventListener("keydown", (event) => {
-    const step = state.tool === "draw" ? 1 : P;
-    const move = {
-      ArrowLeft: [-step, 0],
-      ArrowRight: [step, 0],
-      ArrowUp: [0, -step],
-      ArrowDown: [0, step],
-    }[event.key];
-    if (!move && event.key !== " " && event.key !== "Enter") return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (move) {
-      cursor.x = Math.min(Math.max(cursor.x + move[0], 0), W - 1);
-      cursor.y = Math.min(Math.max(cursor.y + move[1], 0), H - 1);
-      draw();
-    } else paint(cursor.x, cursor.y);
-  });
 
-  function take(newPixels, from, image = -1) {
-    put(model, "image", image);
-    pixels = newPixels;
-    source = from;
-    erased.clear();
-    complain(root, "");
-    changed();
-  }
-  const clear = () => take(new Uint8Array(size), "an empty picture");
+  // ---- what there is to see ----
 
-  // ---- pictures from outside: nothing of them leaves the page ----
-
-  function fromBitmap(bitmap, from) {
-    const side = Math.min(bitmap.width, bitmap.height),
-      small = make("canvas", { width: W, height: H });
-    const context = small.getContext("2d", { willReadFrequently: true });
-    context.imageSmoothingQuality = "high";
-    context.drawImage(
-      bitmap,
-      (bitmap.width - side) / 2,
-      (bitmap.height - side) / 2,
-      side,
-      side,
-      0,
-      0,
-      W,
-      H,
+  layOut() {
+    const { model, frame } = this;
+    const label = `${model.get("kind")}s`;
+    const names = model.get("labels").map((/** @type {number} */ k) => this.names[k]);
+    const under = make("div"); // the sentence: on a phone it is seen with the picture
+    this.note = make("p", { className: "note" });
+    this.answers = make("div");
+    frame.root.append(
+      picker(model, "image", { label, images: thumbnails(this.stored, this.shape, names) }),
+      side(this.pictureColumn(under), this.attentionColumn()),
+      this.note,
     );
-    const rgba = context.getImageData(0, 0, W, H).data,
-      found = new Uint8Array(size);
-    for (let i = 0; i < H * W; i++) {
-      const [r, g, b] = rgba.subarray(4 * i, 4 * i + 3);
-      const values = C === 3 ? [r, g, b] : [0.299 * r + 0.587 * g + 0.114 * b];
-      values.forEach((v, c) => (found[c * H * W + i] = v));
-    }
-    const edge = Array.from(found.subarray(0, W)).reduce((a, b) => a + b, 0) / W;
-    // The training images are light on dark: a grey photo on a light ground is turned round.
-    take(C === 1 && edge > 127 ? found.map((v) => 255 - v) : found, from);
+    const remark = model.get("remark");
+    if (remark) frame.root.append(make("p", { className: "note" }, remark));
+    frame.end(under);
   }
-  async function upload(file) {
-    if (!file) return;
-    if (!/^image\/(png|jpeg|webp|gif|bmp|avif)$/.test(file.type)) {
-      return complain(
-        root,
-        `${file.name} is no photo that can be read here: choose a PNG, JPEG or WebP file.`,
-      );
-    }
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(file); // upright, as its EXIF says
-    } catch {
-      return complain(
-        root,
-        `${file.name} is damaged, or is not what its name says: choose another file.`,
-      );
-    }
-    const millions = (bitmap.width * bitmap.height) / 1e6;
-    if (millions > MEGAPIXELS)
-      complain(
-        root,
-        `${file.name} has ${millions.toFixed(0)} megapixels: choose a photo of at most ${MEGAPIXELS}.`,
-      );
-    else fromBitmap(bitmap, "your photo");
-    bitmap.close();
-  }
-  const input = make("input", { type: "file", accept: "image/*", hidden: true });
-  input.addEventListener("change", () => {
-    upload(input.files[0]);
-    input.value = "";
-  });
 
-  const video = make("video", {
-    muted: true,
-    playsInline: true,
-    hidden: true,
-    "aria-label": "your camera",
-  });
-  let stream;
-  const stopCamera = () => {
-    stream?.getTracks().forEach((track) => track.stop());
-    stream = null;
-    video.hidden = true;
-  };
-  ends.push(stopCamera);
-  const camera = button("Use the camera", async () => {
-    if (stream) {
-      const bitmap = await createImageBitmap(video);
-      fromBitmap(bitmap, "your picture");
-      bitmap.close();
-      stopCamera();
-    } else {
-      try {
-        stream = await navigator.mediaDevices.getUserMedia({ video: true });
-        video.srcObject = stream;
-        video.hidden = false;
-        await video.play();
-      } catch {
-        stopCamera();
-        complain(
-          root,
-          "No camera could be used: allow it in the browser, or choose a photo from a file.",
-        );
-      }
-    }
-    camera.textContent = stream ? "Take the picture" : "Use the camera";
-  });
-
-  // ---- what is seen ----
-
-  const tools = {
-    get: () => state.tool,
-    set: (_, value) => {
-      state.tool = value;
-    },
-    save_changes() {},
-    on() {},
-  };
-  const note = make("p", { className: "note" }),
-    answers = make("div"),
-    under = make("div");
-  root.append(
-    picker(model, "image", {
-      label: `${kind}s`,
-      images: model.get("labels").map((label, i) => {
-        const small = make("canvas");
-        drawImage(small, stored.subarray(i * size, (i + 1) * size), [C, H, W]);
-        return { canvas: small, name: names[label] };
-      }),
-    }),
-    make(
+  /**
+   * @param {HTMLElement} under where the sentence goes
+   * @returns {HTMLElement} the picture and what changes it
+   */
+  pictureColumn(under) {
+    const { model, board } = this;
+    const refuse = (/** @type {string} */ sentence) => complain(this.frame.root, sentence);
+    const own = ownPictures(this.frame.root, this.shape, (...found) => this.take(...found), refuse);
+    this.ends.push(own.stop);
+    return make(
       "div",
-      { className: "side" },
+      {},
+      make("h4", {}, "the picture"),
+      board.canvas,
+      under,
+      this.brushes(),
+      this.shape[0] === 3 ? this.colourOfBrush() : "",
+      slider(model, "brightness", {
+        label: "brightness",
+        min: 0,
+        max: 2,
+        step: 0.1,
+        show: (value) => value.toFixed(1),
+      }),
       make(
-        "div",
+        "p",
         {},
-        make("h4", {}, "the picture"),
-        canvas,
-        under,
-        choice(tools, "tool", {
-          label: "brush",
-          options: [
-            ["draw", "draw"],
-            ["erase", "erase patches"],
-            ["restore", "bring back"],
-          ],
-        }),
-        C === 3 ? make("label", {}, "colour ", colour) : "",
-        slider(model, "brightness", {
-          label: "brightness",
-          min: 0,
-          max: 2,
-          step: 0.1,
-          show: (v) => v.toFixed(1),
-        }),
-        make(
-          "p",
-          {},
-          button("Clear", clear),
-          button("Choose a photo", () => input.click()),
-          camera,
-          input,
-        ),
-        video,
+        button("Clear", () => this.clear()),
+        ...own.controls,
       ),
-      make(
-        "div",
-        {},
-        make("h4", {}, "what the tokens attend to"),
-        make(
-          "div",
-          { className: "pair" },
-          make("div", {}, maps.class),
-          make("div", {}, maps.distillation),
-        ),
-        legend([
-          ["class", "left: class token"],
-          ["distillation", "right: distillation token"],
-        ]),
-        choice(model, "attention", {
-          label: "attention",
-          options: [
-            ["last", "last layer"],
-            ["rollout", "rollout"],
-          ],
-        }),
-        answers,
-      ),
-    ),
-    note,
-  );
-  end(under); // the sentence under the picture: on a phone both are seen
+      own.video,
+    );
+  }
 
-  // The last answer. Python's is of the first image as it is.
-  const untouched = model.get("image") === 0 && model.get("brightness") === 1;
-  let said = untouched ? { of: source, maps: model.get("maps"), ...model.get("answers") } : null;
+  brushes() {
+    const tools = pagesOwn("draw", (tool) => (this.board.tool = tool));
+    return choice(tools, "tool", {
+      label: "brush",
+      options: [
+        ["draw", "draw"],
+        ["erase", "erase patches"],
+        ["restore", "bring back"],
+      ],
+    });
+  }
 
-  function draw() {
-    const now = shown();
-    drawImage(canvas, now, [C, H, W]);
-    if (document.activeElement === canvas) {
-      const context = canvas.getContext("2d");
-      context.strokeStyle = "#ffb000";
-      if (state.tool === "draw") context.strokeRect(cursor.x - 0.5, cursor.y - 0.5, 3, 3);
-      else
-        context.strokeRect(
-          Math.floor(cursor.x / P) * P + 0.5,
-          Math.floor(cursor.y / P) * P + 0.5,
-          P - 1,
-          P - 1,
-        );
-    }
-    if (!said) return;
-    for (const [token, map] of Object.entries(maps)) {
-      const values = said.maps[model.get("attention")][token];
-      heatMap(map, values, G, { range: [0, Math.max(...values)] });
-      map.setAttribute("role", "img");
-      map.setAttribute(
-        "aria-label",
-        `${token} token: most on patch ${argmax(values) + 1} of ${values.length}, ${Math.max(...values).toFixed(2)}`,
-      );
-    }
-    const heads = {
-      class: softmax(said.class),
-      distillation: softmax(said.distillation),
-      teacher: softmax(said.teacher),
-    };
-    const fused = fuse(said.class, said.distillation),
-      logits = fuse(said.class, said.distillation, 0.5, "logits");
-    const top = names
-      .map((_, k) => k)
-      .sort((a, b) => Math.max(fused[b], heads.teacher[b]) - Math.max(fused[a], heads.teacher[a]))
-      .slice(0, 4);
-    const pick = (values) => top.map((k) => values[k]);
-    answers.replaceChildren(
-      bars({
-        names: top.map((k) => names[k]),
-        label: "Probabilities of the likeliest classes",
-        series: [
-          { colour: "class", values: pick(heads.class) },
-          { colour: "distillation", values: pick(heads.distillation) },
-          { colour: "fused", values: pick(fused) },
-          { colour: "teacher", values: pick(heads.teacher) },
+  colourOfBrush() {
+    const { board } = this;
+    const label = "colour of the brush";
+    const input = make("input", { type: "color", value: board.colour, "aria-label": label });
+    input.addEventListener("input", () => (board.colour = input.value));
+    return make("label", {}, "colour ", input);
+  }
+
+  attentionColumn() {
+    const { prefix } = this.sizes;
+    const tokens = TOKENS.slice(0, prefix);
+    /** @type {Record<string, HTMLCanvasElement>} */
+    this.maps = {};
+    for (const token of tokens) this.maps[token] = make("canvas", { role: "img" });
+    const places = prefix === 2 ? ["left: ", "right: "] : [""];
+    return make(
+      "div",
+      {},
+      make("h4", {}, `what the ${prefix === 2 ? "tokens attend" : "class token attends"} to`),
+      make("div", { className: "pair" }, ...tokens.map((name) => make("div", {}, this.maps[name]))),
+      legend(tokens.map((token, i) => [token, `${places[i]}${token} token`])),
+      choice(this.model, "attention", {
+        label: "attention",
+        options: [
+          ["last", "last layer"],
+          ["rollout", "rollout"],
         ],
       }),
-      legend([
-        ["class", "class head"],
-        ["distillation", "distillation head"],
-        ["fused", "both"],
-        ["teacher", "teacher"],
-      ]),
-    );
-    const word = (values) =>
-      `${names[argmax(values)]} (${Math.round(100 * Math.max(...values))} %)`;
-    say(
-      `Asked about ${said.of}. Class head: ${word(heads.class)}; distillation head: ${word(heads.distillation)}; both, probabilities: ${word(fused)}; ` +
-        `both, logits: ${word(logits)}; teacher: ${word(heads.teacher)}.`,
+      this.answers,
     );
   }
 
-  let running = false,
-    again = false;
-  async function changed() {
-    draw();
-    if (running) {
-      again = true;
-      return;
-    }
-    running = true;
+  // ---- the picture that is asked about ----
+
+  storedName(/** @type {number} */ i) {
+    return `${this.model.get("kind")} ${i + 1}, ${this.names[this.model.get("labels")[i]]}`;
+  }
+
+  /**
+   * Another picture.
+   * @param {Uint8Array} pixels (C, H, W)
+   * @param {string} from what it is
+   * @param {number} image which of the stored ones, or -1
+   */
+  take(pixels, from, image = -1) {
+    this.source = from;
+    put(this.model, "image", image);
+    this.board.take(pixels);
+    complain(this.frame.root, "");
+    this.changed();
+  }
+
+  choose() {
+    const i = this.model.get("image");
+    if (i >= 0) this.take(imageOf(this.stored, this.shape, i).slice(), this.storedName(i), i);
+  }
+
+  clear() {
+    this.take(new Uint8Array(sizeOf(this.shape)), "an empty picture");
+  }
+
+  becomesOwn(/** @type {string} */ source) {
+    this.source = source;
+    put(this.model, "image", -1); // none of the stored ones any more
+  }
+
+  // ---- the answers ----
+
+  listen() {
+    const { model } = this;
+    model.on("change:image", () => this.choose());
+    model.on("change:brightness", () => this.changed());
+    model.on("change:attention", () => this.drawAnswers());
+  }
+
+  /** Python's answers are of the first image as it is. */
+  begin() {
+    const { model } = this;
+    const size = megabytes(this.roles.map((role) => model.get(role)));
+    this.note.textContent =
+      `The networks (${size}) are loaded when you change something. ` +
+      "They run here: nothing leaves your browser.";
+    if (model.get("image") < 0) return this.clear(); // the model keeps no picture of the reader's
+    if (model.get("image") > 0 || model.get("brightness") !== 1) return this.choose();
+    this.source = this.storedName(0);
+    this.board.take(imageOf(this.stored, this.shape, 0).slice());
+    this.said = { of: this.source, maps: model.get("maps"), logits: model.get("answers") };
+    this.board.draw();
+    this.drawAnswers();
+  }
+
+  changed() {
+    this.board.draw();
+    this.ask();
+  }
+
+  async askOnce() {
+    const { model, sizes } = this;
+    const of = this.source;
+    if (!this.frame.root.dataset.asked) this.note.textContent = "Loading the networks ...";
     try {
-      do {
-        again = false;
-        if (!said?.ms) note.textContent = "Loading the networks ...";
-        const of = source;
-        const {
-          said: { student, teacher },
-          ms,
-        } = await ask(normalised(shown(), model.get("mean"), model.get("std")));
-        const logits = {
-          class: [...student.class],
-          distillation: [...student.distillation],
-          teacher: fusedLogits(teacher),
-        };
-        const both = (map) => ({
-          class: patchesOf(map, 0, sizes),
-          distillation: patchesOf(map, 1, sizes),
-        });
-        const last = sizes.depth - 1,
-          attention = student.attention;
-        said = {
-          of,
-          ms,
-          ...logits,
-          maps: {
-            last: both(layerMap(attention, sizes, last, -1)),
-            rollout: both(rollout(attention, sizes, last)),
-          },
-        };
-        note.textContent = `Student and teacher answered in ${ms.toFixed(0)} ms on your machine. Nothing leaves your browser.`;
-        root.dataset.asked = Number(root.dataset.asked ?? 0) + 1;
-        put(model, "answers", logits);
-        draw();
-      } while (again);
+      const { said, ms, runs } = await this.networks(this.board.shown(), this.shape);
+      const logits = logitsOf(said);
+      this.said = { of, maps: mapsOf(said.student.attention, sizes), logits };
+      put(model, "answers", logits);
+      const who = `${this.who[0].toUpperCase()}${this.who.slice(1)}`;
+      this.note.textContent = `${who} answered ${tookBy(ms, runs)}. Nothing leaves your browser.`;
+      this.frame.root.dataset.asked = String(Number(this.frame.root.dataset.asked ?? 0) + 1);
+      this.drawAnswers();
     } catch (error) {
-      complain(root, `The networks could not be loaded: ${error.message}`);
+      complain(this.frame.root, `The networks could not be loaded: ${error.message}`);
     }
-    running = false;
   }
 
-  const choose = () => {
-    const i = model.get("image");
-    if (i >= 0) take(stored.slice(i * size, (i + 1) * size), storedName(i), i);
-  };
-  model.on("change:image", choose);
-  model.on("change:brightness", changed);
-  model.on("change:attention", draw);
-  canvas.addEventListener("focus", draw);
-  canvas.addEventListener("blur", draw);
-  const total = model
-    .get("student")
-    .tensors.concat(model.get("teacher").tensors)
-    .reduce((sum, [, shape]) => sum + 2 * shape.reduce((a, b) => a * b, 1), 0);
-  note.textContent = `The networks (${(total / 1e6).toFixed(1)} MB) are loaded when you change something. They run here: nothing leaves your browser.`;
-  if (said) draw();
-  else if (model.get("image") < 0) clear(); // the model keeps no picture of the reader's own
-  else choose();
-  return () => ends.forEach((stop) => stop());
+  drawAnswers() {
+    if (!this.said) return;
+    const { of, maps, logits } = this.said;
+    const shares = sharesOf(logits);
+    this.drawMaps(maps[this.model.get("attention")]);
+    this.answers.replaceChildren(...this.barsOf(shares));
+    this.frame.say(sentenceOf(of, shares, this.names));
+  }
+
+  drawMaps(/** @type {Record<string, number[]>} */ maps) {
+    for (const [token, values] of Object.entries(maps)) {
+      heatMap(this.maps[token], values, this.sizes.grid, { range: [0, Math.max(...values)] });
+      this.maps[token].setAttribute("aria-label", mapInWords(token, values));
+    }
+  }
+
+  /**
+   * @param {Record<string, number[]>} shares from sharesOf
+   * @returns {Element[]} bars of the likeliest classes, and what their colours mean
+   */
+  barsOf(shares) {
+    /** @type {[string, string][]} */
+    const meanings = [
+      ["class", "class head"],
+      ["distillation", "distillation head"],
+      ["fused", "both"],
+      ["teacher", "teacher"],
+    ];
+    const drawn = meanings.filter(([who]) => shares[who]);
+    const deciders = [shares.fused ?? shares.class, ...(shares.teacher ? [shares.teacher] : [])];
+    const top = likeliest(deciders, MOST_CLASSES);
+    return [
+      bars({
+        names: top.map((k) => this.names[k]),
+        label: "Probabilities of the likeliest classes",
+        series: drawn.map(([who]) => ({ colour: who, values: top.map((k) => shares[who][k]) })),
+      }),
+      legend(drawn),
+    ];
+  }
+}
+
+/**
+ * @param {{ model: Model, el: HTMLElement }} given by the host
+ * @returns {() => void} what to call when the figure goes
+ */
+function render({ model, el }) {
+  const figure = new LiveFigure(model, el);
+  return () => figure.ends.forEach((stop) => stop());
 }
 
 export default { render };

@@ -1,6 +1,7 @@
-"""A trained network as one blob of half-precision weights, for network.js to run in a browser."""
+"""Trained networks for the figures: opened, and as one blob of half-precision weights for a browser to run."""
 
 import copy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,8 +9,83 @@ from torch import nn
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
-from deit_edu.teachers import ConvNet, PooledStage, ResidualBlock, WhiteningConvNet
+from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.runs.preprocess import Prepared, in_channels
+from deit_edu.teachers import ConvNet, FrozenTeacher, PooledStage, ResidualBlock, WhiteningConvNet
 from deit_edu.widgets.figure import packed
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A student, the teacher that taught it last, and what their files say of them."""
+
+    student: DeiT
+    teacher: nn.Module
+    classes: list
+    mean: list
+    std: list
+
+
+def packaged_pair(name):
+    """The pair that ships under a data set's name. Raises DeiTEduError when none does."""
+    student, seen = load_network(packaged_path(f"{name}_student"))
+    teacher, _ = load_network(packaged_path(seen["teacher"]))
+    return Pair(student, teacher, seen["classes"], seen["mean"], seen["std"])
+
+
+def preparation(model, shown):
+    """How pictures are brought to a network: as its file says; where it says nothing, as they are.
+
+    Args:
+        model: a DeiT or one of our ConvNets. shown: Preprocessing of the pictures that it is shown.
+
+    Raises:
+        DeiTEduError: when it says nothing, and pictures of their shape are not for it.
+    """
+    check_runs_here(model)
+    if own := getattr(model, "preprocessing", None):
+        return own
+    C, H, W = shown.image_shape
+    channels, side = next(model.parameters()).shape[1], H  # a convnet begins with its first convolution
+    if isinstance(model, DeiT):
+        channels, side = model.config.in_channels, model.config.image_size
+    if (channels, side, side) != (C, H, W):
+        raise DeiTEduError(
+            f"images of {C}x{H}x{W} do not fit a network of {channels}x{side}x{side}: give images as it was trained on"
+        )
+    return shown
+
+
+def as_it_takes(images, own):
+    """Pictures of a network's size and channels: (n, c, h, w) uint8 -> (n, C, H, W) uint8. own: its Preprocessing."""
+    return own.resized(in_channels(images, own.image_shape[0]), 0, 255).to(torch.uint8)
+
+
+def check_labelled(images, labels):
+    """Raises DeiTEduError unless there are images (n, C, H, W), one or more, and a label for each."""
+    if len(images.shape) != 4 or not len(images) == len(labels) > 0:
+        raise DeiTEduError(
+            f"{len(labels)} labels do not fit images of shape {tuple(images.shape)}: give images (n, C, H, W), and one "
+            f"label for each"
+        )
+
+
+def check_runs_here(model):
+    """Raises DeiTEduError for a network that network.js does not know."""
+    if not isinstance(model, DeiT | ConvNet | WhiteningConvNet):
+        raise DeiTEduError(f"a page runs a DeiT or a convnet of deit_edu.teachers, not {type(model).__name__}")
+
+
+def asked_as_in_the_page(teacher, own, given):
+    """What answers batches that are prepared for another network: a copy of a teacher, in half precision.
+
+    Args:
+        teacher: a DeiT or one of our ConvNets. own, given: Preprocessing of the teacher and of the batches.
+
+    Returns:
+        A module from (B, C, h, w) to logits (B, K).
+    """
+    return FrozenTeacher(Prepared(in_half_precision(teacher), own, given))
 
 
 def in_half_precision(model):
@@ -24,8 +100,7 @@ def in_half_precision(model):
     Raises:
         DeiTEduError: for any other network.
     """
-    if not isinstance(model, DeiT | ConvNet | WhiteningConvNet):
-        raise DeiTEduError(f"a page runs a DeiT or a convnet of deit_edu.teachers, not {type(model).__name__}")
+    check_runs_here(model)
     model = copy.deepcopy(model).eval().float().cpu()
     with torch.no_grad():
         for module in model.modules():
@@ -35,16 +110,17 @@ def in_half_precision(model):
     return model
 
 
-def export(model):
-    """A network for network.js.
+def export(model, own=None):
+    """A network for the page.
 
     Args:
-        model: a DeiT or one of our ConvNets.
+        model: a DeiT or one of our ConvNets. own: its Preprocessing, from `preparation`, for a page that is to bring
+            pictures to it.
 
     Returns:
         (manifest, weights): a dictionary with the network's kind, sizes and [name, shape] of every tensor in order,
         and their float16 numbers as bytes. Convolutions of a ConvNet have their channels last: (out, k, k, in); the
-        batch norm after each is in the manifest, as scale and shift, in full precision.
+        batch norm after each is in the manifest, as scale and shift, in full precision; so is `own`.
     """
     model = in_half_precision(model)
     if isinstance(model, DeiT):
@@ -65,6 +141,8 @@ def export(model):
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()
             norms[name] = {"scale": scale.tolist(), "shift": (norm.bias - scale * norm.running_mean).tolist()}
         manifest |= {"in_channels": first.in_channels, "norms": norms}
+    if own:
+        manifest["preprocessing"] = own.to_dict()
     manifest["tensors"] = [[name, list(tensor.shape)] for name, tensor in tensors.items()]
     numbers = np.concatenate([tensor.detach().contiguous().numpy().ravel() for tensor in tensors.values()])
     return manifest, packed(numbers, "f2")

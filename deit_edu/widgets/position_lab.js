@@ -213,7 +213,7 @@ function likenessWords({ G }, { patch, alike }) {
  * @param {Model} model the figure's
  * @param {Facts} facts
  * @returns {{ maps: import("./position_maps.js").Maps, keptPart: HTMLElement,
- *   accuracyPart: HTMLElement, over: Record<"likeness" | "after", HTMLElement> }} what is drawn again
+ *   accuracyPart: HTMLElement, over: Record<"likeness" | "after", HTMLElement> }} what changes
  */
 function layOut(root, model, { G, old, low, high }) {
   const maps = makeMaps();

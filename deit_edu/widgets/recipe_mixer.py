@@ -7,16 +7,15 @@ import traitlets
 
 from deit_edu import augment
 from deit_edu.data.names import load_dataset
-from deit_edu.data.splits import denormalise, normalise
+from deit_edu.data.splits import denormalise, nested_subset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.reading.figures import COLOURS, NARROW, STYLE
-from deit_edu.runs.checkpoints import load_network, packaged_path
+from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.runs.recipes import PAPER
-from deit_edu.teachers import FrozenTeacher
 from deit_edu.train import seeded_generator
 from deit_edu.widgets.figure import Figure, packed
-from deit_edu.widgets.network import export, in_half_precision
+from deit_edu.widgets.network import asked_as_in_the_page, export, packaged_pair, preparation
 
 DRAWS = 4  # of RandAugment, that the reader can choose from
 # What the mixed image follows from: these traits.
@@ -31,7 +30,8 @@ class RecipeMixer(Figure):
 
     Args:
         images: (n, C, H, W) uint8, square. labels: n classes. class_names: K words.
-        mean, std: of the training images, C numbers each. teacher: a DeiT or one of our ConvNets.
+        mean, std: of the training images, C numbers each: what the loop normalises with before it mixes.
+        teacher: a DeiT or one of our ConvNets; it sees the result at its own size and in its own statistics.
         image, partner: which two are mixed at first.
 
     Raises:
@@ -79,15 +79,14 @@ class RecipeMixer(Figure):
             raise DeiTEduError(f"labels {min(labels)} to {max(labels)} do not fit {len(names)} class names: give all")
         if not 0 <= min(image, partner) <= max(image, partner) < n:
             raise DeiTEduError(f"images {image} and {partner} cannot be mixed: choose two of 0 to {n - 1}")
-        teacher = in_half_precision(teacher)  # the one that the page runs, and a copy
-        manifest, weights = export(teacher)
-        if manifest["in_channels"] != shape[0] or manifest.get("image_size", shape[1]) != shape[1]:
-            raise DeiTEduError(f"images of shape {shape} do not fit the teacher: give images as it was trained on")
+        given = Preprocessing(tuple(shape), tuple(mean), tuple(std))
+        own = preparation(teacher, given)
+        manifest, weights = export(teacher, own)
         pair = images[[image, partner]]
         pair_labels = torch.tensor([labels[image], labels[partner]])
         targets = smooth_labels(pair_labels, len(names), self.label_smoothing, self.smoothing_over)  # (2, K)
         mixed, targets = augment.mixup(normalise(pair, mean, std), targets, self.lam)
-        logits = FrozenTeacher(teacher)(mixed[:1])[0]  # (K,)
+        logits = asked_as_in_the_page(teacher, own, given)(mixed[:1])[0]  # (K,)
         if len(logits) != len(names):
             raise DeiTEduError(f"{len(names)} class names for the {len(logits)} classes of the teacher: give all")
         self.opened = pair, mixed[0], targets[0]  # for the picture: (2, C, H, W), (C, H, W), (K,)
@@ -105,15 +104,11 @@ class RecipeMixer(Figure):
     @classmethod
     def packaged(cls, count=12):
         """The teacher that ships, and `count` training images as a student sees them, the classes in turn."""
-        dataset = load_dataset("fashion_clutter")
-        teacher, _ = load_network(packaged_path("fashion_clutter_teacher"))
-        split = dataset.redraw(0, 1)
-        of_class = [(split.labels == label).nonzero()[:, 0] for label in range(dataset.num_classes)]
-        chosen = [of_class[n % len(of_class)][n // len(of_class)].item() for n in range(count)]
+        pair, split = packaged_pair("fashion_clutter"), load_dataset("fashion_clutter").redraw(0, 1)
+        chosen = nested_subset(split.labels, count)
+        images, labels = split.images[chosen], split.labels[chosen]
         shown = dict(image=1 % count, partner=7 % count)  # trousers and a sneaker
-        return cls(
-            split.images[chosen], split.labels[chosen], dataset.classes, dataset.mean, dataset.std, teacher, **shown
-        )
+        return cls(images, labels, pair.classes, pair.mean, pair.std, pair.teacher, **shown)
 
     def picture(self):
         pair, mixed, target = self.opened

@@ -1,48 +1,106 @@
-// Trained networks in a worker of the page, and the attention that they give. Used by the figures that compute.
+// Trained networks in a worker of the page, and the attention that they give. Used by the figures
+// that compute.
 import { fuse, load, sizeOf } from "./numbers.js";
 import WORKER from "./worker.js?text";
 
 /**
- * The networks of a model's traits ROLE (a manifest) and ROLE_weights, loaded when they are first asked.
+ * The networks of a model's traits ROLE (a manifest) and ROLE_weights, loaded when they are first
+ * asked.
  * @param {Model} model the figure's
  * @param {string[]} roles which networks
  * @param {(stop: () => void) => void} onEnd is given what to call when the figure goes
- * @returns {(image: Float32Array) => Promise<{ said: Record<string, Answer>, ms: number }>} asks all of them
- *   about an image; it rejects when the weights cannot be loaded
+ * @returns {(pixels: NumberArray, shape: number[]) => Promise<Asked>} asks all of them about a
+ *   picture (C, H, W), 0 to 255; it rejects when they cannot be loaded or cannot answer
  */
 export function networksOf(model, roles, onEnd) {
-  /** @type {Worker} */
-  let worker;
-  /** @type {Promise<void>} */
+  /** @type {Promise<AskedWorker>} */
   let opened;
-  let asked = 0;
-  const waiting = new Map();
   const open = async () => {
     const weights = await Promise.all(roles.map((role) => load(model, `${role}_weights`)));
-    const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
-    worker = new Worker(url); // a classic one: a module worker fails on file://
-    worker.onmessage = ({ data }) => {
-      waiting.get(data.id)(data);
-      waiting.delete(data.id);
-    };
-    roles.forEach((role, i) =>
-      worker.postMessage({ role, manifest: model.get(role), weights: weights[i] }),
-    );
+    const started = startWorker(() => (opened = null));
+    roles.forEach((role, i) => {
+      started.send({ role, manifest: model.get(role), weights: weights[i] });
+    });
+    return started;
   };
-  onEnd(() => worker?.terminate());
-  return async (image) => {
+  onEnd(() => opened?.then(({ end }) => end()).catch(() => {}));
+  return async (pixels, shape) => {
     opened ??= open();
     try {
-      await opened;
+      return await (await opened).ask({ pixels: Float32Array.from(pixels), shape });
     } catch (error) {
       opened = null; // try again when asked again
       throw error;
     }
-    return new Promise((resolve) => {
-      waiting.set(++asked, resolve);
-      worker.postMessage({ id: asked, image });
-    });
   };
+}
+
+/**
+ * A worker that answers questions.
+ * @param {() => void} died is told when it has ended by itself
+ * @returns {AskedWorker} its questions' answers come as promises
+ */
+function startWorker(died) {
+  const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
+  const worker = new Worker(url); // a classic one: a module worker fails on file://
+  let asked = 0;
+  /** @type {Map<number, { resolve: (said: Asked) => void, reject: (error: Error) => void }>} */
+  const waiting = new Map();
+  worker.onmessage = ({ data }) => {
+    const { resolve, reject } = waiting.get(data.id);
+    waiting.delete(data.id);
+    if (data.error) reject(new Error(data.error));
+    else resolve(data);
+  };
+  worker.onerror = ({ message }) => {
+    died();
+    worker.terminate();
+    for (const { reject } of waiting.values()) reject(new Error(message || "their worker ended"));
+  };
+  return {
+    send: (message) => worker.postMessage(message),
+    ask: (question) =>
+      new Promise((resolve, reject) => {
+        waiting.set(++asked, { resolve, reject });
+        worker.postMessage({ ...question, id: asked });
+      }),
+    end: () => worker.terminate(),
+  };
+}
+
+/**
+ * A job that never runs twice at once.
+ * @param {() => Promise<void>} job must not reject
+ * @returns {() => Promise<void>} runs it; asked for meanwhile, it runs once more when it has ended
+ */
+export function oneAtATime(job) {
+  let running = false;
+  let again = false;
+  return async () => {
+    again = running;
+    if (running) return;
+    running = true;
+    do {
+      again = false;
+      await job();
+    } while (again);
+    running = false;
+  };
+}
+
+/**
+ * @param {number} ms that an answer took
+ * @param {string} runs what chooseBackend found
+ * @returns {string} how long it took, and what ran: the end of a sentence
+ */
+export function tookBy(ms, runs) {
+  const by = {
+    "relaxed SIMD": "WebAssembly with relaxed SIMD",
+    SIMD: "WebAssembly with SIMD",
+    "plain JavaScript": "plain JavaScript, since this browser has no SIMD",
+  };
+  const digits = ms < 10 ? 1 : 0;
+  return `in ${ms.toFixed(digits)} ms on your machine, by ${by[runs]}`;
 }
 
 /**
@@ -56,77 +114,13 @@ export function megabytes(manifests) {
 }
 
 /**
- * One network's answer as logits: those of its only head, or of both heads fused, as deit_edu.model.fuse does it.
+ * One network's answer as logits: those of its only head, or of both heads fused, as
+ * deit_edu.model.fuse does it.
  * @param {Answer} answer of a network
  * @returns {number[]} (K,)
  */
 export const fusedLogits = ({ class: one, distillation: other }) =>
   other ? fuse(one, other).map(Math.log) : [...one];
-
-/**
- * Pixels as a network wants them.
- * @param {NumberArray} pixels (C, H, W), 0 to 255
- * @param {number[]} mean of the training images, C numbers
- * @param {number[]} std of the training images, C numbers
- * @returns {Float32Array} (C, H, W)
- */
-export function normalised(pixels, mean, std) {
-  const plane = pixels.length / mean.length;
-  return Float32Array.from(pixels, (v, i) => {
-    const c = Math.floor(i / plane);
-    return (v / 255 - mean[c]) / std[c];
-  });
-}
-
-/**
- * Attention of one layer.
- * @param {Float32Array} attention (L, h, T, T)
- * @param {AttentionSizes} sizes from sizesOf
- * @param {number} layer from 0
- * @param {number} head which one, or -1 for the mean over heads
- * @returns {Float64Array} (T, T)
- */
-export function layerMap(attention, { heads, tokens: T }, layer, head) {
-  const which = head < 0 ? Array.from({ length: heads }, (_, n) => n) : [head];
-  const map = new Float64Array(T * T);
-  for (const n of which) {
-    const from = (layer * heads + n) * T * T;
-    for (let i = 0; i < T * T; i++) map[i] += attention[from + i] / which.length;
-  }
-  return map;
-}
-
-/**
- * @param {Float64Array} one (T, T)
- * @param {Float64Array} other (T, T)
- * @param {number} T tokens
- * @returns {Float64Array} their matrix product
- */
-function product(one, other, T) {
-  const found = new Float64Array(T * T);
-  for (let i = 0; i < T; i++) {
-    for (let k = 0; k < T; k++) {
-      for (let j = 0; j < T; j++) found[i * T + j] += one[i * T + k] * other[k * T + j];
-    }
-  }
-  return found;
-}
-
-/**
- * Attention followed from the input through layers 0 to `layer`: deit_edu.inspect.attention_rollout.
- * @param {Float32Array} attention (L, h, T, T)
- * @param {AttentionSizes} sizes from sizesOf
- * @param {number} layer the last one
- * @returns {Float64Array} (T, T)
- */
-export function rollout(attention, sizes, layer) {
-  const T = sizes.tokens;
-  const withResidual = (/** @type {number} */ l) =>
-    layerMap(attention, sizes, l, -1).map((v, i) => 0.5 * v + (i % (T + 1) === 0 ? 0.5 : 0));
-  let rolled = withResidual(0);
-  for (let l = 1; l <= layer; l++) rolled = product(withResidual(l), rolled, T);
-  return rolled;
-}
 
 /**
  * @param {Manifest} manifest of a DeiT
@@ -140,11 +134,51 @@ export function sizesOf(manifest) {
 }
 
 /**
- * What a token takes from each patch.
- * @param {Float64Array} map (T, T)
- * @param {number} token which one asks
+ * What a token takes from every token in one layer.
+ * @param {NumberArray} attention (L, h, T, T)
  * @param {AttentionSizes} sizes from sizesOf
- * @returns {number[]} (N,)
+ * @param {number} layer from 0
+ * @param {number} token which one asks
+ * @param {number} head which one, or -1 for the mean over heads
+ * @returns {Float64Array} (T,)
  */
-export const patchesOf = (map, token, { tokens: T, prefix }) =>
-  Array.from(map.subarray(token * T + prefix, (token + 1) * T));
+export function layerRow(attention, { heads, tokens: T }, layer, token, head = -1) {
+  const which = head < 0 ? Array.from({ length: heads }, (_, n) => n) : [head];
+  const row = new Float64Array(T);
+  for (const n of which) {
+    const from = ((layer * heads + n) * T + token) * T;
+    for (let j = 0; j < T; j++) row[j] += attention[from + j] / which.length;
+  }
+  return row;
+}
+
+/**
+ * What reaches a token from the input's tokens, through layers 0 to `layer`: a row of
+ * deit_edu.inspect.attention_rollout. Half of what enters a layer goes on as it is.
+ * @param {NumberArray} attention (L, h, T, T)
+ * @param {AttentionSizes} sizes from sizesOf
+ * @param {number} layer the last one
+ * @param {number} token which one asks
+ * @returns {Float64Array} (T,)
+ */
+export function rolledRow(attention, sizes, layer, token) {
+  const T = sizes.tokens;
+  let row = new Float64Array(T);
+  row[token] = 1;
+  for (let l = layer; l >= 0; l--) {
+    const below = row.map((share) => 0.5 * share);
+    for (let i = 0; i < T; i++) {
+      const asked = layerRow(attention, sizes, l, i);
+      for (let j = 0; j < T; j++) below[j] += 0.5 * row[i] * asked[j];
+    }
+    row = below;
+  }
+  return row;
+}
+
+/**
+ * @param {Float64Array} row (T,) what a token takes
+ * @param {AttentionSizes} sizes from sizesOf
+ * @returns {number[]} (N,) what it takes from each patch
+ */
+export const ofPatches = (row, { prefix }) => Array.from(row.subarray(prefix));

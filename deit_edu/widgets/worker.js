@@ -1,18 +1,43 @@
-// What a worker of the page does: it keeps networks under their roles, and asks them all about an image.
-import { forward, openNetwork } from "./network.js";
+// What a worker of the page does: it keeps networks under their roles, and asks them all about a
+// picture, which it prepares for each as its file says.
+import { chooseBackend } from "./kernels/networks_in_page.js";
+import { sizeOf } from "./numbers.js";
+import { prepared } from "./prepare.js";
 
-/** @type {Record<string, Network>} */
+const backend = chooseBackend();
+
+/** @type {Record<string, (pixels: Float32Array, shape: number[]) => Answer>} */
 const opened = {};
 
-/** @param {MessageEvent} event { role, manifest, weights } opens a network, { id, image } asks all */
-self.onmessage = ({ data }) => {
-  if (data.weights) {
-    opened[data.role] = openNetwork(data.manifest, data.weights);
-    return;
-  }
+/**
+ * @param {{ role: string, manifest: Manifest, weights: DataView }} given a network
+ * @returns {void}
+ */
+function open({ role, manifest, weights }) {
+  const ask = backend.open(manifest, weights);
+  const own = manifest.preprocessing;
+  ask(new Float32Array(sizeOf(own.image_shape))); // get ready before anyone waits
+  opened[role] = (pixels, shape) => ask(prepared(pixels, shape, own));
+}
+
+/**
+ * @param {{ id: number, pixels: Float32Array, shape: number[] }} question (C, H, W), 0 to 255
+ * @returns {Asked} what all the networks say
+ */
+function answer({ id, pixels, shape }) {
   const started = performance.now();
   /** @type {Record<string, Answer>} */
   const said = {};
-  for (const role of Object.keys(opened)) said[role] = forward(opened[role], data.image);
-  self.postMessage({ id: data.id, said, ms: performance.now() - started });
+  for (const [role, ask] of Object.entries(opened)) said[role] = ask(pixels, shape);
+  return { id, said, ms: performance.now() - started, runs: backend.runs };
+}
+
+/** @param {MessageEvent} event { role, manifest, weights } opens a network, { id, ... } asks all */
+self.onmessage = ({ data }) => {
+  try {
+    if (data.weights) open(data);
+    else self.postMessage(answer(data));
+  } catch (error) {
+    self.postMessage({ id: data.id, error: error.message });
+  }
 };

@@ -23,8 +23,12 @@ function decoded(text) {
  * @returns {Kernels | null} null where there is no SIMD: then plain JavaScript has to do.
  */
 export function openKernels(binaries) {
-  const variant = ["relaxed", "plain"].find((name) => WebAssembly.validate(binaries[name]));
-  return variant ? new Kernels(variant, binaries[variant]) : null;
+  if (typeof WebAssembly === "undefined") return null;
+  for (const variant of /** @type {("relaxed" | "plain")[]} */ (["relaxed", "plain"])) {
+    const binary = /** @type {BufferSource} */ (binaries[variant]);
+    if (WebAssembly.validate(binary)) return new Kernels(variant, binaries[variant]);
+  }
+  return null;
 }
 
 const PAGE_BYTES = 65536;
@@ -42,7 +46,9 @@ export class Kernels {
     this.variant = variant;
     this.memory = new WebAssembly.Memory({ initial: 1 });
     const imports = { env: { memory: this.memory } };
-    this.run = new WebAssembly.Instance(new WebAssembly.Module(binary), imports).exports;
+    const code = new WebAssembly.Module(/** @type {BufferSource} */ (binary));
+    /** @type {Record<string, any>} */
+    this.run = new WebAssembly.Instance(code, imports).exports;
     this.free = this.run.__heap_base.value;
     this.operations = 0; // of the matrix products so far; a multiplication and an addition are two
   }

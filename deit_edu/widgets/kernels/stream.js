@@ -82,5 +82,10 @@ export class Stream {
   }
 }
 
-/** One of many images (n, 28, 28), to read and to write. */
+/**
+ * One of many images, to read and to write.
+ * @param {any} images (n, 28, 28)
+ * @param {number} i which of them
+ * @returns {any} (28, 28), a view
+ */
 export const imageAt = (images, i) => images.subarray(i * CANVAS ** 2, (i + 1) * CANVAS ** 2);
