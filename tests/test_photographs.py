@@ -15,16 +15,12 @@ from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.widgets.bundle import FOLDER, bundled
 
 # (height, width) of what is shrunk or enlarged, and the side that is wanted.
-SIZES = [((61, 61), 28), ((123, 97), 32), ((333, 500), 28), ((20, 31), 32), ((64, 64), 64), ((401, 301), 224)]
-SHRINK = """(async (files) => {
-    const found = [];
-    for (const { data, type, shape } of files) {
-        const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-        const bitmap = await createImageBitmap(new File([bytes], "a photo", { type }));
-        found.push(Array.from(await photographs.shrunk(bitmap, shape)));
-    }
-    return JSON.stringify(found);
-})"""
+SIZES = [((61, 61), 28), ((123, 97), 32), ((201, 259), 28), ((20, 31), 32), ((64, 64), 64), ((171, 203), 96)]
+SHRINK = """window.shrink = async ({ data, type, shape }) => {
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    const bitmap = await createImageBitmap(new File([bytes], "a photo", { type }));
+    return JSON.stringify(Array.from(await shrunk(bitmap, shape)));
+};"""
 
 
 def noise(height, width, seed=0):
@@ -81,35 +77,27 @@ def cases():
     yield file | {"shape": [3, 24, 24]}, shrunk_by_pillow(upright, 24)
 
 
-def assert_as_pillow(found, expected):
-    assert len(found) == len(expected)
-    for pixels, picture in zip(found, expected, strict=True):
-        difference = np.abs(np.reshape(pixels, picture.shape) - picture)
-        assert difference.max() <= 2, (picture.shape, difference.max())
-
-
-def in_module(name):
-    """A module of the pages, its functions as `photographs`."""
-    return bundled(FOLDER / "photographs.js") + "\nconst photographs = { shrunk };\n"
+def assert_as_pillow(run):
+    """run: a function from an expression to its value in a page."""
+    run(f"(() => {{ {bundled(FOLDER / 'photographs.js')} {SHRINK} }})()")
+    for file, expected in cases():
+        found = json.loads(run(f"shrink({json.dumps(file)})"))
+        difference = np.abs(np.reshape(found, expected.shape) - expected)
+        assert difference.max() <= 2, (expected.shape, difference.max())
 
 
 def test_chromium_shrinks_a_photograph_as_pillow_does(browser):
-    files, expected = zip(*cases(), strict=True)
     page = browser.new_page()
-    page.goto("about:blank")
-    found = page.evaluate(f"(files) => {{ {in_module('photographs')} return {SHRINK}(files); }}", list(files))
+    assert_as_pillow(page.evaluate)
     page.close()
-    assert_as_pillow(json.loads(found), expected)
 
 
 def test_firefox_shrinks_a_photograph_as_pillow_does(tmp_path):
     if not (program := shutil.which("firefox-esr") or shutil.which("firefox")):
         pytest.skip("Firefox is not installed: sudo apt-get install firefox-esr")
-    files, expected = zip(*cases(), strict=True)
     with firefox.Firefox(program, tmp_path) as browser:
         browser.go("about:blank")
-        found = browser.run(f"(() => {{ {in_module('photographs')} return {SHRINK}({json.dumps(files)}); }})()")
-    assert_as_pillow(json.loads(found), expected)
+        assert_as_pillow(browser.run)
 
 
 def test_the_pages_preparation_is_the_librarys(browser):

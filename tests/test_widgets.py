@@ -535,7 +535,7 @@ def test_the_page_is_never_blocked_for_long(live, root):
     [
         (dict(class_names=("a",)), "1 class names for 3 classes"),
         (dict(labels=[0]), "1 labels do not fit"),
-        (dict(student=torch.nn.Linear(2, 2)), "shows what a DeiT's tokens look at: Linear has none"),
+        (dict(student=torch.nn.Linear(2, 2)), "needs a DeiT, whose tokens look at patches, not a Linear"),
         (dict(teacher=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))), "a DeiT or a convnet"),
     ],
 )

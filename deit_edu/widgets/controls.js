@@ -51,7 +51,8 @@ export function pagesOwn(first, chosen) {
  * A number between two others.
  * @param {Model} model the figure's
  * @param {string} name the trait, a number or a list of numbers
- * @param {SliderSettings} settings its label and bounds; show: a value in words; index: which entry of a list
+ * @param {SliderSettings} settings its label and bounds; show: a value in words; index: which entry
+ *   of a list
  * @returns {HTMLElement} label, slider and value
  */
 export function slider(model, name, { label, min, max, step = 1, show = String, index }) {

@@ -41,11 +41,11 @@ export function makeSvg(tag, attributes = {}, ...children) {
 }
 
 /**
- * A figure's outermost element, with its title and a line that screen readers hear when it changes.
+ * A figure's outermost element, with its title and a line that screen readers hear as it changes.
  * @param {Model} model the figure's
  * @param {HTMLElement} el where it goes
  * @param {string} title what it is
- * @returns {Frame} root; say(text), the sentence; end(where), which puts that sentence into the page
+ * @returns {Frame} root; say(text), the sentence; end(where), which puts that sentence there
  */
 export function frame(model, el, title) {
   const dataset = { figure: model.get("_figure") };
@@ -87,6 +87,12 @@ export function table(head, rows) {
   const body = rows.map((cells) => make("tr", {}, ...cells));
   return make("table", {}, make("thead", {}, make("tr", {}, ...names)), make("tbody", {}, ...body));
 }
+
+/**
+ * @param {string} name what a row of a table is about
+ * @returns {HTMLElement} the first cell of that row
+ */
+export const rowHeading = (name) => make("th", { scope: "row" }, name);
 
 /**
  * @param {string} label what the table shows

@@ -1,115 +1,163 @@
+// The patch explorer: an image becomes a sequence, and what patch size and resolution cost.
 import { button, picker, put, slider } from "./controls.js";
-import { drawImage } from "./drawing.js";
-import { frame, make } from "./elements.js";
+import { drawImage, imageOf, thumbnails } from "./drawing.js";
+import { frame, make, side } from "./elements.js";
 import { unpacked } from "./numbers.js";
+import { gridOf, inOrder, patchPixels, shuffled } from "./patch_counting.js";
 
-function render({ model, el }) {
-  const [C, H, W] = model.get("image_shape"),
-    size = C * H * W,
-    sizes = model.get("sizes");
-  const stored = unpacked(model.get("images"), "u1");
-  const { root, say, end } = frame(model, el, "Patch explorer: an image becomes a sequence");
-  const whole = make("canvas", { role: "img" }),
-    row = make("div", { className: "tokens", role: "img" });
-  root.append(
-    picker(model, "image", {
-      label: "images",
-      images: model.get("names").map((name, i) => {
-        const canvas = make("canvas");
-        drawImage(canvas, stored.subarray(i * size, (i + 1) * size), [C, H, W]);
-        return { canvas, name };
-      }),
-    }),
+/**
+ * What is chosen: how the image is cut, and its patches in the order in which they are shown.
+ * @typedef {{ cut: import("./patch_counting.js").Cut, pixels: NumberArray, name: string,
+ *   order: number[], isShuffled: boolean }} Now
+ */
+
+const GAP_COLOUR = "#ffb000"; // seen between the patches of any image
+const SHOWN = 196; // patches of the sequence
+
+/**
+ * @param {Model} model the figure's
+ * @returns {import("./patch_counting.js").Cut} how the image is cut
+ */
+function cutOf(model) {
+  const [C, H] = model.get("image_shape");
+  return { C, H, times: model.get("times"), P: model.get("sizes")[model.get("choice")] };
+}
+
+/**
+ * @param {Model} model the figure's
+ * @param {NumberArray} stored (n, C, H, W) images
+ * @returns {Now} what is chosen
+ */
+function nowOf(model, stored) {
+  const cut = cutOf(model);
+  const N = gridOf(cut) ** 2;
+  const isShuffled = model.get("order").length === N; // it may be of another patch size
+  return {
+    cut,
+    pixels: imageOf(stored, model.get("image_shape"), model.get("image")),
+    name: model.get("names")[model.get("image")],
+    order: isShuffled ? model.get("order") : inOrder(N),
+    isShuffled,
+  };
+}
+
+/**
+ * @param {Now} now
+ * @param {number} which of the patches
+ * @returns {HTMLCanvasElement} that patch
+ */
+function patchCanvas({ cut, pixels }, which) {
+  const canvas = make("canvas");
+  drawImage(canvas, patchPixels(pixels, cut, which), [cut.C, cut.P, cut.P]);
+  return canvas;
+}
+
+/**
+ * @param {HTMLCanvasElement} whole
+ * @param {Now} now
+ * @param {HTMLCanvasElement[]} patches in their order
+ * @returns {void}
+ */
+function drawWhole(whole, { cut, name, isShuffled }, patches) {
+  const grid = gridOf(cut);
+  const gap = Math.max(1, Math.round((cut.H * cut.times) / 60));
+  const step = cut.P + gap;
+  whole.width = whole.height = grid * step - gap;
+  const context = whole.getContext("2d");
+  context.fillStyle = GAP_COLOUR;
+  context.fillRect(0, 0, whole.width, whole.height);
+  patches.forEach((patch, place) => {
+    context.drawImage(patch, (place % grid) * step, Math.floor(place / grid) * step);
+  });
+  const order = isShuffled ? ", shuffled" : "";
+  const label = `${name}, cut into ${grid} rows of ${grid} patches${order}`;
+  whole.setAttribute("aria-label", label);
+}
+
+/**
+ * @param {HTMLElement} row
+ * @param {HTMLCanvasElement[]} patches in their order
+ * @returns {void}
+ */
+function drawRow(row, patches) {
+  const more = patches.length - SHOWN;
+  row.replaceChildren(...patches.slice(0, SHOWN));
+  if (more > 0) row.append(make("span", {}, `and ${more} more`));
+  row.setAttribute("aria-label", `${patches.length} patches in a row`);
+}
+
+/**
+ * @param {Now} now
+ * @returns {string} what the figure shows now
+ */
+function sentence({ cut, order, isShuffled }) {
+  const { C, H, times, P } = cut;
+  const N = order.length;
+  const numbers = (P * P * C).toLocaleString("en");
+  const pairs = (N * N).toLocaleString("en");
+  const more = times > 1 ? `, ${times ** 4} times as many as at ${H} pixels` : "";
+  return (
+    `${N} patches of ${P}x${P} pixels: ${N} tokens, each made of ${numbers} numbers. ` +
+    `Attention compares ${pairs} pairs in every head${more}.` +
+    (isShuffled ? " Shuffled: the same patches, in another order." : "")
+  );
+}
+
+/**
+ * @param {Model} model the figure's
+ * @param {NumberArray} stored (n, C, H, W) images
+ * @returns {HTMLElement[]} its controls
+ */
+function controlsOf(model, stored) {
+  const [shape, sizes] = [model.get("image_shape"), model.get("sizes")];
+  const images = thumbnails(stored, shape, model.get("names"));
+  const shuffle = () => put(model, "order", shuffled(gridOf(cutOf(model)) ** 2));
+  return [
+    picker(model, "image", { label: "images", images }),
     slider(model, "choice", {
       label: "patch size",
       min: 0,
       max: sizes.length - 1,
       show: (i) => `${sizes[i]} px`,
     }),
-    slider(model, "times", { label: "resolution", min: 1, max: 4, show: (t) => `${t * H} px` }),
+    slider(model, "times", {
+      label: "resolution",
+      min: 1,
+      max: 4,
+      show: (times) => `${times * shape[1]} px`,
+    }),
     make(
       "p",
       {},
-      button("Shuffle the patches", () => {
-        const order = Array.from(
-          { length: ((H * model.get("times")) / sizes[model.get("choice")]) ** 2 },
-          (_, i) => i,
-        );
-        for (let i = order.length - 1; i > 0; i--) {
-          const j = Math.floor(Math.random() * (i + 1));
-          [order[i], order[j]] = [order[j], order[i]];
-        }
-        put(model, "order", order);
-      }),
+      button("Shuffle the patches", shuffle),
       button("Put them back", () => put(model, "order", [])),
     ),
-    make(
-      "div",
-      { className: "side" },
-      make("div", {}, make("h4", {}, "the image, cut"), whole),
-      make("div", {}, make("h4", {}, "the sequence, in reading order"), row),
-    ),
+  ];
+}
+
+/**
+ * Draw the figure, now and whenever a trait changes.
+ * @param {{ model: Model, el: HTMLElement }} given the figure's state, and where it goes
+ * @returns {void}
+ */
+function render({ model, el }) {
+  const { root, say, end } = frame(model, el, "Patch explorer: an image becomes a sequence");
+  const stored = unpacked(model.get("images"), "u1");
+  const whole = make("canvas", { role: "img" });
+  const row = make("div", { className: "tokens", role: "img" });
+  const panels = side(
+    make("div", {}, make("h4", {}, "the image, cut"), whole),
+    make("div", {}, make("h4", {}, "the sequence, in reading order"), row),
   );
+  root.append(...controlsOf(model, stored), panels);
   end();
-
-  // One patch, its pixels repeated `times` times each way, into a canvas.
-  function patch(canvas, which, P, times, grid) {
-    const found = new Uint8Array(C * P * P),
-      top = Math.floor(which / grid) * P,
-      left = (which % grid) * P;
-    for (let c = 0; c < C; c++)
-      for (let y = 0; y < P; y++)
-        for (let x = 0; x < P; x++) {
-          found[(c * P + y) * P + x] =
-            stored[
-              model.get("image") * size +
-                (c * H + Math.floor((top + y) / times)) * W +
-                Math.floor((left + x) / times)
-            ];
-        }
-    drawImage(canvas, found, [C, P, P]);
-  }
-
-  function draw() {
-    const P = sizes[model.get("choice")],
-      times = model.get("times"),
-      grid = (H * times) / P,
-      N = grid * grid;
-    const shuffled = model.get("order").length === N,
-      order = shuffled ? model.get("order") : Array.from({ length: N }, (_, i) => i);
-    const gap = Math.max(1, Math.round((H * times) / 60)),
-      side = grid * (P + gap) - gap,
-      one = make("canvas");
-    [whole.width, whole.height] = [side, side];
-    const context = whole.getContext("2d");
-    context.fillStyle = "#ffb000";
-    context.fillRect(0, 0, side, side);
-    const most = 196,
-      canvases = [];
-    order.forEach((which, place) => {
-      patch(one, which, P, times, grid);
-      context.drawImage(one, (place % grid) * (P + gap), Math.floor(place / grid) * (P + gap));
-      if (place < most) {
-        const small = make("canvas");
-        patch(small, which, P, times, grid);
-        canvases.push(small);
-      }
-    });
-    row.replaceChildren(
-      ...canvases,
-      ...(N > most ? [make("span", {}, `and ${N - most} more`)] : []),
-    );
-    whole.setAttribute(
-      "aria-label",
-      `${model.get("names")[model.get("image")]}, cut into ${grid} rows of ${grid} patches${shuffled ? ", shuffled" : ""}`,
-    );
-    row.setAttribute("aria-label", `${N} patches in a row`);
-    say(
-      `${N} patches of ${P}x${P} pixels: ${N} tokens, each made of ${(P * P * C).toLocaleString("en")} numbers. Attention compares ${(N * N).toLocaleString("en")} pairs in every head` +
-        `${times > 1 ? `, ${times ** 4} times as many as at ${H} pixels` : ""}.` +
-        (shuffled ? " Shuffled: the same patches, in another order." : ""),
-    );
-  }
+  const draw = () => {
+    const now = nowOf(model, stored);
+    const patches = now.order.map((which) => patchCanvas(now, which));
+    drawWhole(whole, now, patches);
+    drawRow(row, patches);
+    say(sentence(now));
+  };
   for (const name of ["image", "choice", "times", "order"]) model.on(`change:${name}`, draw);
   draw();
 }

@@ -50,8 +50,8 @@ export class PictureBoard {
   /**
    * @param {number[]} shape C, H, W
    * @param {number} patch pixels a side
-   * @param {{ brightness: () => number, inked: () => void, changed: () => void }} on what its pixels
-   *   are multiplied by; told when the reader has drawn, and whenever the picture has changed
+   * @param {BoardEvents} on what its pixels are multiplied by; told when the reader has drawn, and
+   *   whenever the picture has changed
    */
   constructor(shape, patch, on) {
     const [C, H, W] = shape;

@@ -49,7 +49,7 @@ class Mixer {
     this.names = model.get("class_names");
     this.labels = model.get("labels");
     this.stored = unpacked(model.get("images"), "u1");
-    /** @type {NumberArray} */
+    /** @type {Uint8Array | Float32Array} */
     this.draws = null; // of RandAugment: loaded on use
     this.noise = unpacked(model.get("noise"), "f2");
     this.choices = Object.keys(model.get("answered"));
@@ -283,7 +283,8 @@ class Mixer {
       this.shown = { mix, logits };
       model.set("answered", asked);
       put(model, "answer", logits);
-      this.note.textContent = `The teacher answered ${tookBy(ms, runs)}. Nothing leaves your browser.`;
+      const took = tookBy(ms, runs);
+      this.note.textContent = `The teacher answered ${took}. Nothing leaves your browser.`;
       complain(this.frame.root, "");
     } catch (error) {
       if (mix) this.shown = { mix, logits: null };

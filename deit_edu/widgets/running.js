@@ -1,4 +1,5 @@
-// Trained networks in a worker of the page, and the attention that they give. Used by the figures that compute.
+// Trained networks in a worker of the page, and the attention that they give. Used by the figures
+// that compute.
 import { fuse, load, sizeOf } from "./numbers.js";
 import WORKER from "./worker.js?text";
 
@@ -113,7 +114,8 @@ export function megabytes(manifests) {
 }
 
 /**
- * One network's answer as logits: those of its only head, or of both heads fused, as deit_edu.model.fuse does it.
+ * One network's answer as logits: those of its only head, or of both heads fused, as
+ * deit_edu.model.fuse does it.
  * @param {Answer} answer of a network
  * @returns {number[]} (K,)
  */

@@ -1,9 +1,9 @@
-// Gives the interactive figures of a built page the state that it was built with: no kernel, no network, no RequireJS.
+// Gives the interactive figures of a built page the state that it was built with: no kernel, no
+// network, no RequireJS.
 // A classic script, and data come by <script>: modules and fetch() do not work on file:// pages.
 (() => {
   "use strict";
-  const self = /** @type {HTMLScriptElement} */ (document.currentScript);
-  const base = new URL("widgets/", self.src).href;
+  const base = new URL("widgets/", document.currentScript.src).href;
   const MIME = "application/vnd.jupyter.widget-";
 
   // ---- files that the build moved out of the page: deitEduFile(name, base64 or text) ----

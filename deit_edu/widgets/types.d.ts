@@ -12,7 +12,7 @@ declare module "*?base64" {
 
 type NumberArray = number[] | Uint8Array | Uint8ClampedArray | Float32Array | Float64Array;
 
-/** What a figure's JavaScript knows of its Python object: anywidget's model, or static_host.js's. */
+/** What a figure's JavaScript knows of its Python object: anywidget's, or static_host.js's. */
 interface Model {
   get(name: string): any;
   set(name: string, value: any): void;
@@ -175,6 +175,19 @@ interface OwnPictures {
   stop(): void;
 }
 
+interface Camera {
+  control: HTMLElement;
+  video: HTMLVideoElement;
+  stop(): void;
+}
+
+/** What a PictureBoard asks for, and whom it tells. */
+interface BoardEvents {
+  brightness(): number;
+  inked(): void;
+  changed(): void;
+}
+
 // ---- attention ----
 
 /** Which layer from 0 and which head from 0 (-1: their mean) the reader looks at, or rolled out. */
@@ -256,6 +269,11 @@ interface MixedLabels {
 type Kernels = import("./kernels/kernels.js").Kernels;
 type Binaries = import("./kernels/kernels.js").Binaries;
 type OpenedNetwork = import("./kernels/convnets_in_page.js").OpenedNetwork;
+type DeiTSizes = import("./kernels/deit_in_page.js").DeiTSizes;
+type Lesson = import("./kernels/learner.js").Lesson;
+type Measured = import("./kernels/learner.js").Measured;
+type Objective = import("./kernels/objective.js").Objective;
+type Source = import("./kernels/stream.js").Source;
 type Random = import("./kernels/random.js").Random;
 
 // ---- races ----
@@ -270,6 +288,30 @@ interface Difference {
   low: number;
   high: number;
   seeds: number;
+}
+
+/** A network in the kernels' memory. */
+interface LaidOutNetwork {
+  images: number;
+  forward(
+    count: number,
+    afterBlock?: (layer: number) => void,
+  ): { class: Float32Array; distillation: Float32Array | null };
+  load(): void;
+  [name: string]: any;
+}
+
+/** How far the next row lies, in numbers, where rows are not one after the other. */
+interface RowSteps {
+  start?: number;
+  xDown?: number;
+  yDown?: number;
+  gDown?: number;
+  dxDown?: number;
+}
+
+interface SVGScriptElement {
+  src: string; // no script of ours lies in an SVG: the current one has an address
 }
 
 interface Window {

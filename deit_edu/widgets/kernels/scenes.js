@@ -45,7 +45,7 @@ export class Scenes {
    * Draw the scene of one item.
    * @param {Uint8Array} canvas (S, S), overwritten.
    * @param {number} item Its number.
-   * @param {ArrayLike<number>} draws `DRAWS` whole numbers.
+   * @param {number[]} draws `DRAWS` whole numbers.
    */
   draw(canvas, item, draws) {
     canvas.fill(0);
@@ -102,7 +102,7 @@ export class Scenes {
     let shown = 0;
     for (let row = top; row < top + side; row++) {
       const from = item * ITEM ** 2 + row * ITEM + left;
-      for (let i = from; i < from + side; i++) shown += this.items[i] > 0;
+      for (let i = from; i < from + side; i++) shown += Number(this.items[i] > 0);
     }
     return shown;
   }
