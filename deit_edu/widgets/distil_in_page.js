@@ -369,7 +369,8 @@ class DistilFigure {
   }
 
   stepMade(step, how = "") {
-    this.progress.textContent = `Seed ${this.shown.seed}: step ${step} of ${this.regime.steps}${how}`;
+    const { steps } = this.regime;
+    this.progress.textContent = `Seed ${this.shown.seed}: step ${step} of ${steps}${how}`;
   }
 
   async keep(side) {
@@ -616,7 +617,8 @@ function seedsInWords({ mean, low, high, seeds }, values, verdict) {
   const ahead = values.filter((value) => value > 0).length;
   const interval = seeds > 1 ? ` [${signedPoints(low)}, ${signedPoints(high)}]` : "";
   return (
-    `B minus A, ${seeds} ${seeds === 1 ? "seed" : "seeds"}: ${signedPoints(mean)} points${interval}; ` +
+    `B minus A, ${seeds} ${seeds === 1 ? "seed" : "seeds"}: ` +
+    `${signedPoints(mean)} points${interval}; ` +
     `B is ahead in ${ahead}. ${verdict}.`
   );
 }
@@ -630,6 +632,10 @@ const finite = ({ low, high, ...rest }) => ({
 
 const pause = () => new Promise((resolve) => setTimeout(resolve));
 
+/**
+ * @param {{ model: Model, el: HTMLElement }} given the figure's model, and where it goes
+ * @returns {() => void} ends it
+ */
 function render({ model, el }) {
   const figure = new DistilFigure(model, el);
   return () => figure.end();
