@@ -36,7 +36,8 @@ from deit_edu.teachers import create_teacher
 from deit_edu.widgets import DistilInPage
 from deit_edu.widgets.bundle import bundled
 from deit_edu.widgets.distil_in_page import generator_state, in_words, word_of
-from deit_edu.widgets.races import FOLDER, RUN, main, run_student
+from deit_edu.widgets.figure import png
+from deit_edu.widgets.races import FOLDER, RUN, main, missing_students, run_student
 
 SHORT = {"steps": 8, "warmup": 2, "every": 4, "batch": 32}
 FINISHED = "() => /after 8 of 8 steps/.test(document.querySelector('.words').textContent)"
@@ -142,6 +143,19 @@ def test_a_claim_is_judged_by_the_seeds_that_all_of_its_students_have(tmp_path):
     )
     difference, said, held = races.judge(claim)
     assert difference.seeds == 6 and difference.mean == pytest.approx(10) and said == "reproduced" and held == 6
+
+
+def test_what_has_a_record_is_not_run_again(tmp_path):
+    lines = [record_of("none", 0, 0.5), record_of("hard", 1, 0.5)]
+    (tmp_path / "races.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    left = missing_students(Races(tmp_path), ["none", "hard"], 2)
+    assert left == [("hard", 0), ("none", 1)]
+
+
+def test_without_records_the_figure_waits_for_the_first_race(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
+    figure = DistilInPage()
+    assert not figure.recorded and figure.racing() is None and png(figure.picture())
 
 
 @pytest.mark.parametrize("damage", ["{}\n", "nonsense\n", json.dumps(record_of("none", 1, 0.5)) + "\n"])
@@ -262,8 +276,7 @@ def test_a_pressed_button_and_two_students_learn(quick):
     press(quick, "Next seed")
     quick.wait_for_function("() => /2 seeds/.test(document.querySelector('.verdict').textContent)", timeout=60_000)
     assert words(quick).startswith("Seed 1, after 8 of 8")
-    # ms; the aim is 50 on an idle machine, and a busy one is not a failure
-    assert max(quick.evaluate("blocked"), default=0) < 250
+    assert max(quick.evaluate("blocked"), default=0) < 500  # ms; ten times the aim, so that a busy machine may be slow
 
 
 def test_it_pauses_steps_changes_its_lesson_and_keeps_a_student(quick, tmp_path):
@@ -313,7 +326,15 @@ def test_what_cannot_be_gets_a_sentence_and_the_figure_goes_on(quick):
     press(quick, "Run")
     root.locator(".complaint", has_text="tau is 0").wait_for()
     tau.fill("3")
-    quick.evaluate("WebAssembly.validate = () => false")  # the page's own; a worker has its own, and runs
+    quick.evaluate("""() => {
+        const Real = window.Blob;
+        const old = "WebAssembly.validate = () => false;";  // a worker that knows no SIMD
+        window.Blob = class extends Real { constructor(parts, options) { super([old, ...parts], options); } };
+        window.restore = () => { window.Blob = Real; };
+    }""")
+    press(quick, "One step")
+    root.locator(".complaint", has_text="this browser has no SIMD: a student cannot be trained in it").wait_for()
+    quick.evaluate("restore()")
     quick.evaluate("""() => {
         const Real = Worker;
         window.Worker = class extends Real { constructor(url) { super(url); window.last = this; } };

@@ -207,7 +207,114 @@ def test_a_chapter_that_draws_uses_the_books_style(chapter):
     assert "plt.show()" not in text
 
 
-*LINT, TYPES = re.search(r"^lint: .*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1].replace("\t", "").splitlines()
+# ---- the scripts in the pages ----
+
+
+WIDGETS = ROOT / "deit_edu" / "widgets"
+SCRIPTS = {path.relative_to(WIDGETS).as_posix(): path.read_text("utf8") for path in sorted(WIDGETS.rglob("*.js"))}
+FUNCTION = re.compile(r"^export (?:async )?(?:function\*?|class|const(?= \w+ = (?:async )?(?:\(|\w+ =>))) (\w+)", re.M)
+
+
+def comment_before(text, start):
+    """The JSDoc comment that ends where something starts; empty where there is none."""
+    before = text[:start]
+    return before[before.rfind("/**") :] if before.endswith(" */\n") else ""
+
+
+def parameters(text, start):
+    """The parameters of the function that begins here, as they are written: names, or what is taken apart."""
+    first = re.compile(r"\(|\b(\w+) =>").search(text, start)
+    return [first[1]] if first[1] else [part for part in parts_in(text, first.start()) if part.strip()]
+
+
+def parts_in(text, start):
+    """What stands in the bracket that opens here, at each comma of its own."""
+    found, depth = [""], 1
+    for letter in text[start + 1 :]:
+        depth += (letter in "([{") - (letter in ")]}")
+        if not depth:
+            return found
+        if letter == "," and depth == 1:
+            found.append("")
+        else:
+            found[-1] += letter
+
+
+def typed_parameters(comment):
+    """The names of which a comment gives the types, without the properties of a name."""
+    starts = [found.end() - 1 for found in re.finditer(r"^(?: |/\*)\* @param \{", comment, re.M)]
+    ends = [start + len(",".join(parts_in(comment, start))) + 2 for start in starts]
+    return [end for end in ends if re.match(r"\s+\[?\w+(?![\w.])", comment[end:])]
+
+
+def returns_something(text, start):
+    """Whether the function that begins here gives back a value."""
+    head = text[start:].partition("\n\n")[0]
+    arrow = re.match(r"export (?:async )?const (?:.|\n)*?=>\s*(.)", head)
+    return arrow[1] != "{" if arrow else bool(re.search(r"\breturn [^;]", text[start:].partition("\n}")[0]))
+
+
+def untyped(text):
+    """The exported functions of a module that do not say their types, and what is missing."""
+    (default,) = re.findall(r"^export default \{ (\w+) \};$", text, re.M) or [None]
+    places = [(found.start(), found[1]) for found in FUNCTION.finditer(text)]
+    if default:
+        places.append((text.index(f"function {default}("), default))
+    for start, name in places:
+        comment = comment_before(text, start)
+        if not comment:
+            yield f"{name}: no comment"
+        elif not text.startswith("export class", start):
+            typed, wanted = len(typed_parameters(comment)), len(parameters(text, start))
+            if typed != wanted:
+                yield f"{name}: {typed} of {wanted} parameters"
+            if returns_something(text, start) and "@returns {" not in comment:
+                yield f"{name}: no @returns"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_exported_function_of_a_script_says_its_types(name):
+    assert not list(untyped(SCRIPTS[name]))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_line_of_a_script_is_longer_than_100_characters(name):
+    assert not [line for line in SCRIPTS[name].splitlines() if len(line) > 100]
+
+
+@pytest.mark.parametrize("name", ["controls.js", "drawing.js", "elements.js", "numbers.js"])
+def test_what_figures_share_is_used_by_a_figure(name):
+    imported = set()
+    for other, text in SCRIPTS.items():
+        if other != name:
+            for names, module in re.findall(r"^import \{([^}]*)\} from \"[./]*([\w/]+\.js)\";$", text, re.M):
+                if Path(module).name == Path(name).name:
+                    imported |= set(re.findall(r"\w+", names))
+    exported = set(re.findall(r"^export (?:async )?(?:function\*?|const|let|class) (\w+)", SCRIPTS[name], re.M))
+    assert exported <= imported
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name.endswith("_counting.js")])
+def test_what_counts_needs_no_page(name):
+    from deit_edu.widgets import figure
+
+    assert not re.findall(r"\bdocument\b|\bwindow\b", figure.joined(SCRIPTS[name]))
+
+
+def test_a_script_without_types_is_noticed():
+    typed = "/**\n * Sum.\n * @param {number} a one\n * @returns {number} sum\n */\n"
+    function = "export function sum(a, { b, c } = {}) {\n  return a + b;\n}\n"
+    assert list(untyped(typed + function)) == ["sum: 1 of 2 parameters"]
+    assert list(untyped(function)) == ["sum: no comment"]
+    silent = typed.replace(" * @returns {number} sum\n", "")
+    assert list(untyped(silent + "export const sum = (a) => a;\n")) == ["sum: no @returns"]
+    assert not list(untyped(silent + "export const sum = (a) => {\n  console.log(a);\n};\n"))
+    assert list(untyped("function render({ model }) {}\n\nexport default { render };\n")) == ["render: no comment"]
+    assert not list(untyped(typed + "export const sum = (a) => a;\n"))
+
+
+COMMANDS = re.search(r"^lint: .*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1].replace("\t", "").splitlines()
+LINT = [command for command in COMMANDS if command.startswith("$(BIN)/")]
 
 
 @pytest.mark.parametrize("command", LINT, ids=lambda command: command.split()[0].removeprefix("$(BIN)/"))
@@ -219,7 +326,8 @@ def test_the_code_is_clean(command):
 
 
 def test_the_types_of_the_pages_scripts_are_right():
-    missing, _, command = TYPES.partition(" || ")
+    (line,) = set(COMMANDS) - set(LINT)
+    missing, _, command = line.partition(" || ")
     assert missing == "! command -v npx >/dev/null"
     if not shutil.which("npx"):
         pytest.skip("types are checked where Node.js is installed: sudo apt-get install nodejs npm")

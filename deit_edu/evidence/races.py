@@ -244,10 +244,9 @@ def what_seeds_showed(claim_id):
     difference, said, held = races.judge(claim)
     words = {"reproduced": "it holds", "reversed": "the opposite holds", "not resolved": "not resolved"}
     return (
-        f"*{claim.sentence}* Over {difference.seeds} seeds: **{words[said]}**. "
-        f"The difference is {difference.mean:+.2f} {claim.unit} "
-        f"[{difference.low:+.2f}, {difference.high:+.2f}]; it has that sign in {held} of "
-        f"{difference.seeds} seeds, and {claim.at_least} of {SEEDS} were claimed."
+        f"*{claim.sentence}* Over {difference.seeds} seeds: **{words[said]}**. The difference is "
+        f"{difference.mean:+.2f} {claim.unit} [{difference.low:+.2f}, {difference.high:+.2f}]; it has that sign in "
+        f"{held} of {difference.seeds} seeds, and {claim.at_least} of {SEEDS} were claimed."
     )
 
 

@@ -27,6 +27,16 @@ import {
 } from "./race_settings.js";
 
 const NAMES = { a: "A", b: "B" };
+/** @type {[string, string][]} */
+const KINDS_SHOWN = [
+  ["hard", "hard"],
+  ["soft", "soft"],
+];
+/** @type {[string, string][]} */
+const TOKENS_SHOWN = [
+  ["class", "one token"],
+  ["both", "two tokens"],
+];
 const LIMIT = 1000; // results that are kept
 
 /** The figure: what is shown, and the race that may be running behind it. */
@@ -98,56 +108,38 @@ class DistilFigure {
   }
 
   makeControls(side) {
-    const { model, teachers } = this;
-    const names = model.get("teacher_names");
-    const named = (name) => /** @type {[string, string]} */ ([name, names[name]]);
-    const options = [/** @type {[string, string]} */ (["", "none"]), ...teachers.map(named)];
-    const [first] = teachers;
-    if (first) options.push(["shuffled", `${names[first]}, its answers shuffled`]);
-    const entry = (read, write) => entryOf(model, side, read, write);
-    const teacher = entry(teacherChoice, (own, choice) => withTeacher(own, choice, first));
-    const kind = entry(
-      ({ distillation }) => distillation,
-      (own, distillation) => (own.teacher ? { ...own, distillation, weight: null } : own),
-    );
-    const tokens = entry(
-      (own) => own.tokens,
-      (own, given) => ({ ...own, tokens: given }),
-    );
-    const tau = entry(
-      (own) => own.temperature,
-      (own, temperature) => ({ ...own, temperature }),
-    );
-    const lambda = entry(lambdaOf, (own, weight) => ({ ...own, weight }));
-    /** @type {[string, string][]} */
-    const kinds = [
-      ["hard", "hard"],
-      ["soft", "soft"],
-    ];
-    /** @type {[string, string][]} */
-    const both = [
-      ["class", "one token"],
-      ["both", "two tokens"],
-    ];
+    const { model } = this;
+    const entries = entriesOf(model, side, this.teachers[0]);
     const parts = {
-      kind: choice(kind, side, { label: "what of its answer", options: kinds }),
-      tau: slider(tau, side, { label: "tau", min: 0, max: 10, step: 0.5 }),
-      lambda: slider(lambda, side, { label: "lambda", min: 0, max: 1, step: 0.05 }),
+      kind: choice(entries.kind, side, { label: "what of its answer", options: KINDS_SHOWN }),
+      tau: slider(entries.tau, side, { label: "tau", min: 0, max: 10, step: 0.5 }),
+      lambda: slider(entries.lambda, side, { label: "lambda", min: 0, max: 1, step: 0.05 }),
     };
     const show = () => hideWhatIsIdle(parts, model.get(side));
     model.on(`change:${side}`, show);
     show();
-    const two = model.get("student").distilled;
+    const tokens = choice(entries.tokens, side, { label: "tokens", options: TOKENS_SHOWN });
     return make(
       "div",
       { role: "group", "aria-label": `student ${NAMES[side]}` },
       make("h4", {}, `Student ${NAMES[side]} (${side === "a" ? "dashed" : "solid"} lines)`),
-      menu(teacher, side, { label: "teacher", options }),
+      menu(entries.teacher, side, { label: "teacher", options: this.teacherOptions() }),
       parts.kind,
-      ...(two ? [choice(tokens, side, { label: "tokens", options: both })] : []),
+      ...(model.get("student").distilled ? [tokens] : []),
       parts.tau,
       parts.lambda,
     );
+  }
+
+  /** @returns {[string, string][]} */
+  teacherOptions() {
+    const names = this.model.get("teacher_names");
+    const [first] = this.teachers;
+    return [
+      ["", "none"],
+      ...this.teachers.map((name) => /** @type {[string, string]} */ ([name, names[name]])),
+      ["shuffled", `${names[first]}, its answers shuffled`],
+    ];
   }
 
   makeLegend() {
@@ -377,7 +369,8 @@ class DistilFigure {
   }
 
   stepMade(step, how = "") {
-    this.progress.textContent = `Seed ${this.shown.seed}: step ${step} of ${this.regime.steps}${how}`;
+    const { steps } = this.regime;
+    this.progress.textContent = `Seed ${this.shown.seed}: step ${step} of ${steps}${how}`;
   }
 
   async keep(side) {
@@ -549,6 +542,27 @@ class DistilFigure {
   }
 }
 
+/** The parts of a student's settings, a model each. */
+function entriesOf(model, side, first) {
+  const entry = (read, write) => entryOf(model, side, read, write);
+  return {
+    teacher: entry(teacherChoice, (own, chosen) => withTeacher(own, chosen, first)),
+    kind: entry(
+      ({ distillation }) => distillation,
+      (own, distillation) => (own.teacher ? { ...own, distillation, weight: null } : own),
+    ),
+    tokens: entry(
+      (own) => own.tokens,
+      (own, tokens) => ({ ...own, tokens }),
+    ),
+    tau: entry(
+      (own) => own.temperature,
+      (own, temperature) => ({ ...own, temperature }),
+    ),
+    lambda: entry(lambdaOf, (own, weight) => ({ ...own, weight })),
+  };
+}
+
 /** A model of one part of a student's settings: for a control. */
 function entryOf(model, side, read, write) {
   return {
@@ -603,7 +617,8 @@ function seedsInWords({ mean, low, high, seeds }, values, verdict) {
   const ahead = values.filter((value) => value > 0).length;
   const interval = seeds > 1 ? ` [${signedPoints(low)}, ${signedPoints(high)}]` : "";
   return (
-    `B minus A, ${seeds} ${seeds === 1 ? "seed" : "seeds"}: ${signedPoints(mean)} points${interval}; ` +
+    `B minus A, ${seeds} ${seeds === 1 ? "seed" : "seeds"}: ` +
+    `${signedPoints(mean)} points${interval}; ` +
     `B is ahead in ${ahead}. ${verdict}.`
   );
 }
@@ -617,6 +632,10 @@ const finite = ({ low, high, ...rest }) => ({
 
 const pause = () => new Promise((resolve) => setTimeout(resolve));
 
+/**
+ * @param {{ model: Model, el: HTMLElement }} given the figure's model, and where it goes
+ * @returns {() => void} ends it
+ */
 function render({ model, el }) {
   const figure = new DistilFigure(model, el);
   return () => figure.end();

@@ -44,8 +44,8 @@ function colourAt(map, share) {
  * @param {HTMLCanvasElement} canvas takes their size
  * @param {NumberArray} values row by row
  * @param {number} columns of a row
- * @param {{ range: [number, number], diverging?: boolean }} settings diverging: the map whose middle
- *   is white
+ * @param {{ range: [number, number], diverging?: boolean }} settings diverging: the map with a
+ *   white middle
  * @returns {void}
  */
 export function heatMap(canvas, values, columns, { range: [low, high], diverging = false }) {

@@ -45,7 +45,7 @@ export function makeSvg(tag, attributes = {}, ...children) {
  * @param {Model} model the figure's
  * @param {HTMLElement} el where it goes
  * @param {string} title what it is
- * @returns {Frame} root; say(text), the sentence; end(where), which puts that sentence into the page
+ * @returns {Frame} root; say(text), the sentence; end(where), which puts that sentence there
  */
 export function frame(model, el, title) {
   const dataset = { figure: model.get("_figure") };

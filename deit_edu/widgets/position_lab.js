@@ -212,8 +212,8 @@ function likenessWords({ G }, { patch, alike }) {
  * @param {HTMLElement} root the figure's outermost element
  * @param {Model} model the figure's
  * @param {Facts} facts
- * @returns {{ maps: import("./position_maps.js").Maps, over: Record<"likeness" | "after", HTMLElement>,
- *   keptPart: HTMLElement, accuracyPart: HTMLElement }} what is drawn again and again
+ * @returns {{ maps: import("./position_maps.js").Maps, keptPart: HTMLElement,
+ *   accuracyPart: HTMLElement, over: Record<"likeness" | "after", HTMLElement> }} what changes
  */
 function layOut(root, model, { G, old, low, high }) {
   const maps = makeMaps();

@@ -156,8 +156,8 @@ export function sentenceOf(at, race, { seed, steps, scenes, teachers }) {
   const ahead = apart < 0.05 ? "Nobody is ahead" : `${other > one ? "B" : "A"} is ahead by`;
   const by = apart < 0.05 ? "" : ` ${apart.toFixed(1)} points`;
   return (
-    `Seed ${seed}, after ${at.a.step} of ${steps} steps: A, ${inWords(race.a, teachers)}, is right on ` +
-    `${percent(one)} of ${scenes} scenes kept aside, B, ${inWords(race.b, teachers)}, on ` +
+    `Seed ${seed}, after ${at.a.step} of ${steps} steps: ` +
+    `A, ${inWords(race.a, teachers)}, is right on ${percent(one)} of ${scenes} scenes kept aside, B, ${inWords(race.b, teachers)}, on ` +
     `${percent(other)}. ${ahead}${by}.`
   );
 }

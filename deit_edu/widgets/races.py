@@ -132,14 +132,19 @@ def open_browser(started):
     return started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
 
 
+def missing_students(races, configurations, seeds):
+    """Those without a record, [(configuration, seed)]: seed by seed, so that finished pairs come early."""
+    return [(name, seed) for seed in range(seeds) for name in configurations if (name, seed) not in races.records]
+
+
 def run_missing(folder, configurations, seeds):
-    """Run what has no record yet, seed by seed, so that finished pairs come early."""
+    """Run what has no record yet."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         raise DeiTEduError("races need Playwright to ask the browser: pip install playwright") from None
     races = Races(folder)
-    missing = [(name, seed) for seed in range(seeds) for name in configurations if (name, seed) not in races.records]
+    missing = missing_students(races, configurations, seeds)
     if not missing:
         return
     races.path.parent.mkdir(parents=True, exist_ok=True)

@@ -276,6 +276,20 @@ type Objective = import("./kernels/objective.js").Objective;
 type Source = import("./kernels/stream.js").Source;
 type Random = import("./kernels/random.js").Random;
 
+// ---- races ----
+
+type StudentSettings = import("./race_settings.js").StudentSettings;
+type RacePoint = import("./race.js").RacePoint;
+type Curve = import("./race_pictures.js").Curve;
+
+/** Of values paired by seed: the mean and its interval. */
+interface Difference {
+  mean: number;
+  low: number;
+  high: number;
+  seeds: number;
+}
+
 /** A network in the kernels' memory. */
 interface LaidOutNetwork {
   images: number;
@@ -296,18 +310,8 @@ interface RowSteps {
   dxDown?: number;
 }
 
-// ---- races ----
-
-type StudentSettings = import("./race_settings.js").StudentSettings;
-type RacePoint = import("./race.js").RacePoint;
-type Curve = import("./race_pictures.js").Curve;
-
-/** Of values paired by seed: the mean and its interval. */
-interface Difference {
-  mean: number;
-  low: number;
-  high: number;
-  seeds: number;
+interface SVGScriptElement {
+  src: string; // no script of ours lies in an SVG: the current one has an address
 }
 
 interface Window {

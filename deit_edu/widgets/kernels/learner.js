@@ -208,7 +208,12 @@ function checkTeacher(name, { manifest, weights }, config) {
   }
 }
 
-/** Rows (B, K), each in its predecessor's place, the first in the last's. */
+/**
+ * Rows, each in its predecessor's place, the first in the last's.
+ * @param {Float32Array} rows (B, K)
+ * @param {number} K
+ * @returns {Float32Array} (B, K)
+ */
 export function nextRows(rows, K) {
   const moved = new Float32Array(rows.length);
   moved.set(rows.subarray(K));

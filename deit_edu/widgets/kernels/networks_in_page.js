@@ -113,7 +113,13 @@ export function chooseBackend(binaries = KERNELS) {
   return { runs: kernels.variant === "relaxed" ? "relaxed SIMD" : "SIMD", open };
 }
 
-/** The cosine of two vectors that lie one after the other. */
+/**
+ * The cosine of two vectors that lie one after the other.
+ * @param {Kernels} kernels that hold them
+ * @param {number} place of the first one
+ * @param {number} width of each, in numbers
+ * @returns {number} their cosine
+ */
 export const cosineOf = (kernels, place, width) =>
   cosineBetween(kernels.numbers(place, width), kernels.numbers(place + 4 * width, width));
 

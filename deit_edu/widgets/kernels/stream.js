@@ -88,12 +88,23 @@ export class Stream {
     return { pixels, images, labels: source.aside.map((item) => source.labels[item]) };
   }
 
+  /**
+   * @param {Uint8Array} pixels one image
+   * @param {Float32Array} out
+   * @param {{ down?: number, right?: number, flip?: boolean }} change
+   * @returns {void}
+   */
   normalise(pixels, out, change) {
     const { mean, std } = this.source;
     normaliseInto(pixels, out, change, { shape: this.shape, mean, std });
   }
 
-  /** One of many images (n, C, S, S), to read and to write. */
+  /**
+   * One of many images, to read and to write.
+   * @param {any} images (n, C, S, S)
+   * @param {number} i which of them
+   * @returns {any} (C, S, S), a view
+   */
   imageAt(images, i) {
     return images.subarray(i * this.size, (i + 1) * this.size);
   }
