@@ -78,3 +78,17 @@ def browser():
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def one_page(browser):
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def page(one_page):
+    """An empty page: one for all tests, which leave nothing behind but what stands in it."""
+    one_page.evaluate("document.body.replaceChildren()")
+    return one_page

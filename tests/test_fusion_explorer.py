@@ -56,13 +56,6 @@ def explorer(logits=None, **given):
     return FusionExplorer(**fine | dict(class_names="abc") | given)
 
 
-@pytest.fixture
-def page(browser):
-    page = browser.new_page()
-    yield page
-    page.close()
-
-
 def draw(page, figure, **traits):
     state = figure.get_state() | traits
     data = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
@@ -74,31 +67,32 @@ def change(page, name, value):
     page.evaluate("([name, value]) => model.set(name, value)", [name, value])
 
 
+@pytest.fixture(scope="module")
+def of_the_book():
+    return FusionExplorer.from_ledger()
+
+
 def rows_of(figure, seed):
     rows = np.frombuffer(figure.decided, np.uint8).reshape(-1, figure.count)
     return {who: rows[place] for who, place in figure.rows_of[str(seed)].items()} | {"truth": rows[0]}
 
 
 @pytest.mark.parametrize("way", ["probabilities", "logits"])
-def test_the_pages_fusion_is_the_librarys(browser, way):
+def test_the_pages_fusion_is_the_librarys(page, way):
     logits = made_up()
-    page = browser.new_page()
     given = [logits["class"][0].tolist(), logits["distillation"][0].tolist(), way]
-    found = evaluate_in_module(page, "fusion_explorer.js", "fuse(given[0], given[1], 0.5, given[2])", given)
-    one = evaluate_in_module(page, "fusion_explorer.js", "fuse(given[0], given[1], 1, given[2])", given)
-    page.close()
+    found = evaluate_in_module(page, "fusion_counting.js", "fuse(given[0], given[1], 0.5, given[2])", given)
+    one = evaluate_in_module(page, "fusion_counting.js", "fuse(given[0], given[1], 1, given[2])", given)
     heads = HeadLogits(logits["class"][:1], logits["distillation"][:1])
     assert found == pytest.approx(fuse(heads, way).softmax(-1)[0].tolist(), abs=1e-6)
     assert one == pytest.approx(logits["class"][0].softmax(-1).tolist(), abs=1e-6)
 
 
-def test_the_pages_confusions_are_counted_as_in_python(browser):
+def test_the_pages_confusions_are_counted_as_in_python(page):
     figure = explorer()
     said = rows_of(figure, 0)
-    page = browser.new_page()
     given = [said["class"].tolist(), said["distillation"].tolist()]
-    found = evaluate_in_module(page, "fusion_explorer.js", "confusions(given[0], given[1], 3)", given)
-    page.close()
+    found = evaluate_in_module(page, "fusion_counting.js", "confusions(given[0], given[1], 3)", given)
     assert found == figure.confusions().ravel().tolist() and sum(found) == N
 
 
@@ -154,7 +148,7 @@ def test_the_page_weighs_the_heads_as_python_does(page):
         agreed = int((~apart & (said["class"] == said["truth"])).sum())
         given = [{"said": {who: row.tolist() for who, row in said.items()}, "parting": parting, "agreed": agreed}]
         found = evaluate_in_module(
-            page, "fusion_explorer.js", "given[1].map((w) => fusions(given[0], w))", [*given, WEIGHTS]
+            page, "fusion_counting.js", "given[1].map((w) => fusions(given[0], w))", [*given, WEIGHTS]
         )
         for what, expected in figure.curves[str(seed)].items():
             assert np.allclose([one[what] for one in found], expected, rtol=0, atol=1e-9), what
@@ -180,8 +174,8 @@ def test_numpy_arrays_do_as_well():
     assert figure.decided == explorer({0: made_up()}).decided
 
 
-def test_almost_every_cell_of_the_books_tables_has_an_image():
-    figure = FusionExplorer.from_ledger()
+def test_almost_every_cell_of_the_books_tables_has_an_image(of_the_book):
+    figure = of_the_book
     assert len(figure.gallery) <= GALLERY
     empty = filled = 0
     for seed in figure.seeds:
@@ -195,8 +189,8 @@ def test_almost_every_cell_of_the_books_tables_has_an_image():
     assert empty < 0.05 * filled
 
 
-def test_the_ledgers_explorer_agrees_with_the_report():
-    figure = FusionExplorer.from_ledger()
+def test_the_ledgers_explorer_agrees_with_the_report(of_the_book):
+    figure = of_the_book
     results = Results(Ledger())
     half = WEIGHTS.index(0.5)
     places = {"class": ("probabilities", -1), "distillation": ("logits", 0), "fused": ("probabilities", half),
@@ -213,8 +207,8 @@ def test_the_ledgers_explorer_agrees_with_the_report():
             assert figure.curves[str(seed)][way][at] == pytest.approx(expected, abs=1e-9)
 
 
-def test_where_the_heads_of_the_books_students_agree_so_do_both_fusions():
-    figure = FusionExplorer.from_ledger()
+def test_where_the_heads_of_the_books_students_agree_so_do_both_fusions(of_the_book):
+    figure = of_the_book
     for seed in figure.seeds:
         said = rows_of(figure, seed)
         agree = said["class"] == said["distillation"]
@@ -258,7 +252,7 @@ def test_a_ledger_without_predictions_is_a_sentence(tmp_path):
         FusionExplorer.from_ledger(Ledger(tmp_path))
 
 
-def test_a_ledger_that_holds_a_part_shows_it_and_says_what_is_missing(tmp_path):
+def test_a_ledger_that_holds_a_part_shows_it_and_says_what_is_missing(tmp_path, of_the_book):
     data = load_dataset("fashion_clutter").test
     cells = {(cell.configuration, cell.seed): cell for cell in GRID.cells("agreement") if cell.seed < 3}
     ledger = write(tmp_path, [record_of(cell, {"class": 0.5}) for cell in cells.values()])
@@ -274,27 +268,34 @@ def test_a_ledger_that_holds_a_part_shows_it_and_says_what_is_missing(tmp_path):
     assert figure.left_out.startswith(
         "Not kept, so not here: student, seed 1; plain, seed 1; teacher, seed 2; plain, seed 2"
     )
-    assert FusionExplorer.from_ledger().left_out == ""
+    assert of_the_book.left_out == ""
 
 
-def test_your_own_run_can_be_explored(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path))
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs: "plain", and "taught" by it."""
+    folder = tmp_path_factory.mktemp("runs")
     small = dict(SMALL, device="cpu", model_settings={"embed_dim": 8, "depth": 1, "num_heads": 1})
-    train(TrainConfig(**small), tmp_path / "plain", progress=False)
-    train(TrainConfig(**small, teacher="plain", distillation="hard", tokens="both", seed=2), tmp_path / "taught",
-          progress=False)  # fmt: skip
+    train(TrainConfig(**small), folder / "plain", progress=False)
+    taught = TrainConfig(**small, teacher=str(folder / "plain"), distillation="hard", tokens="both", seed=2)
+    train(taught, folder / "taught", progress=False)
+    return folder
+
+
+def test_your_own_run_can_be_explored(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(runs))
     figure = FusionExplorer.from_run("taught")
     assert figure.seeds == [2] and figure.answering == {"2": ["class", "distillation", "teacher"]}
     assert figure.left_out == "" and "plain" not in figure.rows_of["2"]
-    (tmp_path / "plain" / "predictions.safetensors").unlink()
+    kept = (runs / "plain" / "predictions.safetensors").rename(tmp_path / "kept")
     figure = FusionExplorer.from_run("taught")
-    assert "teacher" not in figure.rows_of["2"] and figure.left_out.startswith("The teacher, plain, is left out")
+    kept.rename(runs / "plain" / "predictions.safetensors")
+    assert "teacher" not in figure.rows_of["2"]
+    assert figure.left_out.startswith(f"The teacher, {runs / 'plain'}, is left out")
 
 
-def test_a_run_with_one_head_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path))
-    small = dict(SMALL, device="cpu", model_settings={"embed_dim": 8, "depth": 1, "num_heads": 1})
-    train(TrainConfig(**small), tmp_path / "plain", progress=False)
+def test_a_run_with_one_head_is_refused(runs, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(runs))
     with pytest.raises(DeiTEduError, match="needs both heads"):
         FusionExplorer.from_run("plain")
 
@@ -314,7 +315,8 @@ def test_images_are_loaded_when_they_are_asked_for_and_asked_again_after_a_failu
     page.locator(".cards canvas").first.wait_for()
     assert page.locator(".complaint").count() == 0
     row, column = (
-        int(page.locator("[aria-selected=true]").get_attribute(f"data-{side}")) for side in ("row", "column")
+        int(page.locator("[role=gridcell][aria-selected=true]").get_attribute(f"data-{side}"))
+        for side in ("row", "column")
     )
     assert page.locator(".cards canvas").count() == min(6, figure.confusions()[row, column])
 
@@ -330,6 +332,7 @@ def test_a_card_says_who_says_what(page):
     words = {"truth": "truth", "class": "class head", "distillation": "distillation head", "teacher": "teacher",
              "plain": "plain student", "fused": "both alike, probabilities",
              "fused_logits": "both alike, logits"}  # fmt: skip
+    card.wait_for()
     lines = card.locator("span:has(> b)").all_text_contents()
     for who, name in words.items():
         (line,) = [line for line in lines if name in line.partition(": ")[2].split("; ")]
@@ -356,6 +359,7 @@ def test_the_table_counts_where_the_two_heads_part_whoever_is_chosen(page):
     draw(page, figure, one="truth", other="plain")
     said = rows_of(figure, 0)
     apart = said["class"] != said["distillation"]
+    page.get_by_text("where the two heads part").wait_for()
     cells = page.locator("tbody tr:has(th)", has_text="%").locator("td").all_text_contents()
     found = [int(cell.split()[0]) for cell in cells]
     who = [said["class"], said["distillation"], said["fused"]]
@@ -379,7 +383,7 @@ def test_whoever_is_not_kept_for_a_seed_gets_a_sentence(page):
     figure = explorer({0: made_up(0), 3: {who: made_up(3)[who] for who in ("class", "distillation", "plain")}},
                       left_out="Not kept: the teacher of seed 3.")  # fmt: skip
     draw(page, figure, one="teacher")
-    assert page.locator(".words").text_content().startswith("Seed 0: teacher and distillation head part on")
+    page.locator(".words", has_text="Seed 0: teacher and distillation head part on").wait_for()
     assert page.get_by_text("Not kept: the teacher of seed 3.").count() == 1
     change(page, "place", 1)
     assert "The answers of the teacher are not kept for seed 3: choose" in page.locator(".words").text_content()
@@ -389,7 +393,7 @@ def test_whoever_is_not_kept_for_a_seed_gets_a_sentence(page):
     change(page, "one", "plain")
     page.get_by_role("button", name="Show some of them").click()
     page.locator(".cards canvas").first.wait_for()
-    assert "Seed 3: plain student and" in page.locator(".words").text_content()
+    page.locator(".words", has_text="Seed 3: plain student and").wait_for()
     assert "teacher" not in page.locator("svg.bars").text_content()
 
 

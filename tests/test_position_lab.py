@@ -1,5 +1,7 @@
 """The position lab: its interpolation against PyTorch's, its numbers against the library and the ledger."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -29,13 +31,6 @@ DRAW = """(() => {
 })()"""  # the figure in an empty page, its model without a kernel
 
 
-@pytest.fixture
-def page(browser):
-    page = browser.new_page()
-    yield page
-    page.close()
-
-
 def draw(page, figure):
     names = ("positions", "width", "trained_grid", "num_prefix_tokens", "patch_size", "accuracies", "recorded",
              "grid", "interpolation", "patch")  # fmt: skip
@@ -53,6 +48,7 @@ def noise(grid, prefix=1, width=6):
     return torch.randn(1, prefix + grid * grid, width, generator=torch.Generator().manual_seed(grid))
 
 
+@functools.cache
 def student():
     model, _ = load_network(packaged_path("fashion_clutter_student"))
     return model.eval()
@@ -73,7 +69,7 @@ def lab_of(model, **given):
 def test_the_page_interpolates_as_the_library_does(page, before, after, how):
     given = noise(before, prefix=0)
     found = evaluate_in_module(
-        page, "position_lab.js",
+        page, "position_counting.js",
         "Array.from(resized(Float32Array.from(given[0]), given[1], given[2], 6, given[3]))",
         [given.flatten().tolist(), before, after, how],
     )  # fmt: skip
@@ -84,7 +80,7 @@ def test_the_page_interpolates_as_the_library_does(page, before, after, how):
 def test_the_page_measures_norms_and_cosines_as_pytorch_does(page):
     given = noise(3, prefix=0)[0]
     found = evaluate_in_module(
-        page, "position_lab.js",
+        page, "position_counting.js",
         "(v => [norms(v, 6), cosines(v, 6, 4)])(Float32Array.from(given))", given.flatten().tolist(),
     )  # fmt: skip
     assert found[0] == pytest.approx(given.norm(dim=-1).tolist(), abs=1e-5)
@@ -150,10 +146,12 @@ def test_a_model_of_your_own_needs_no_accuracy(page):
 # ---- accuracy, and the ledger ----
 
 
-def test_accuracy_is_that_of_the_resized_model_on_as_many_images_of_each_class():
+def test_accuracy_is_that_of_the_resized_model_on_as_many_images_of_each_class(monkeypatch):
+    load_once = functools.cache(load_dataset)
+    monkeypatch.setattr("deit_edu.widgets.position_lab.load_dataset", load_once)
     model = student()
     found = accuracy_at_grids(model, "fashion_clutter", (7, 8), 50)
-    data = load_dataset("fashion_clutter", image_size=32)
+    data = load_once("fashion_clutter", image_size=32)
     chosen = nested_subset(data.validation.labels, 50)
     assert data.validation.labels[chosen].bincount().tolist() == [5] * 10
     for how, way in INTERPOLATIONS.items():

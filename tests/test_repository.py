@@ -171,6 +171,12 @@ def test_every_file_that_the_prose_links_to_is_there(name):
     assert links and not [link for link in links if not (ROOT / link).exists()]
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_a_line_of_prose_has_120_columns_at_most_outside_tables(name):
+    lines = (ROOT / name).read_text("utf8").splitlines()
+    assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
+
+
 def shown_sources():
     """(chapter, test) for each show_source in a chapter's cells."""
     for chapter in pairing.chapters():
@@ -296,9 +302,9 @@ def test_what_figures_share_is_used_by_a_figure(name):
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name.endswith("_counting.js")])
 def test_what_counts_needs_no_page(name):
-    from deit_edu.widgets import figure
-
-    assert not re.findall(r"\bdocument\b|\bwindow\b", figure.joined(SCRIPTS[name]))
+    imported = re.findall(r' from "\./(\w+)\.js"', SCRIPTS[name])
+    assert all(other == "numbers" or other.endswith("_counting") for other in imported)
+    assert not re.search(r"\bdocument\b|\bwindow\b", SCRIPTS[name] + SCRIPTS["numbers.js"])
 
 
 def test_a_script_without_types_is_noticed():

@@ -130,17 +130,15 @@ def evaluate_in_module(page, module, expression, argument):
 
 @pytest.mark.parametrize("reduction", ["batchmean", "official"])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_loss_labs_losses_and_gradients_are_the_librarys(browser, seed, reduction):
+def test_the_loss_labs_losses_and_gradients_are_the_librarys(page, seed, reduction):
     random = np.random.default_rng(seed)
     lab = LossLab(
         random.normal(0, 2, 5), random.normal(0, 3, 5), label=seed, temperature=1.5 + seed,
         distillation_weight=0.3, label_smoothing=0.1 * seed, reduction=reduction,
     )  # fmt: skip
-    page = browser.new_page()
     given = dict(student=lab.student, teacher=lab.teacher, label=lab.label, temperature=lab.temperature,
                  weight=lab.distillation_weight, smoothing=lab.label_smoothing, reduction=reduction)  # fmt: skip
-    found = evaluate_in_module(page, "loss_lab.js", "losses(given)", given)
-    page.close()
+    found = evaluate_in_module(page, "loss_counting.js", "losses(given)", given)
     for kind, loss, gradient in (
         ("none", "ce", "ceGradient"), ("soft", "softLoss", "softGradient"), ("hard", "hardLoss", "hardGradient")
     ):  # fmt: skip
@@ -149,13 +147,11 @@ def test_the_loss_labs_losses_and_gradients_are_the_librarys(browser, seed, redu
         assert found[gradient] == pytest.approx(slope.tolist(), abs=1e-6)
 
 
-def test_half_precision_is_read_as_numpy_writes_it(browser):
+def test_half_precision_is_read_as_numpy_writes_it(page):
     values = np.array([0.0, 1.0, -2.5, 65504.0, 6e-8, 1e-4, -0.3333], np.float16)
-    page = browser.new_page()
     found = evaluate_in_module(
-        page, "loss_lab.js", "Array.from(halves(new Uint16Array(given)))", values.view("<u2").tolist()
+        page, "half.js", "Array.from(halves(new Uint16Array(given)))", values.view("<u2").tolist()
     )
-    page.close()
     assert found == values.astype(np.float32).tolist()
 
 
@@ -178,12 +174,13 @@ def look(page, name):
 def changed_from(page, name, before, seconds=30):
     """What it shows when both have changed, or at last: networks take a moment to load and to answer."""
     deadline = time.monotonic() + seconds
-    while any(one == other for one, other in zip(look(page, name), before, strict=True)):
+    seen, now = None, look(page, name)
+    while seen != now or any(one == other for one, other in zip(now, before, strict=True)):
         if time.monotonic() > deadline:
             break
         page.wait_for_timeout(100)
-    page.wait_for_timeout(300)
-    return look(page, name)
+        seen, now = now, look(page, name)
+    return now
 
 
 def root_of(page, name):
@@ -215,8 +212,9 @@ def test_keyboard_and_pointer_change_the_picture_and_the_words(browser, http_bas
     page.mouse.click(box["x"] + box["width"] * 0.1, box["y"] + box["height"] / 2)
     by_pointer = changed_from(page, name, by_key)
     assert by_pointer[0] != by_key[0] and by_pointer[1] != by_key[1]
-    page.wait_for_timeout(500)
-    assert root.locator("[role=status]").inner_text() == by_pointer[1]  # and is read out
+    spoken = root.locator("[role=status]", has_text=by_pointer[1])
+    spoken.wait_for(state="attached")  # and is read out
+    assert spoken.inner_text() == by_pointer[1]
     page.close()
     assert not faults, "\n".join(faults)
 
@@ -236,9 +234,12 @@ def test_every_control_can_be_reached_by_tab_and_keeps_its_keys(open_page, name)
 def test_a_figure_looks_right_on_a_phone_and_a_desk_in_both_themes(open_page, name):  # noqa: F811
     """Keeps the pictures in _build/screenshots, to be looked at."""
     SHOTS.mkdir(exist_ok=True)
+    page = open_page(PAGES[name])
+    root = root_of(page, name)
     for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
         for theme in ("light", "dark"):
-            root = root_of(open_page(PAGES[name], theme, width), name)
+            page.evaluate("theme => (document.documentElement.dataset.theme = theme)", theme)
             root.screenshot(path=SHOTS / f"{name}-{width}-{theme}.png")
             box = root.bounding_box()
             assert box["width"] <= width and box["x"] >= 0
@@ -345,14 +346,12 @@ def test_another_image_is_asked_in_the_page(open_page):  # noqa: F811
     assert changed_from(page, "AttentionLens", second)[1] == first[1]  # the page's network says what Python said
 
 
-def test_rollout_in_the_page_is_the_librarys(browser):
+def test_rollout_in_the_page_is_the_librarys(page):
     torch.manual_seed(0)
     maps = torch.randn(3, 1, 2, 5, 5).softmax(-1)
-    page = browser.new_page()
     given = [maps.flatten().tolist(), {"heads": 2, "tokens": 5}]
     rows = "[0, 1, 2, 3, 4].map((token) => Array.from(rolledRow(...given, 2, token)))"
     found = evaluate_in_module(page, "attention_lens.js", rows, given)
-    page.close()
     assert np.array(found) == pytest.approx(attention_rollout(maps)[0].numpy(), abs=1e-6)
 
 
@@ -847,7 +846,8 @@ def open_notebook(browser, lab, name):
                     cell.locator(".jp-InputArea-editor").click(timeout=5000)
                     page.keyboard.press("Shift+Enter")
                     presses += 1
-            page.wait_for_timeout(2000)
+            with contextlib.suppress(PlaywrightTimeout):
+                cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for(timeout=2000)
             prompt = cell.locator(".jp-InputPrompt").inner_text().strip()
         assert "Traceback" not in cell.inner_text(), cell.inner_text()
 
