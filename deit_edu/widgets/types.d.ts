@@ -266,16 +266,6 @@ interface MixedLabels {
 
 // ---- kernels/ ----
 
-type Kernels = import("./kernels/kernels.js").Kernels;
-type Binaries = import("./kernels/kernels.js").Binaries;
-type OpenedNetwork = import("./kernels/convnets_in_page.js").OpenedNetwork;
-type DeiTSizes = import("./kernels/deit_in_page.js").DeiTSizes;
-type Lesson = import("./kernels/learner.js").Lesson;
-type Measured = import("./kernels/learner.js").Measured;
-type Objective = import("./kernels/objective.js").Objective;
-type Source = import("./kernels/stream.js").Source;
-type Random = import("./kernels/random.js").Random;
-
 // ---- races ----
 
 type StudentSettings = import("./race_settings.js").StudentSettings;
@@ -313,6 +303,16 @@ interface RowSteps {
 interface SVGScriptElement {
   src: string; // no script of ours lies in an SVG: the current one has an address
 }
+
+type DeiTSizes = import("./kernels/deit_in_page.js").DeiTSizes;
+type Lesson = import("./kernels/learner.js").Lesson;
+type Measured = import("./kernels/learner.js").Measured;
+type Objective = import("./kernels/objective.js").Objective;
+type Source = import("./kernels/stream.js").Source;
+type Kernels = import("./kernels/kernels.js").Kernels;
+type Binaries = import("./kernels/kernels.js").Binaries;
+type OpenedNetwork = import("./kernels/convnets_in_page.js").OpenedNetwork;
+type Random = import("./kernels/random.js").Random;
 
 interface Window {
   deitEduFile(name: string, content: string): void; // of static_host.js
