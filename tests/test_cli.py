@@ -453,6 +453,14 @@ def test_a_teacher_of_other_data_is_said_with_both_names_and_checksums(uneven, f
         assert deit_edu(taught) == 0
 
 
+def test_kept_answers_say_their_size_place_and_what_they_lose(folders, pictures, capsys, tmp_path):
+    line = f"train {QUICK} {SMALL} --data {pictures} --teacher {folders}/teacher --distill soft --keep-answers 2"
+    assert deit_edu(line.replace("--quiet ", "")) == 0
+    said, errors = capsys.readouterr()
+    assert re.search(rf"the teacher's answers, 0.0 MB, are kept in {tmp_path}/runs/answers/\w{{16}}\n", errors)
+    assert re.search(r"\n  the kept answers are \d\.\de-\d+ nats from the teacher's, \d\.\de-\d+ at most\n", said)
+
+
 def test_another_projects_folder_of_the_same_name_is_not_taken_for_this_one(pictures, capsys, tmp_path, monkeypatch):
     for project, others in (("first", "top"), ("second", "middle")):
         shutil.copytree(pictures.removeprefix("folder:"), tmp_path / project / "pictures")

@@ -89,6 +89,8 @@ def run(chosen):
     record = read_json(folder / "result.json")
     scores = record["test"]
     say(f"{folder}: " + ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in scores.items()) + " on test")
+    if "nats" in (kept := record.get("kept_answers", {})):
+        say(f"  the kept answers are {kept['nats']:.1e} nats from the teacher's, {kept['largest_nats']:.1e} at most")
     if told := dict(record.get("test_classes", {})):  # classes of unequal sizes
         classes = told.pop("classes")
         say("  " + "\n  ".join(PerClass(**told).lines(classes)))
