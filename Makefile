@@ -49,11 +49,12 @@ book: $(INSTALLED) pair
 test: book
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
-# tests/test_repository.py runs these lines one by one.
+# tests/test_repository.py runs these lines one by one. Types are checked where there is Node.js.
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/oxfmt --check 'deit_edu/widgets/**/*.js'
 	$(BIN)/oxlint --deny-warnings deit_edu/widgets
+	! command -v npx >/dev/null || npx --yes --package=typescript@5.9.3 tsc --project deit_edu/widgets
 	$(BIN)/lint-imports
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md book deit_edu tests data_scripts
 

@@ -1,6 +1,6 @@
 """How fast the page is, side by side with what it is compared with, in one browser and with one thread each.
 
-    python tests/page_speed.py            # the networks of the figures, over the kernels and in plain JavaScript
+    python tests/page_speed.py            # the networks of the figures, as a figure asks them: at 751d782, and now
     python tests/page_speed.py training   # a student that learns, in a worker of the page and in PyTorch
     python tests/page_speed.py team       # the same student, in one worker and in two: wants two idle cores
 
@@ -8,13 +8,15 @@ They take turns, so that a busy machine slows both; what counts is the ratio.
 """
 
 import base64
+import re
 import statistics
+import subprocess
 import sys
 import time
 
 import numpy as np
 import torch
-from conftest import CHROMIUM, FLAGS
+from conftest import CHROMIUM, FLAGS, ROOT
 from playwright.sync_api import sync_playwright
 
 from deit_edu.data import load_dataset, normalise
@@ -42,21 +44,26 @@ HELPERS = """
     const median = (times) => times.sort((a, b) => a - b)[times.length >> 1];
     const opened = ({ manifest, weights }) => openNetwork(manifest, new DataView(bytes(weights)));
 """
+# What the figures' networks ran on at the commit that later speeds are measured against.
+BEFORE = "751d782:deit_edu/widgets/network.js"
 FORWARD = """
-    const kernels = openKernels(KERNELS), network = opened(given), image = numbers(given.image);
-    const fast = new NetworkOnKernels(kernels, network, image.length), times = { plain: [], kernels: [] };
+    const before = (() => { BEFORE; return { openNetwork, forward }; })();
+    const view = () => new DataView(bytes(given.weights)), own = given.manifest.preprocessing;
+    const old = before.openNetwork(given.manifest, view()), image = prepared(numbers(given.pixels), given.shape, own);
+    const { runs, open } = chooseBackend(), ask = open(given.manifest, view());
+    const times = { before: [], now: [] };
     const timed = (list, run) => {
         for (let i = 0; i < 10; i++) {
             const started = performance.now();
-            run(image);
+            run();
             list.push(performance.now() - started);
         }
     };
     for (let round = 0; round < given.rounds; round++) {
-        timed(times.plain, (image) => forward(network, image));
-        timed(times.kernels, (image) => fast.forward(image));
+        timed(times.before, () => before.forward(old, image));
+        timed(times.now, () => ask(prepared(numbers(given.pixels), given.shape, own)));
     }
-    return { variant: kernels.variant, plain: median(times.plain), kernels: median(times.kernels) };
+    return { runs, before: median(times.before), now: median(times.now) };
 """
 # The worker keeps its learner between two questions: started once, asked once a round.
 WORKER = """
@@ -97,7 +104,7 @@ def packed(tensor):
 
 def packed_network(name):
     model, seen = load_network(packaged_path(name))
-    manifest, weights = export(model)
+    manifest, weights = export(model, model.preprocessing)
     return {"manifest": manifest, "weights": base64.b64encode(weights).decode()}, seen
 
 
@@ -107,14 +114,18 @@ def source():
 
 def forward_speed(page):
     torch.manual_seed(0)
+    before = subprocess.run(["git", "show", BEFORE], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    script = kernels_script("networks_in_page.js", "../prepare.js") + HELPERS
+    script += FORWARD.replace("BEFORE", re.sub("^export ", "", before, flags=re.M))
     for name in ("fashion_clutter_student", "fashion_clutter_teacher", "cifar10_student", "cifar10_teacher",
                  "cifar10_strong_teacher"):  # fmt: skip
         network, seen = packed_network(name)
-        given = network | {"image": packed(torch.randn(seen["image_shape"])), "rounds": ROUNDS}
-        found = page.evaluate("([text, given]) => new Function('given', text)(given)", [source() + FORWARD, given])
+        pixels = torch.randint(0, 256, seen["image_shape"]).float()
+        given = network | {"pixels": packed(pixels), "shape": seen["image_shape"], "rounds": ROUNDS}
+        found = page.evaluate("([text, given]) => new Function('given', text)(given)", [script, given])
         print(
-            f"{name:24} plain {found['plain']:6.1f} ms, kernels ({found['variant']}) {found['kernels']:5.1f} ms: "
-            f"{found['plain'] / found['kernels']:.1f} times as fast"
+            f"{name:24} at 751d782 {found['before']:6.1f} ms, now ({found['runs']}) {found['now']:5.1f} ms: "
+            f"{found['before'] / found['now']:.1f} times as fast"
         )
 
 

@@ -156,6 +156,9 @@ def test_a_run_that_a_page_cannot_show_gets_one_line(runs):
     with pytest.raises(DeiTEduError, match="unfinished has not finished: deit-edu train --out .* --resume goes on"):
         LiveDeiT.from_run("unfinished")
     shutil.move(runs / "pictures" / "red", runs / "pictures" / "redder")
+    with pytest.raises(DeiTEduError, match="run mine was trained on the classes blue, green, red, not on blue, green"):
+        LiveDeiT.from_run("mine")
+    shutil.move(runs / "pictures" / "redder" / "0.png", runs / "pictures" / "green" / "20.png")
     with pytest.raises(DeiTEduError, match="run mine was trained on folder:.* with checksum .*: other pictures or"):
         LiveDeiT.from_run("mine")
     shutil.move(runs / "pictures", runs / "moved")

@@ -1,4 +1,4 @@
-"""The networks that run in a reader's browser, held against torch."""
+"""The networks in plain JavaScript, for a browser without SIMD, held against torch."""
 
 import base64
 import re
@@ -20,21 +20,19 @@ RUN = """async ([source, manifest, weights, images]) => {
     const { openNetwork, forward } = await import(URL.createObjectURL(new Blob([source], {type: 'text/javascript'})));
     const bytes = (text) => Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer;
     const network = openNetwork(manifest, new DataView(bytes(weights)));
-    const pixels = new Float32Array(bytes(images[0])), size = pixels.length / images[1], answers = [], times = [];
+    const pixels = new Float32Array(bytes(images[0])), size = pixels.length / images[1], answers = [];
     for (let i = 0; i < images[1]; i++) {
-        const started = performance.now();
         const said = forward(network, pixels.subarray(i * size, (i + 1) * size));
-        times.push(performance.now() - started);
         answers.push({class: Array.from(said.class), distillation: said.distillation && Array.from(said.distillation),
                       similarity: said.similarity,
                       attention: i === 0 && said.attention ? Array.from(said.attention) : null});
     }
-    return {answers, median: times.sort((a, b) => a - b)[times.length >> 1]};
+    return answers;
 }"""
 
 
 def in_the_page(browser, model, images):
-    """What network.js says of images (n, C, H, W): {head: (n, K)}, all of the first, and the median time, ms."""
+    """What network.js says of images (n, C, H, W): {head: (n, K)}, and all that it says of the first."""
     manifest, weights = export(model)
     given = [base64.b64encode(images.numpy().astype("<f4").tobytes()).decode(), len(images)]
     page = browser.new_page()
@@ -42,11 +40,9 @@ def in_the_page(browser, model, images):
     found = page.evaluate(RUN, [source, manifest, base64.b64encode(weights).decode(), given])
     page.close()
     said = {
-        head: torch.tensor([answer[head] for answer in found["answers"]])
-        for head in ("class", "distillation")
-        if found["answers"][0][head]
+        head: torch.tensor([answer[head] for answer in found]) for head in ("class", "distillation") if found[0][head]
     }
-    return said, found["answers"][0], found["median"]
+    return said, found[0]
 
 
 @torch.no_grad()
@@ -60,13 +56,13 @@ def in_torch(model, images):
 @pytest.fixture(scope="module")
 def clutter():
     dataset = load_dataset("fashion_clutter")
-    return normalise(dataset.test.images[:500], dataset.mean, dataset.std)
+    return normalise(dataset.test.images[:200], dataset.mean, dataset.std)
 
 
 @pytest.mark.parametrize("role", ["student", "teacher"])
-def test_the_packaged_networks_answer_as_in_torch_on_500_test_images(browser, clutter, role):
+def test_the_packaged_networks_answer_as_in_torch_on_200_test_images(browser, clutter, role):
     model, _ = load_network(packaged_path(f"fashion_clutter_{role}"))
-    said, _, median = in_the_page(browser, model, clutter)
+    said, _ = in_the_page(browser, model, clutter)
     exact, rounded = in_torch(model, clutter), in_torch(in_half_precision(model), clutter)
     assert said.keys() == exact.keys()
     for head in said:
@@ -74,14 +70,13 @@ def test_the_packaged_networks_answer_as_in_torch_on_500_test_images(browser, cl
         assert (said[head] - exact[head]).abs().max() < 5e-3
         assert (said[head].argmax(1) == rounded[head].argmax(1)).all()
         assert (said[head].argmax(1) == exact[head].argmax(1)).all()
-    assert median < 600  # ms; ten times the aim of 60, so that a busy machine is not a failure
 
 
 @pytest.mark.parametrize("role", ["student", "teacher", "strong_teacher"])
 def test_the_networks_of_cifar10_answer_as_in_torch(browser, role):
     model, seen = load_network(packaged_path(f"cifar10_{role}"))
     images = normalise(drawn_pictures()[0], seen["mean"], seen["std"])
-    said, _, _ = in_the_page(browser, model, images)
+    said, _ = in_the_page(browser, model, images)
     rounded = in_torch(in_half_precision(model), images)
     assert said.keys() == rounded.keys()
     for head in said:
@@ -99,7 +94,7 @@ def test_any_deit_runs_and_its_attention_is_torchs(browser, distilled, sizes):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     images = torch.randn(3, sizes["in_channels"], sizes["image_size"], sizes["image_size"])
-    said, first, _ = in_the_page(browser, model, images)
+    said, first = in_the_page(browser, model, images)
     rounded = in_half_precision(model)
     for head, expected in in_torch(rounded, images).items():
         assert (said[head] - expected).abs().max() < 1e-4
@@ -120,7 +115,7 @@ def test_any_convnet_runs_with_its_batch_norms(browser, name):
     model.train()(torch.randn(8, 3, 13, 13))  # statistics that are not 0 and 1
     model.eval()
     images = torch.randn(2, 3, 13, 13)
-    said, _, _ = in_the_page(browser, model, images)
+    said, _ = in_the_page(browser, model, images)
     assert (said["class"] - in_torch(in_half_precision(model), images)["class"]).abs().max() < 1e-4
     assert (said["class"] - in_torch(model, images)["class"]).abs().max() < 5e-3
 

@@ -286,8 +286,8 @@ def test_your_own_images_and_a_teacher_with_two_heads_are_mixed_too(page):
         (dict(image=-1), "images -1 and 1 cannot be mixed"),
         (dict(class_names=["a", "b"]), "labels 0 to 2 do not fit 2 class names"),
         (dict(class_names=list("abcd")), "4 class names for the 3 classes of the teacher"),
-        (dict(teacher=create_teacher("convnet_weak", 1, 3)), "do not fit the teacher"),
-        (dict(images=torch.zeros(2, 3, 12, 12, dtype=torch.uint8)), r"\[3, 12, 12\] do not fit the teacher"),
+        (dict(teacher=create_teacher("convnet_weak", 1, 3)), "images of 3x8x8 do not fit a network of 1x8x8"),
+        (dict(images=torch.zeros(2, 3, 12, 12, dtype=torch.uint8)), "images of 3x12x12 do not fit a network of 3x8x8"),
         (dict(teacher=torch.nn.Identity()), "a DeiT or a convnet"),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -206,7 +207,8 @@ def test_a_chapter_that_draws_uses_the_books_style(chapter):
     assert "plt.show()" not in text
 
 
-LINT = re.search(r"^lint: .*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1].replace("\t", "").splitlines()
+COMMANDS = re.search(r"^lint: .*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1].replace("\t", "").splitlines()
+LINT = [command for command in COMMANDS if command.startswith("$(BIN)/")]
 
 
 @pytest.mark.parametrize("command", LINT, ids=lambda command: command.split()[0].removeprefix("$(BIN)/"))
@@ -214,6 +216,18 @@ def test_the_code_is_clean(command):
     program, *arguments = shlex.split(command)
     program = Path(sys.executable).with_name(program.removeprefix("$(BIN)/"))
     done = subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_types_of_the_pages_scripts_are_right():
+    (line,) = set(COMMANDS) - set(LINT)
+    missing, _, command = line.partition(" || ")
+    assert missing == "! command -v npx >/dev/null"
+    if not shutil.which("npx"):
+        pytest.skip("types are checked where Node.js is installed: sudo apt-get install nodejs npm")
+    done = subprocess.run(shlex.split(command), cwd=ROOT, capture_output=True, text=True)
+    if done.returncode and "npm" in done.stderr and "error TS" not in done.stdout:
+        pytest.skip(f"npm could not bring TypeScript: {done.stderr.strip().splitlines()[0]}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -347,14 +347,15 @@ def test_rollout_in_the_page_is_the_librarys(browser):
     maps = torch.randn(3, 1, 2, 5, 5).softmax(-1)
     page = browser.new_page()
     given = [maps.flatten().tolist(), {"heads": 2, "tokens": 5}]
-    found = evaluate_in_module(page, "attention_lens.js", "Array.from(rollout(given[0], given[1], 2))", given)
+    rows = "[0, 1, 2, 3, 4].map((token) => Array.from(rolledRow(...given, 2, token)))"
+    found = evaluate_in_module(page, "attention_lens.js", rows, given)
     page.close()
-    assert found == pytest.approx(attention_rollout(maps)[0].flatten().tolist(), abs=1e-6)
+    assert np.array(found) == pytest.approx(attention_rollout(maps)[0].numpy(), abs=1e-6)
 
 
 @pytest.mark.parametrize(
     "given,message",
-    [(dict(labels=[0]), "1 labels do not fit a model of"), (dict(model=torch.nn.Identity()), "two tokens")],
+    [(dict(labels=[0]), "1 labels do not fit images of shape"), (dict(model=torch.nn.Identity()), "two tokens")],
 )
 def test_the_lens_refuses_what_does_not_fit(given, message):
     config = DeiTConfig(image_size=8, patch_size=4, in_channels=3, num_classes=3, embed_dim=8, depth=2, num_heads=2)
@@ -533,7 +534,7 @@ def test_the_page_is_never_blocked_for_long(live, root):
     [
         (dict(class_names=("a",)), "1 class names for 3 classes"),
         (dict(labels=[0]), "1 labels do not fit"),
-        (dict(student=torch.nn.Linear(2, 2)), "needs a DeiT with both tokens"),
+        (dict(student=torch.nn.Linear(2, 2)), "needs a DeiT, whose tokens look at patches, not a Linear"),
         (dict(teacher=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))), "a DeiT or a convnet"),
     ],
 )

@@ -8,6 +8,7 @@ from deit_edu.data.names import RESIZABLE, load_dataset
 from deit_edu.data.splits import ImageDataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
+from deit_edu.runs.build import check_trained_on
 from deit_edu.runs.checkpoints import load_teacher
 from deit_edu.runs.folders import check_same_data, data_of_run, find_run, open_run
 from deit_edu.widgets.network import check_runs_here
@@ -35,6 +36,7 @@ def open_for_the_page(run):
     if not isinstance(student, DeiT):
         raise DeiTEduError(f"{run} holds {metadata['name']}, and a page shows a DeiT of deit_edu: name the run of one")
     data = data_of(run, metadata)
+    check_trained_on(f"run {run}", metadata, data, student)
     teacher, remark = teacher_of(metadata, data)
     return OpenedRun(student, teacher, remark, data, metadata)
 

@@ -4,7 +4,7 @@ import { layerRow, ofPatches, rolledRow } from "./running.js";
 
 /**
  * What a token takes from the patches, as the reader looks at it.
- * @param {Float32Array} attention (L, h, T, T)
+ * @param {NumberArray} attention (L, h, T, T)
  * @param {AttentionSizes} sizes from sizesOf
  * @param {Look} look which layer and head, or rolled out
  * @param {number} token which one asks

@@ -8,7 +8,7 @@ const MOST_CLASSES = 5; // whose bars are drawn
  * What the student learns from the result: the mixed label, and the teacher's two answers.
  * @param {Shown} shown the mix, and the teacher's logits or null
  * @param {LabelSettings} settings names, epsilon, over, temperature
- * @returns {Lesson} label (K,); soft (K,) and hard, or null; rows: the classes to draw
+ * @returns {MixedLabels} label (K,); soft (K,) and hard, or null; rows: the classes to draw
  */
 export function lessonOf({ mix, logits }, { names, epsilon, over, temperature }) {
   const [of, to] = mix.labels;
@@ -76,7 +76,7 @@ function whoseClass(hard, { mixing, labels: [of, to] }) {
 
 /**
  * @param {Mix} mix what was done
- * @param {Lesson} lesson from lessonOf
+ * @param {MixedLabels} lesson from lessonOf
  * @param {string[]} names of the classes
  * @returns {string} all of it, in words
  */

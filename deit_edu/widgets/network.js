@@ -1,5 +1,6 @@
-// A DeiT and our convnets, forward, in plain JavaScript: the networks of deit_edu.model and deit_edu.teachers once
-// more. Numbers lie in Float32Arrays row by row; the names of the weights are the library's. A worker runs it.
+// A DeiT and our convnets, forward, in plain JavaScript: the networks of deit_edu.model and
+// deit_edu.teachers once more, for a browser without SIMD. Numbers lie in Float32Arrays row by row;
+// the names of the weights are the library's.
 import { halves } from "./half.js";
 
 /**
@@ -24,7 +25,8 @@ export function openNetwork(manifest, view) {
 
 // ---- layers ----
 
-// x (n, inner) times the transpose of w (outer, inner), plus b (outer): four rows and four columns at a time.
+// x (n, inner) times the transpose of w (outer, inner), plus b (outer): four rows and four columns
+// at a time.
 function linear(x, n, inner, w, b) {
   const outer = b.length,
     y = new Float32Array(n * outer);
@@ -196,7 +198,8 @@ function softmaxRow(row) {
   for (let j = 0; j < row.length; j++) row[j] /= total;
 }
 
-// One head's attention, written into maps (T, T), and what it mixes from the values, into mixed (T, D).
+// One head's attention, written into maps (T, T), and what it mixes from the values, into mixed
+// (T, D).
 function attendHead(qkv, head, { T, D, d }, maps, mixed) {
   const scale = Math.sqrt(d);
   for (let i = 0; i < T; i++) {
@@ -235,8 +238,8 @@ function runBlock(x, of, sizes, maps) {
   add(x, project(hidden, hidden.length / T, "mlp.fc2"));
 }
 
-// image: (C, S, S) normalised. Logits of each head, attention of every layer (L, h, T, T), and the cosine of the two
-// tokens at the input and after every layer, the last where the heads read.
+// image: (C, S, S) normalised. Logits of each head, attention of every layer (L, h, T, T), and the
+// cosine of the two tokens at the input and after every layer, the last where the heads read.
 function forwardDeiT({ manifest, weights }, image) {
   const sizes = sizesOfDeit(manifest);
   const { D, L, T, h } = sizes;
@@ -320,7 +323,8 @@ const onlyHead = (features, weights) => ({
   distillation: null,
 });
 
-// A convolution without biases of the network, and the width that it gives. side: S of x, wide: C of x.
+// A convolution without biases of the network, and the width that it gives. side: S of x, wide: C
+// of x.
 function plainConvolution({ manifest, weights }, name, x, side, wide, settings) {
   const none = new Float32Array(manifest.norms[name].scale.length);
   return convolve(x, side, wide, weights[name], none, settings);
@@ -382,6 +386,7 @@ const KINDS = { deit: forwardDeiT, convnet: forwardConvNet, whitening: forwardWh
  * A network's answer to one image.
  * @param {Network} network from openNetwork
  * @param {Float32Array} image (C, S, S), normalised
- * @returns {Answer} logits; of a DeiT also attention (L, h, T, T), and of a distilled one the tokens' cosines (L + 1,)
+ * @returns {Answer} logits; of a DeiT also attention (L, h, T, T), and of a distilled one the
+ *   tokens' cosines (L + 1,)
  */
 export const forward = (network, image) => KINDS[network.manifest.kind](network, image);

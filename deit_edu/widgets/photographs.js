@@ -130,8 +130,7 @@ export function ownPictures(root, shape, take, refuse) {
 /**
  * @param {(bitmap: ImageBitmap) => Promise<void>} take is given each picture
  * @param {(sentence: string) => void} refuse is told why there is none
- * @returns {{ control: HTMLElement, video: HTMLVideoElement, stop: () => void }} a button that opens
- *   the camera, then takes the picture
+ * @returns {Camera} a button that opens the camera, then takes the picture
  */
 function cameraControl(take, refuse) {
   const look = { muted: true, playsInline: true, hidden: true, "aria-label": "your camera" };

@@ -50,8 +50,8 @@ export class PictureBoard {
   /**
    * @param {number[]} shape C, H, W
    * @param {number} patch pixels a side
-   * @param {{ brightness: () => number, inked: () => void, changed: () => void }} on what its pixels
-   *   are multiplied by; told when the reader has drawn, and whenever the picture has changed
+   * @param {BoardEvents} on what its pixels are multiplied by; told when the reader has drawn, and
+   *   whenever the picture has changed
    */
   constructor(shape, patch, on) {
     const [C, H, W] = shape;
@@ -60,6 +60,7 @@ export class PictureBoard {
     this.on = on;
     this.tool = "draw"; // or "erase", "restore"
     this.colour = "#ffffff";
+    /** @type {Uint8Array} */
     this.pixels = new Uint8Array(C * H * W);
     this.erased = new Set();
     this.cursor = { x: Math.floor(W / 2), y: Math.floor(H / 2) };

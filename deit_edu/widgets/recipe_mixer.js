@@ -49,6 +49,8 @@ class Mixer {
     this.names = model.get("class_names");
     this.labels = model.get("labels");
     this.stored = unpacked(model.get("images"), "u1");
+    /** @type {Uint8Array | Float32Array} */
+    this.draws = null; // of RandAugment: loaded on use
     this.noise = unpacked(model.get("noise"), "f2");
     this.choices = Object.keys(model.get("answered"));
     const title = "an image and its partner, the label, and the teacher\u2019s answer";
@@ -281,7 +283,8 @@ class Mixer {
       this.shown = { mix, logits };
       model.set("answered", asked);
       put(model, "answer", logits);
-      this.note.textContent = `The teacher answered ${tookBy(ms, runs)}. Nothing leaves your browser.`;
+      const took = tookBy(ms, runs);
+      this.note.textContent = `The teacher answered ${took}. Nothing leaves your browser.`;
       complain(this.frame.root, "");
     } catch (error) {
       if (mix) this.shown = { mix, logits: null };
@@ -292,7 +295,7 @@ class Mixer {
 }
 
 /**
- * @param {Lesson} lesson from lessonOf
+ * @param {MixedLabels} lesson from lessonOf
  * @param {string[]} names of the classes
  * @returns {SVGElement} the label, the soft and the hard answer of the classes to draw
  */

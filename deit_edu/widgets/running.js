@@ -1,4 +1,5 @@
-// Trained networks in a worker of the page, and the attention that they give. Used by the figures that compute.
+// Trained networks in a worker of the page, and the attention that they give. Used by the figures
+// that compute.
 import { fuse, load, sizeOf } from "./numbers.js";
 import WORKER from "./worker.js?text";
 
@@ -113,7 +114,8 @@ export function megabytes(manifests) {
 }
 
 /**
- * One network's answer as logits: those of its only head, or of both heads fused, as deit_edu.model.fuse does it.
+ * One network's answer as logits: those of its only head, or of both heads fused, as
+ * deit_edu.model.fuse does it.
  * @param {Answer} answer of a network
  * @returns {number[]} (K,)
  */
@@ -133,7 +135,7 @@ export function sizesOf(manifest) {
 
 /**
  * What a token takes from every token in one layer.
- * @param {Float32Array} attention (L, h, T, T)
+ * @param {NumberArray} attention (L, h, T, T)
  * @param {AttentionSizes} sizes from sizesOf
  * @param {number} layer from 0
  * @param {number} token which one asks
@@ -153,7 +155,7 @@ export function layerRow(attention, { heads, tokens: T }, layer, token, head = -
 /**
  * What reaches a token from the input's tokens, through layers 0 to `layer`: a row of
  * deit_edu.inspect.attention_rollout. Half of what enters a layer goes on as it is.
- * @param {Float32Array} attention (L, h, T, T)
+ * @param {NumberArray} attention (L, h, T, T)
  * @param {AttentionSizes} sizes from sizesOf
  * @param {number} layer the last one
  * @param {number} token which one asks

@@ -1,4 +1,5 @@
-// Gives the interactive figures of a built page the state that it was built with: no kernel, no network, no RequireJS.
+// Gives the interactive figures of a built page the state that it was built with: no kernel, no
+// network, no RequireJS.
 // A classic script, and data come by <script>: modules and fetch() do not work on file:// pages.
 (() => {
   "use strict";

@@ -25,6 +25,8 @@ class ConvNetInPage {
     this.batch = batch;
     this.size = size;
     this.convolutions = {};
+    this.channels = 0; // that the head reads, and the side of their picture: `layOut` says
+    this.last = 0;
     this.most = { picture: 0, work: 0, weight: 0 }; // numbers
     this.images = kernels.room(batch * size * size * manifest.in_channels); // (B, C, S, S)
     this.classes = weights["head.bias"].length;
@@ -37,6 +39,9 @@ class ConvNetInPage {
     this.headBias = kernels.room(this.classes);
     this.logits = kernels.room(batch * this.classes);
   }
+
+  /** Lay out the convolutions: each kind has its own. */
+  layOut() {}
 
   /** Lay out one convolution of pictures (S, S, C); returns the side of what comes out. */
   layOutConvolution(name, S, C, { kernel, stride = 1, pad = (kernel - 1) / 2 }) {

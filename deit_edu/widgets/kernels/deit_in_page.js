@@ -26,6 +26,7 @@ export function parametersOf(config) {
   const hidden = Math.trunc(D * config.mlp_ratio);
   const prefix = config.distilled ? 2 : 1;
   const grid = config.image_size / config.patch_size;
+  /** @type {[string, number[]][]} */
   const found = [];
   const linear = (name, ...shape) => {
     found.push([`${name}.weight`, shape], [`${name}.bias`, [shape[0]]]);
@@ -47,7 +48,9 @@ export function parametersOf(config) {
   norm("norm");
   linear("class_head", config.num_classes, D);
   if (config.distilled) linear("distillation_head", config.num_classes, D);
-  const decays = ([name, shape]) => shape.length > 1 && !/(token|position_embedding)$/.test(name);
+  const vector = /(token|position_embedding)$/;
+  const decays = (/** @type {[string, number[]]} */ [name, shape]) =>
+    shape.length > 1 && !vector.test(name);
   return [...found.filter(decays), ...found.filter((parameter) => !decays(parameter))].map(
     ([name, shape]) => ({ name, shape, decays: decays([name, shape]) }),
   );
@@ -213,7 +216,7 @@ export class DeiTInPage {
   // ---- forward ----
 
   /** y (n, outer) = start + x (n, inner) W^T + b, the rows of x and of y `down` numbers apart. */
-  linear(name, x, y, n, { start = 0, xDown, yDown } = {}) {
+  linear(name, x, y, n, /** @type {RowSteps} */ { start = 0, xDown, yDown } = {}) {
     const bias = this.at(`${name}.bias`);
     const { outer, inner } = this.sizes[name];
     const from = { place: x, down: xDown ?? inner, across: 1 };
@@ -320,7 +323,7 @@ export class DeiTInPage {
   /**
    * The gradients of y = x W^T + b: dW = g^T x, db = the sum of g's rows, dx = g W; dx 0 is none.
    */
-  linearBackward(name, { g, x, dx }, n, { gDown, xDown, dxDown } = {}) {
+  linearBackward(name, { g, x, dx }, n, /** @type {RowSteps} */ { gDown, xDown, dxDown } = {}) {
     const { kernels } = this;
     const { outer, inner } = this.sizes[name];
     kernels.run.pack(x, this.panels, n, inner, xDown ?? inner, 1);

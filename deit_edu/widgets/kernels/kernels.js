@@ -24,8 +24,11 @@ function decoded(text) {
  */
 export function openKernels(binaries) {
   if (typeof WebAssembly === "undefined") return null;
-  const variant = ["relaxed", "plain"].find((name) => WebAssembly.validate(binaries[name]));
-  return variant ? new Kernels(variant, binaries[variant]) : null;
+  for (const variant of /** @type {("relaxed" | "plain")[]} */ (["relaxed", "plain"])) {
+    const binary = /** @type {BufferSource} */ (binaries[variant]);
+    if (WebAssembly.validate(binary)) return new Kernels(variant, binaries[variant]);
+  }
+  return null;
 }
 
 const PAGE_BYTES = 65536;
@@ -43,7 +46,9 @@ export class Kernels {
     this.variant = variant;
     this.memory = new WebAssembly.Memory({ initial: 1 });
     const imports = { env: { memory: this.memory } };
-    this.run = new WebAssembly.Instance(new WebAssembly.Module(binary), imports).exports;
+    const code = new WebAssembly.Module(/** @type {BufferSource} */ (binary));
+    /** @type {Record<string, any>} */
+    this.run = new WebAssembly.Instance(code, imports).exports;
     this.free = this.run.__heap_base.value;
     this.operations = 0; // of the matrix products so far; a multiplication and an addition are two
   }

@@ -215,7 +215,12 @@ function nextRows(rows, K) {
   return moved;
 }
 
-/** An object with every value changed. */
+/**
+ * An object with every value changed.
+ * @param {Record<string, any>} all
+ * @param {(value: any) => any} change
+ * @returns {any} By the same names.
+ */
 export const mapValues = (all, change) =>
   Object.fromEntries(Object.entries(all).map(([name, value]) => [name, change(value)]));
 

@@ -16,6 +16,7 @@ export class LearningTeam {
     this.waiting = new Map(); // a question's number: what to do with its answer
     this.asked = 0;
     this.step = 0; // that all have made
+    /** @type {Promise<unknown>} */
     this.running = Promise.resolve();
     // A classic worker from a Blob: a module worker fails on file://.
     const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));

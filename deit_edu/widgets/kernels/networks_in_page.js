@@ -13,15 +13,14 @@ import { forward, openNetwork } from "../network.js";
  * @param {number} use.size Height and width of the images.
  * @param {number} [use.batch] The most images of one forward pass.
  * @param {boolean} [use.allAsk] For a DeiT: keep the last block's attention whole.
- * @returns {{ images: number, forward: (count: number) => object, load: () => void }}
+ * @returns {LaidOutNetwork}
  */
 export function layOutNetwork(kernels, network, { size, batch = 1, allAsk = false }) {
   const { manifest, weights } = network;
   if (manifest.kind === "deit") {
     const model = new DeiTInPage(kernels, manifest, { batch, allAsk });
     const load = model.load.bind(model);
-    model.load = () => load(weights);
-    return model;
+    return Object.assign(model, { load: () => load(weights) });
   }
   const kind = manifest.kind === "whitening" ? WhiteningConvNetInPage : ResidualConvNetInPage;
   return new kind(kernels, network, { size, batch });

@@ -66,6 +66,7 @@ function splitmix(seed) {
  */
 export function initialWeights(config, random) {
   const bound = 1 / Math.sqrt(config.in_channels * config.patch_size ** 2);
+  /** @type {[RegExp, () => number][]} */
   const kinds = [
     [/^patch_embedding/, () => bound * (2 * random.uniform() - 1)],
     [/norm\d?\.weight$/, () => 1],

@@ -39,6 +39,7 @@ export function writeSafetensors(tensors, metadata) {
 export function readSafetensors(file) {
   const header = headerOf(file);
   const { __metadata__: said, ...entries } = header.entries;
+  /** @type {Tensors} */
   const tensors = {};
   for (const [
     name,

@@ -44,7 +44,7 @@ export class Scenes {
    * Draw the scene of one item.
    * @param {Uint8Array} canvas (28, 28), overwritten.
    * @param {number} item Its number.
-   * @param {ArrayLike<number>} draws `DRAWS` whole numbers.
+   * @param {number[]} draws `DRAWS` whole numbers.
    */
   draw(canvas, item, draws) {
     canvas.fill(0);
@@ -101,7 +101,7 @@ export class Scenes {
     let shown = 0;
     for (let row = top; row < top + side; row++) {
       const from = item * ITEM ** 2 + row * ITEM + left;
-      for (let i = from; i < from + side; i++) shown += this.items[i] > 0;
+      for (let i = from; i < from + side; i++) shown += Number(this.items[i] > 0);
     }
     return shown;
   }
