@@ -19,6 +19,7 @@ from deit_edu.runs import choices
 from deit_edu.runs.build import build_model
 from deit_edu.runs.checkpoints import save_network
 from deit_edu.runs.choices import fitted, good_patch, in_words, plan_for, seconds_of
+from deit_edu.runs.folders import run_name
 from deit_edu.train import TrainConfig
 
 
@@ -160,7 +161,7 @@ def test_the_books_line_for_ones_own_pictures_works_as_it_stands(squares, capsys
     told, how_long, result = capsys.readouterr().out.splitlines()
     assert told.startswith("chosen for 48 training pictures: --patch-size 4 --model")
     assert re.fullmatch(
-        r"about \d+ seconds, the teacher \d+ seconds of them, by the first \d steps on (cpu|cuda|mps)", how_long
+        r"about \d+ seconds, the teacher \d+ seconds of them, measured over \d of its steps on (cpu|cuda|mps)", how_long
     )
     assert re.match(rf"{tmp_path}/runs/folder-.*: class [\d.]+%, distillation ", result)
     assert deit_edu(f"{line} --resume") == 0
@@ -170,6 +171,20 @@ def test_the_books_line_for_ones_own_pictures_works_as_it_stands(squares, capsys
     assert re.search("the teacher is there: .*convnet-seed0, trained for 1 epochs\n", capsys.readouterr().out)
     config = json.loads((tmp_path / "other/config.json").read_text())
     assert config["teacher"].endswith("convnet-seed0") and config["warmup_epochs"] == 0.1
+
+
+def test_a_teacher_that_was_begun_goes_on_as_it_was_begun(squares, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(choices, "EPOCHS", (4, 4))
+    plan = chosen(squares)
+    folder = tmp_path / "runs" / run_name(plan.teacher)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(vars(plan.teacher)))
+    asked = []
+    monkeypatch.setattr(train_command, "train_pair", lambda teacher, *given: asked.append(teacher) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        deit_edu(f"train --data {squares} --epochs 10 --quiet")
+    told = f"the teacher goes on: {folder}, begun for 2 epochs, and not for 5; delete it to begin anew"
+    assert told in capsys.readouterr().out and asked == [plan.teacher]
 
 
 # ---- what cannot be as it was asked for ----

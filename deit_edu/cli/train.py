@@ -76,10 +76,10 @@ def run(chosen):
         check_folder(folder, plan.config, resume=False)
     finished = (folder / "result.json").exists()
     teacher_folder = plan.teacher and runs_root() / run_name(plan.teacher)
-    if teacher_folder and (teacher_folder / "result.json").exists():
-        plan = with_trained_teacher(plan, teacher_folder, typed, say)
+    if teacher_folder and (teacher_folder / "config.json").exists():
+        plan = with_teacher_there(plan, teacher_folder, say)
     if plan.chosen is not None and not finished:
-        tell(plan, say, measure=not chosen.quiet)
+        tell(plan, say, measure=not chosen.quiet and not (folder / "resume.safetensors").exists())
     if plan.teacher:
         train_pair(plan.teacher, plan.config, folder, chosen.resume, not chosen.quiet, plan.dataset)
     else:
@@ -149,15 +149,20 @@ def made_to_fit(plan, say):
     return replace(plan, config=config, teacher=teacher, dataset=dataset)
 
 
-def with_trained_teacher(plan, folder, typed, say):
-    """A `Plan` with the teacher that is there already. One that was chosen here may have been trained otherwise."""
-    was = read_json(folder / "config.json")
+def with_teacher_there(plan, folder, say):
+    """A `Plan` with the teacher that is there, or half of it. One that was chosen may have been begun otherwise."""
+    was, trained = read_json(folder / "config.json"), (folder / "result.json").exists()
     if plan.chosen is None:
+        if not trained:
+            return plan
         say(f"the teacher is there: {folder}")
         return replace(plan, teacher=replace(plan.teacher, batch_size=was["batch_size"]))
-    shorter = f", of {plan.teacher.epochs} that would be chosen" if was["epochs"] < plan.teacher.epochs else ""
-    say(f"the teacher is there: {folder}, trained for {was['epochs']} epochs{shorter}")
-    return replace(plan, config=replace(plan.config, teacher=folder.name), teacher=None)
+    other = f", and not for {plan.teacher.epochs}" if was["epochs"] != plan.teacher.epochs else ""
+    if trained:
+        say(f"the teacher is there: {folder}, trained for {was['epochs']} epochs{other}")
+        return replace(plan, config=replace(plan.config, teacher=folder.name), teacher=None)
+    say(f"the teacher goes on: {folder}, begun for {was['epochs']} epochs{other}; delete it to begin anew")
+    return replace(plan, teacher=as_begun(folder / "config.json", {}))
 
 
 def tell(plan, say, measure):
@@ -170,4 +175,4 @@ def tell(plan, say, measure):
     student, steps = seconds_of(plan.config, plan.dataset, world, plan.teacher)
     first = seconds_of(plan.teacher, plan.dataset, world)[0] if plan.teacher else 0
     parts = f", the teacher {in_words(first)} of them" if first else ""
-    say(f"about {in_words(first + student)}{parts}, by the first {steps} steps on {world.device.type}")
+    say(f"about {in_words(first + student)}{parts}, measured over {steps} of its steps on {world.device.type}")

@@ -3,7 +3,8 @@
 // A classic script, and data come by <script>: modules and fetch() do not work on file:// pages.
 (() => {
   "use strict";
-  const { src } = document.currentScript; // none where a page holds this script itself
+  // No address where a page holds this script itself.
+  const { src } = /** @type {HTMLScriptElement} */ (document.currentScript);
   const base = src && new URL("widgets/", src).href;
   const MIME = "application/vnd.jupyter.widget-";
 
