@@ -25,8 +25,8 @@ def measured_on():
     """On what all recipes were measured."""
     record = recorded()
     return Text(f"""Each was run as it stands on {record["pictures"]} pictures of five kinds of tops, 28 pixels wide
-({machine_name(record["machine"])}). Its time is that of one core, the start of Python and torch included; with two it
-is shorter. What it printed last stands in the fold.""")
+({machine_name(record["machine"])}). Its time is that of one core, without the start of Python; with two it is
+shorter. What it printed last stands in the fold.""")
 
 
 def came_out(name, what_comes_out=True):
