@@ -7,7 +7,7 @@ SITE      := _build/html
 CHAPTERS  := $(wildcard book/notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab clean install pair notebooks picture readme constraints lint
+.PHONY: help book test lab clean install pair notebooks picture readme constraints lint audit
 
 help:
 	@echo "make book   install into $(VENV), train the tiny pair if it is missing, build the book"
@@ -22,6 +22,7 @@ help:
 	@echo "make notebooks    write book/notebooks again after a chapter has changed"
 	@echo "make readme       write README.md's table of chapters from the run times of the last build"
 	@echo "make constraints  write the installed versions to constraints.txt"
+	@echo "make audit        known holes in the versions of constraints.txt, asked of PyPI"
 
 # One environment for everything, installed again only when the dependencies have changed.
 install: $(INSTALLED)
@@ -43,9 +44,10 @@ book: $(INSTALLED) pair
 	@echo
 	@echo "The book's first page: file://$(CURDIR)/$(SITE)/index.html"
 
-# Two workers of one thread each are as fast as one worker of two threads, and keep both cores busy.
+# Two workers of one thread each are as fast as one worker of two threads, and keep both cores busy. The lines that were
+# run are counted; pyproject.toml says how many must be.
 test: book
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 # tests/test_repository.py runs these lines one by one.
 lint: $(INSTALLED)
@@ -53,7 +55,7 @@ lint: $(INSTALLED)
 	$(BIN)/oxfmt --check 'deit_edu/widgets/**/*.js'
 	$(BIN)/oxlint --deny-warnings deit_edu/widgets
 	$(BIN)/lint-imports
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md book deit_edu tests data_scripts
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md book deit_edu tests data_scripts
 
 # Copies, so that what a reader types in them is kept and the repository stays clean.
 lab: $(INSTALLED)
@@ -75,6 +77,19 @@ readme: book
 constraints: $(INSTALLED)
 	{ echo "# The exact versions that were tested (make constraints); pyproject.toml has the ranges."; \
 	  $(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton)'; } > constraints.txt
+
+# The tool lives apart from the environment that it looks at. --strict: what could not be asked about is not called safe.
+AUDIT   := pip-audit==2.10.1
+AUDITOR := _build/audit/bin/pip-audit
+audit: constraints.txt
+	@test -x $(AUDITOR) || { $(PYTHON) -m venv _build/audit && \
+	  _build/audit/bin/python -m pip install --quiet --disable-pip-version-check $(AUDIT); } || { \
+	  rm -rf _build/audit; echo "error: $(AUDIT) could not be fetched: make audit needs a network" >&2; exit 1; }
+	@$(AUDITOR) --strict --disable-pip --no-deps --progress-spinner off -r constraints.txt > _build/audit.txt 2>&1; \
+	  status=$$?; tail -n 40 _build/audit.txt; test $$status -eq 0 || { grep -q "^Found" _build/audit.txt && \
+	  echo "error: known holes, named above: raise those versions in pyproject.toml, then make constraints" >&2 || \
+	  echo "error: PyPI could not be asked about every version: make audit needs a network that reaches pypi.org" >&2; \
+	  exit 1; }
 
 clean:
 	rm -rf _build

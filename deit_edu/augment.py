@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms import v2
 
+from deit_edu.errors import DeiTEduError
+
 
 def random_crop(images, padding, generator):
     """Shift every image by up to `padding` pixels each way, zeros coming in (pad, then crop at random).
@@ -25,6 +27,8 @@ def random_crop(images, padding, generator):
     if padding == 0:
         return images
     B, _, H, W = images.shape
+    if not 0 < padding < min(H, W):
+        raise DeiTEduError(f"a crop padding of {padding} does not fit images of {H}x{W}: choose 0 to {min(H, W) - 1}")
     padded = F.pad(images, [padding] * 4)  # (B, C, H + 2 padding, W + 2 padding)
     windows = padded.unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 padding + 1, 2 padding + 1, H, W), a view
     top, left = torch.randint(0, 2 * padding + 1, (2, B), generator=generator).to(images.device)
@@ -35,6 +39,12 @@ def random_flip(images, generator):
     """Mirror every image (B, C, H, W) left to right with probability 1/2; the same shape comes back."""
     flip = torch.rand(images.shape[0], generator=generator) < 0.5
     return torch.where(flip.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def check_uint8(images, who):
+    """Refuse what is normalised already: these operations count in grey levels from 0 to 255."""
+    if images.dtype != torch.uint8:
+        raise DeiTEduError(f"{who} takes uint8 images, not {images.dtype}: normalise after it")
 
 
 # ---- RandAugment ----
@@ -145,6 +155,7 @@ def rand_augment(images, fill, generator, num_operations=2, magnitude=9.0, magni
     Returns:
         (B, C, H, W) uint8.
     """
+    check_uint8(images, "RandAugment")
     B = images.shape[0]
     fill = 255 * torch.tensor(fill, device=images.device).view(-1, 1, 1)  # (C, 1, 1)
     images = images.clone()
@@ -170,6 +181,7 @@ def auto_augment(images, fill, generator):
     Returns:
         (B, C, H, W) uint8.
     """
+    check_uint8(images, "AutoAugment")
     policy = v2.AutoAugment(fill=[255 * part for part in fill])
     seed = torch.randint(2**62, (), generator=generator).item()
     with torch.random.fork_rng(devices=[]):  # it draws from PyTorch's own generator
@@ -215,6 +227,8 @@ def random_erasing(images, probability, generator, area=(0.02, 1 / 3), aspect=(0
 
 def mixing_coefficient(alpha, generator):
     """Draw lambda from Beta(alpha, alpha): the share that the first image keeps (alpha 0.8 Mixup, 1.0 CutMix)."""
+    if not 0 < alpha < math.inf:
+        raise DeiTEduError(f"alpha is {alpha}: the Beta distribution needs a positive number; the paper has 0.8 and 1")
     seed = torch.randint(0, 2**31, (), generator=generator).item()  # torch's Beta takes no generator
     return float(np.random.RandomState(seed).beta(alpha, alpha))
 
@@ -242,6 +256,8 @@ def cutmix(images, targets, lam, generator):
     Returns:
         Images (B, C, H, W) and targets (B, K).
     """
+    if not 0 <= lam <= 1:
+        raise DeiTEduError(f"lambda is {lam}: the share that an image keeps lies in [0, 1]")
     H, W = images.shape[-2:]
     height, width = int(H * (1 - lam) ** 0.5), int(W * (1 - lam) ** 0.5)
     y, x = (torch.rand(2, generator=generator) * torch.tensor([H, W])).long().tolist()  # the rectangle's centre
@@ -278,5 +294,7 @@ def epoch_order(num_images, generator, repeats=1):
     With repeats = 3, repeated augmentation (paper, section 6): every image drawn stands three times, side by side,
     each time augmented anew, so that an epoch sees a third of the images.
     """
+    if repeats < 1:
+        raise DeiTEduError(f"repeats is {repeats}: every image is shown once or more often")
     order = torch.randperm(num_images, generator=generator)
     return order[: -(-num_images // repeats)].repeat_interleave(repeats)[:num_images]

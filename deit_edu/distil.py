@@ -1,13 +1,15 @@
-"""A distillation token and its head for any ViT of timm or Hugging Face: figure 2 of the paper, on somebody's network.
+"""A distillation token and its head for any ViT, timm's, Hugging Face's or ours: figure 2, on a plain network.
 
 Paper: section 4. The new token starts as the class token does, so that a trained network keeps what it knows.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from deit_edu.errors import DeiTEduError
-from deit_edu.model import HeadLogits
+from deit_edu.model import DeiT, HeadLogits
 
 
 class DistilledViT(nn.Module):
@@ -93,17 +95,33 @@ def check_fits(model):
             raise DeiTEduError(f"{name} takes no distillation token: {problem}; choose a ViT with one class token")
 
 
+def distilled_deit(model, num_classes):
+    """A DeiT with two tokens and the weights of one with one token; its second token starts as the first."""
+    if model.config.distilled:
+        raise DeiTEduError("this DeiT has a distillation token already: train it as it is")
+    two = DeiT(replace(model.config, distilled=True, num_classes=num_classes)).to(model.class_token)
+    state, drawn = model.state_dict(), two.state_dict()
+    first = state["position_embedding"][:, :1]  # (1, 1, D)
+    state["position_embedding"] = torch.cat([first, first, state["position_embedding"][:, 1:]], dim=1)
+    state["distillation_token"] = state["class_token"]
+    new = ("distillation_head.", "class_head.") if num_classes != model.config.num_classes else "distillation_head."
+    two.load_state_dict(state | {name: drawn[name] for name in drawn if name.startswith(new)})
+    return two.train(model.training)
+
+
 def add_distillation(model, num_classes):
     """Give a ViT a distillation token and a head for it, as DeiT has them (paper, section 4).
 
     Args:
-        model: a timm VisionTransformer with a class token, or a Hugging Face ViTForImageClassification; its weights
-            are used, not copied. num_classes: K.
+        model: a timm VisionTransformer with a class token, or a Hugging Face ViTForImageClassification, whose weights
+            are used, not copied; or a plain DeiT of ours, which is left as it is. num_classes: K.
 
     Returns:
-        A `DistilledViT`: images (B, C, H, W) -> HeadLogits, which the losses and the loop take.
+        A `DistilledViT`, or for a DeiT a DeiT: images (B, C, H, W) -> HeadLogits, which the losses and the loop take.
 
     Raises:
         DeiTEduError: for a network that has no single class token.
     """
+    if isinstance(model, DeiT):
+        return distilled_deit(model, num_classes)
     return DistilledViT(model, num_classes)

@@ -31,6 +31,8 @@ def attention_rollout(attention_maps, head_fusion="mean", residual=True, discard
         raise DeiTEduError(f"unknown head fusion {head_fusion!r}: choose one of {', '.join(fusions)}")
     if not 0 <= discard_ratio < 1:
         raise DeiTEduError(f"discard ratio {discard_ratio} must lie in [0, 1)")
+    if attention_maps.dim() != 5:
+        raise DeiTEduError(f"attention of shape {tuple(attention_maps.shape)} has no layers: expected (L, B, h, T, T)")
     L, B, _, T, _ = attention_maps.shape
     layers = fusions[head_fusion](attention_maps)  # (L, B, T, T)
     smallest = layers.topk(int(T * discard_ratio), dim=-1, largest=False).indices
@@ -167,6 +169,8 @@ def disagreement(predictions):
     Raises:
         DeiTEduError: for deciders of different numbers of images.
     """
+    if not predictions:
+        raise DeiTEduError("there is nobody to compare: give {name: (n,) chosen classes}")
     rows = [np.asarray(chosen) for chosen in predictions.values()]
     lengths = {name: len(row) for name, row in zip(predictions, rows, strict=True)}
     if len(set(lengths.values())) > 1:

@@ -12,6 +12,15 @@ from torch import nn
 from deit_edu.errors import DeiTEduError
 
 
+def check_labels(labels, num_classes):
+    """Refuse labels that are no numbers of classes, 0 to K - 1."""
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise DeiTEduError(f"labels of type {labels.dtype} are no numbers of classes: give (B,) int64")
+    if labels.numel() and not 0 <= labels.min() <= labels.max() < num_classes:
+        low, high = labels.min().item(), labels.max().item()
+        raise DeiTEduError(f"labels from {low} to {high} are not all of {num_classes} classes: number them from 0")
+
+
 def smooth_labels(labels, num_classes, epsilon, over="others"):
     """Turn labels into probabilities, a little of each taken from the truth (paper, table 9: epsilon = 0.1).
 
@@ -24,12 +33,13 @@ def smooth_labels(labels, num_classes, epsilon, over="others"):
         (B, K), each row sums to 1.
 
     Raises:
-        DeiTEduError: for an epsilon outside [0, 1), or another word for `over`.
+        DeiTEduError: for an epsilon outside [0, 1), another word for `over`, or labels that are none of K classes.
     """
     if over not in ("others", "all"):
         raise DeiTEduError(f"unknown smoothing {over!r}: choose 'others' (the paper) or 'all' (the authors' code)")
     if not 0 <= epsilon < 1:
         raise DeiTEduError(f"label smoothing {epsilon} must lie in [0, 1)")
+    check_labels(labels, num_classes)
     one_hot = F.one_hot(labels, num_classes).float()  # (B, K)
     if over == "all":
         return one_hot * (1 - epsilon) + epsilon / num_classes
@@ -41,7 +51,19 @@ def soft_cross_entropy(logits, targets):
 
     Args:
         logits: (B, K). targets: (B,) int64 labels, or (B, K) probabilities (smoothed or mixed labels).
+
+    Raises:
+        DeiTEduError: for targets of other shapes, or labels that are none of K classes.
     """
+    if len(logits) == 0:
+        raise DeiTEduError("a batch without images has no loss: give one or more")
+    if targets.dim() == 1 and len(targets) == len(logits):
+        check_labels(targets, logits.shape[-1])
+    elif targets.shape != logits.shape:
+        raise DeiTEduError(
+            f"targets of shape {tuple(targets.shape)} do not fit logits {tuple(logits.shape)}: give labels (B,) or "
+            f"probabilities (B, K)"
+        )
     return F.cross_entropy(logits, targets)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deit_edu.attention import MultiHeadSelfAttention
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.patches import PatchEmbedding, patch_grid
 
 
@@ -158,6 +158,19 @@ def fuse(head_logits, how="probabilities"):
     return stacked.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(heads))
 
 
+def check_images(images, config):
+    """Refuse images of another size, other channels or another type than a model of this config takes."""
+    expected = (config.in_channels, config.image_size, config.image_size)
+    if images.dim() != 4 or tuple(images.shape[1:]) != expected:
+        raise DeiTEduError(
+            f"images of shape {tuple(images.shape)} do not fit this model: expected (B, "
+            f"{', '.join(map(str, expected))}); resize them, or resize the model with "
+            f"deit_edu.runs.weights.resize_model"
+        )
+    if not images.is_floating_point():
+        raise DeiTEduError(f"images of {images.dtype} are not normalised: give them to deit_edu.data.normalise first")
+
+
 class DeiT(nn.Module):
     """A vision transformer, plain or with the distillation token.
 
@@ -204,13 +217,7 @@ class DeiT(nn.Module):
         Raises:
             DeiTEduError: for images of another size or other channels than the model's.
         """
-        expected = (self.config.in_channels, self.config.image_size, self.config.image_size)
-        if images.dim() != 4 or tuple(images.shape[1:]) != expected:
-            raise DeiTEduError(
-                f"images of shape {tuple(images.shape)} do not fit this model: expected (B, "
-                f"{', '.join(map(str, expected))}); resize them, or resize the model with "
-                f"deit_edu.runs.weights.resize_model"
-            )
+        check_images(images, self.config)
         B = images.shape[0]
         prefix = [self.class_token.expand(B, -1, -1)]  # (B, 1, D)
         if self.config.distilled:
@@ -280,9 +287,10 @@ def create_model(name, distilled=False, **overrides):
         DeiTEduError: for a name or an override that does not exist.
     """
     if name not in MODELS:
-        raise DeiTEduError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
+        raise DeiTEduError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}{did_you_mean(name, MODELS)}")
     known = {field.name for field in fields(DeiTConfig)}
     for key in overrides:
         if key not in known:
-            raise DeiTEduError(f"unknown model setting {key!r}: choose one of {', '.join(sorted(known))}")
+            near = did_you_mean(key, known)
+            raise DeiTEduError(f"unknown model setting {key!r}: choose one of {', '.join(sorted(known))}{near}")
     return DeiT(DeiTConfig(**{**MODELS[name], **overrides, "distilled": distilled}))

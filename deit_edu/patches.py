@@ -23,6 +23,14 @@ def patch_grid(height, width, patch_size):
     return height // patch_size, width // patch_size
 
 
+def batch_shape(images):
+    """(B, C, H, W) of a batch of images. Raises DeiTEduError for anything else."""
+    if images.dim() != 4:
+        shape = tuple(images.shape)
+        raise DeiTEduError(f"images of shape {shape} are no batch: expected (B, C, H, W), for one image[None]")
+    return images.shape
+
+
 def patchify(images, patch_size):
     """Cut images into non-overlapping square patches and flatten each one (paper, section 3).
 
@@ -34,7 +42,7 @@ def patchify(images, patch_size):
         (B, N, P*P*C) with N = (H/P)(W/P): patches row by row from the top left, and inside a patch
         pixel by pixel, the channels of a pixel together. `unpatchify` is the exact inverse.
     """
-    B, C, H, W = images.shape
+    B, C, H, W = batch_shape(images)
     rows, columns = patch_grid(H, W, patch_size)
     P = patch_size
     grid = images.reshape(B, C, rows, P, columns, P)  # (B, C, rows, P, columns, P)
@@ -94,6 +102,22 @@ class PatchEmbedding(nn.Module):
         return F.linear(patches, weight, self.projection.bias)  # (B, N, D)
 
 
+def check_resizing(position_embedding, old_grid, new_grid, num_prefix_tokens, mode):
+    """Refuse what `resize_position_embedding` cannot resize."""
+    shape = tuple(position_embedding.shape)
+    if len(shape) != 3:
+        raise DeiTEduError(f"position embeddings of shape {shape} are not (1, T, D): give them as a model has them")
+    if shape[1] != num_prefix_tokens + old_grid[0] * old_grid[1]:
+        raise DeiTEduError(
+            f"{shape[1]} position embeddings are not {num_prefix_tokens} prefix tokens plus a grid of "
+            f"{old_grid[0]}x{old_grid[1]} patches: check num_prefix_tokens (1 plain, 2 distilled) and old_grid"
+        )
+    if mode not in ("bicubic", "bilinear", "nearest"):
+        raise DeiTEduError(f"unknown interpolation {mode!r}: choose one of bicubic, bilinear, nearest")
+    if min(new_grid) < 1:
+        raise DeiTEduError(f"a grid of {new_grid[0]}x{new_grid[1]} has no patches: each side must be 1 or more")
+
+
 def resize_position_embedding(
     position_embedding, old_grid, new_grid, num_prefix_tokens, mode="bicubic", antialias=False
 ):
@@ -114,14 +138,11 @@ def resize_position_embedding(
         (1, num_prefix_tokens + new N, D).
 
     Raises:
-        DeiTEduError: when the embedding does not have num_prefix_tokens + rows * columns vectors.
+        DeiTEduError: when the embedding does not have num_prefix_tokens + rows * columns vectors; for another mode or
+            a grid without patches.
     """
+    check_resizing(position_embedding, old_grid, new_grid, num_prefix_tokens, mode)
     T, D = position_embedding.shape[1:]
-    if T != num_prefix_tokens + old_grid[0] * old_grid[1]:
-        raise DeiTEduError(
-            f"{T} position embeddings are not {num_prefix_tokens} prefix tokens plus a grid of "
-            f"{old_grid[0]}x{old_grid[1]} patches: check num_prefix_tokens (1 plain, 2 distilled) and old_grid"
-        )
     if tuple(old_grid) == tuple(new_grid):
         return position_embedding
     prefix, patches = position_embedding.split([num_prefix_tokens, T - num_prefix_tokens], dim=1)

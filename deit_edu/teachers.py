@@ -5,12 +5,15 @@ plan (a stem, then stages that halve the picture and widen the channels) at read
 """
 
 import math
+import urllib.error
+import urllib.request
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.model import HeadLogits, fuse
 
 
@@ -146,7 +149,7 @@ CONVNETS = {
 }
 
 
-def create_teacher(name, in_channels, num_classes, pretrained=False):
+def create_teacher(name, in_channels, num_classes, pretrained=False, image_size=None, drop_path_rate=0.0):
     """Build a teacher that is not a DeiT: a convnet of `CONVNETS`, or ``timm:NAME``.
 
     A transformer as a teacher is a plain DeiT: `deit_edu.model.create_model`.
@@ -155,6 +158,8 @@ def create_teacher(name, in_channels, num_classes, pretrained=False):
         name: a key of CONVNETS, or "timm:NAME".
         in_channels: C. num_classes: K.
         pretrained: fetch timm's weights, which needs a network; for timm models only.
+        image_size: H = W of the images, for timm models that are made for one size; None is the model's own.
+        drop_path_rate: stochastic depth; for timm models only.
 
     Returns:
         A module from images (B, C, H, W) to logits (B, K).
@@ -164,21 +169,22 @@ def create_teacher(name, in_channels, num_classes, pretrained=False):
     """
     kind, _, timm_name = name.partition(":")
     if kind == "timm" and timm_name:
-        return create_timm_model(timm_name, in_channels, num_classes, pretrained)
+        settings = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
+        return create_timm_model(timm_name, in_channels, num_classes, pretrained, image_size, **settings)
     if name not in CONVNETS:
-        raise DeiTEduError(f"unknown teacher {name!r}: choose one of {', '.join(CONVNETS)}, or timm:NAME")
+        known = f"{', '.join(CONVNETS)}, or timm:NAME{did_you_mean(name, CONVNETS)}"
+        raise DeiTEduError(f"unknown teacher {name!r}: choose one of {known}")
     settings = CONVNETS[name]
     kind = WhiteningConvNet if "patch_size" in settings else ConvNet
     return kind(in_channels, num_classes, **settings)
 
 
-def create_timm_model(name, in_channels, num_classes, pretrained):
-    """Any timm model by its name, for these channels and classes."""
+def create_timm_model(name, in_channels, num_classes, pretrained=False, image_size=None, **settings):
+    """Any timm model by its name, for these channels and classes, and where it is made for one, this image size."""
     import timm  # takes seconds: only those who ask for it wait
 
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:3])
-        raise DeiTEduError(f"timm has no model {name!r}" + (f": did you mean {near}?" if near else ""))
+        raise DeiTEduError(f"timm has no model {name!r}" + did_you_mean(name, timm.list_models()))
     try:
         known = timm.get_pretrained_cfg_value(name, "num_classes") if pretrained else num_classes
         if known != num_classes:  # timm would draw a new head, which knows nothing
@@ -188,14 +194,40 @@ def create_timm_model(name, in_channels, num_classes, pretrained):
             )
         if pretrained:  # a teacher that ships: in its own colours, the pictures are brought to them
             in_channels = timm.get_pretrained_cfg_value(name, "input_size")[0]
-        return timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=num_classes)
-    except RuntimeError as error:  # a tag after the dot that does not exist, or no weights
+        settings |= dict(in_chans=in_channels, num_classes=num_classes)
+        own = timm.get_pretrained_cfg(name)
+        if image_size and own and own.fixed_input_size and own.input_size[1] != image_size:
+            settings["img_size"] = image_size
+        with offline_without_waiting() if pretrained else nullcontext():
+            return timm.create_model(name, pretrained=pretrained, **settings)
+    except (RuntimeError, TypeError, AssertionError) as error:  # a tag that does not exist, no weights, no such size
         raise DeiTEduError(f"timm cannot make {name!r}: {error}") from None
     except OSError as error:  # no network, or the hub refuses
         raise DeiTEduError(
             f"timm could not fetch weights for {name!r} ({type(error).__name__}): go online once, or train it here "
             f"with deit-edu train --model timm:{name}"
         ) from None
+
+
+@contextmanager
+def offline_without_waiting():
+    """Where the hub cannot be reached, only what was fetched before is looked for inside.
+
+    Left alone, the hub's library asks twelve times in fifty seconds, a line each.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
+    except urllib.error.HTTPError:  # it answers
+        pass
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 class FrozenTeacher(nn.Module):

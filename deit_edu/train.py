@@ -37,6 +37,7 @@ class TrainConfig:
     tokens: str = "class"  # class, both
     temperature: float = 3.0  # tau of soft distillation
     distillation_weight: float | None = None  # lambda, the teacher's share; not given: the paper's, 0.1 soft, 0.5 hard
+    keep_answers: int = 0  # classes of each teacher answer to keep on disk, for who sees the same pictures; 0 is off
     soft_reduction: str = "batchmean"  # of soft distillation: batchmean, or official as in the authors' code
     label_smoothing: float = 0.1  # epsilon, of true labels only
     smoothing_over: str = "others"  # others, or all as in the authors' code
@@ -73,8 +74,13 @@ class TrainConfig:
     compile: bool = False  # torch.compile: slow to begin, faster after
 
     def __post_init__(self):
+        for name in ("data", "model", "teacher", "initial"):
+            if getattr(self, name) is not None and "" in getattr(self, name).split("+"):
+                raise DeiTEduError(f"{name} is {getattr(self, name)!r}: a name is empty; give one, or leave it out")
         for name, (low, high) in LIMITS.items():
-            value = getattr(self, name)
+            value, whole = getattr(self, name), self.__dataclass_fields__[name].type is int
+            if not isinstance(value, (int, float)) or (whole and not isinstance(value, int)):
+                raise DeiTEduError(f"{name} is {value!r}: it must be a {'whole number' if whole else 'number'}")
             if not low <= value <= high or math.isinf(value):
                 expected = f"a finite number, {low} or more" if math.isinf(high) else f"between {low} and {high}"
                 raise DeiTEduError(f"{name} is {value}: it must be {expected}")
@@ -90,6 +96,7 @@ LIMITS = {  # the smallest and the largest value that can be; the rooms that use
     "batch_size": (1, math.inf),
     "learning_rate": (0, math.inf),
     "warmup_epochs": (0, math.inf),
+    "keep_answers": (0, math.inf),
     "weight_decay": (0, math.inf),
     "ema_decay": (0, 1),
     "train_images": (0, math.inf),
@@ -116,11 +123,14 @@ def learning_rate_at(step, total_steps, warmup_steps, peak, start=1e-6, end=1e-5
     return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+TOKENS_AND_POSITIONS = ("token", "position_embedding", "position_embeddings", "pos_embed", "position_embed")
+
+
 def parameter_groups(model, weight_decay):
     """Matrices decay, vectors do not, as in timm: no decay for biases, norms, tokens and positions."""
     decay, no_decay = [], []
     for name, parameter in model.named_parameters():
-        is_vector = parameter.ndim <= 1 or name.endswith(("token", "position_embedding", "pos_embed"))
+        is_vector = parameter.ndim <= 1 or name.endswith(TOKENS_AND_POSITIONS)
         (no_decay if is_vector else decay).append(parameter)
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 

@@ -81,7 +81,7 @@ def test_what_was_chosen_is_one_line_of_options_and_typed_again_it_is_the_same_r
         "--image-size 64 --patch-size 8 --model deit_micro_patch4_28 --batch-size 8 --epochs 200 --teacher convnet"
     )
     assert plan.told() == (
-        f"chosen for 48 training pictures: {options} --crop-padding 4 --warmup-epochs 5 (for 100 epochs)"
+        f"chosen for 48 training pictures: {options} --crop-padding 4 --warmup-epochs 5; its teacher for 100 epochs"
     )
     typed = dict(image_size=64, model="deit_micro_patch4_28", model_settings={"patch_size": 8}, batch_size=8,
                  epochs=200, teacher="convnet", crop_padding=4, warmup_epochs=5.0)  # fmt: skip
@@ -118,11 +118,11 @@ def test_small_pictures_that_share_a_size_keep_it(squares, tmp_path):
     assert odd.config.teacher is None  # ten pictures are too few to teach one
 
 
-@pytest.mark.parametrize("side", range(4, 97))
-def test_a_patch_size_divides_the_side_and_leaves_a_few_patches(side):
-    patch = good_patch(side)
-    assert patch is None or (side % patch == 0 and 4 <= side // patch <= 16)
-    assert patch or side % 8
+def test_a_patch_size_divides_the_side_and_leaves_a_few_patches():
+    for side in range(4, 400):
+        patch = good_patch(side)
+        assert patch is None or (side % patch == 0 and 4 <= side // patch <= 16)
+        assert patch or side % 8
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_a_patch_size_that_does_not_divide_is_answered_with_the_options_that_fit
         (
             dict(ema_decay=0.99996, epochs=20),
             dict(ema_decay=0.9167),
-            "--ema-decay 0.99996 remembers 25,000 steps, and the run has 120, .* for 100%: 0.9167 is taken, .* 12$",
+            "--ema-decay 0.99996 remembers 25,000 steps, and the run has 120: .* for 100%; 0.9167 is taken, .* 12$",
         ),
-        (dict(ema_decay=0.9, epochs=1, warmup_epochs=0), dict(ema_decay=0.0), ".* has 6, .* for 53%: no average"),
+        (dict(ema_decay=0.9, epochs=1, warmup_epochs=0), dict(ema_decay=0.0), ".* has 6: .* for 53%; no average"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_a_sensible_course(settings, fits, line):

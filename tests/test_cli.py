@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import fields
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,7 +26,7 @@ from deit_edu.data import DATASETS, load_dataset
 from deit_edu.inspect import disagreement
 from deit_edu.model import DeiT
 from deit_edu.runs import recipes
-from deit_edu.runs.checkpoints import load_network
+from deit_edu.runs.checkpoints import load, load_network
 from deit_edu.runs.evaluate import accuracies, decisions, predict
 from deit_edu.train import SEEN_BY_BOTH, TrainConfig
 
@@ -129,7 +130,7 @@ def test_help_names_every_setting_and_tells_what_it_does(capsys):
             "patch size 3 does not divide image s",
         ),
         ("train --model deit_huge", "unknown model 'deit_huge': choose one of deit_tiny_patch16_224, .*timm:NAME"),
-        ("train --model timm:resnet18000", "timm has no model 'resnet18000': did you mean .*resnet"),
+        ("train --model timm:resnet18000", "timm has no model 'resnet18000'; did you mean .*resnet"),
         ("train --model timm:vit_tiny_patch16_224", r"cannot see images of 1x28x28 .*: choose another model"),
         ("train --model convnet --tokens both", "convnet has no distillation token"),
         ("train --model convnet --depth 3", "convnet has no distillation token, no size"),
@@ -410,6 +411,63 @@ def test_recall_and_the_largest_class_stand_beside_accuracy_where_classes_differ
     said = capsys.readouterr().out
     assert re.search(r"balanced accuracy [\d.]+%; always saying bottom would be right on 47.62%", said)
     assert re.search(r"recall: bottom [\d.]+% of 20, middle [\d.]+% of 20, top [\d.]+% of 2\n", said)
+
+
+@pytest.fixture(scope="module")
+def uneven(pictures, tmp_path_factory):
+    """A copy of the pictures whose test has two of the top class, and a teacher trained on it: (folder, run)."""
+    root = tmp_path_factory.mktemp("uneven")
+    shutil.copytree(pictures.removeprefix("folder:"), root / "pictures")
+    for path in sorted((root / "pictures/test/top").iterdir())[2:]:
+        path.unlink()
+    return root / "pictures", root / "run"
+
+
+def test_training_ends_with_recall_and_the_largest_class_where_classes_differ(uneven, folders, capsys):
+    data, run = uneven
+    assert deit_edu(f"train {QUICK} --data folder:{data} --model convnet_weak --out {run}") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"on test\n  balanced accuracy [\d.]+%; always saying bottom would be right on 47.62%\n", said)
+    assert re.search(r"\n  recall: bottom [\d.]+% of 20, middle [\d.]+% of 20, top [\d.]+% of 2\n$", said)
+    assert deit_edu(f"train --resume --quiet --out {folders}/teacher") == 0
+    assert "recall" not in capsys.readouterr().out
+
+
+def test_data_that_have_changed_since_training_are_said_with_both_checksums(uneven):
+    data, run = uneven
+    with warnings.catch_warnings(action="error"):
+        assert deit_edu(f"evaluate {run}") == 0
+    before = load(run / "model.safetensors")[1]["checksum"]
+    (data / "test/top").joinpath(sorted(path.name for path in (data / "test/top").iterdir())[0]).unlink()
+    after = load_dataset(f"folder:{data}").checksum
+    told = f"has changed since {run} was trained on it: its checksum was {before[:12]} and is {after[:12]} now"
+    with pytest.warns(UserWarning, match=re.escape(told)):
+        assert deit_edu(f"evaluate {run}") == 0
+
+
+def test_a_teacher_of_other_data_is_said_with_both_names_and_checksums(uneven, folders, pictures):
+    taught = f"train {QUICK} {SMALL} --data folder:{uneven[0]} --teacher {folders}/teacher"
+    theirs, ours = (load_dataset(name).checksum[:12] for name in (pictures, f"folder:{uneven[0]}"))
+    told = f"was trained on other data, {pictures} ({theirs}), not on folder:{uneven[0]} ({ours}): it teaches what"
+    with pytest.warns(UserWarning, match=re.escape(told)):
+        assert deit_edu(taught) == 0
+
+
+def test_another_projects_folder_of_the_same_name_is_not_taken_for_this_one(pictures, capsys, tmp_path, monkeypatch):
+    for project, others in (("first", "top"), ("second", "middle")):
+        shutil.copytree(pictures.removeprefix("folder:"), tmp_path / project / "pictures")
+        next((tmp_path / project / "pictures/train" / others).iterdir()).unlink()
+    line = f"train {QUICK} --data folder:pictures --model convnet_weak"
+    monkeypatch.chdir(tmp_path / "first")
+    assert deit_edu(line) == 0
+    monkeypatch.chdir(tmp_path / "second")
+    capsys.readouterr()
+    assert deit_edu(f"{line} --resume") == 2
+    said = capsys.readouterr()
+    told = r"seed0 was trained on folder:pictures with checksum \w{12}, but folder:pictures is \w{12} now: .*; choose"
+    assert re.fullmatch(rf"error: .*{told} another --out, or delete the folder\n", said.err)
+    assert deit_edu(line) == 2
+    assert "holds a run already: go on with --resume, choose another --out" in capsys.readouterr().err
 
 
 def test_data_of_other_classes_are_refused(folders, pictures, capsys, tmp_path):

@@ -1,13 +1,28 @@
 """A second token for somebody's ViT: timm's own token distillation says the same, and the loop trains it."""
 
+import dataclasses
+import io
+import json
+import re
+import urllib.error
+from contextlib import nullcontext
+
 import pytest
 import timm
 import torch
-from toy import toy_dataset, weights
+from toy import changed, toy_config, toy_dataset, weights
 
-from deit_edu.distil import add_distillation
+from deit_edu.cli import main
+from deit_edu.distil import DistilledViT, add_distillation
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
+from deit_edu.model import create_model
+from deit_edu.patches import resize_position_embedding
+from deit_edu.runs.build import build_model
+from deit_edu.runs.evaluate import accuracies, predict
+from deit_edu.runs.folders import open_run
+from deit_edu.runs.run import train
+from deit_edu.train import TrainConfig, parameter_groups
 
 SHAPE = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=5)
 
@@ -85,3 +100,170 @@ def test_the_loss_trains_both_tokens():
 def test_what_has_no_single_class_token_is_refused(name, message):
     with pytest.raises(DeiTEduError, match=message):
         add_distillation(timm.create_model(name), 5)
+
+
+# ---- trained by deit-edu train ----
+
+DATA = toy_dataset(train=48, side=32)
+VIT = dict(model="timm:test_vit", model_settings={}, tokens="both", epochs=2)  # patches of 16 pixels: four tokens
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A ViT of timm, taught by a convnet for two epochs: its folder."""
+    root = tmp_path_factory.mktemp("taught")
+    train(toy_config(model="convnet_weak", epochs=1), root / "teacher", dataset=DATA, progress=False)
+    config = toy_config(**VIT, teacher=str(root / "teacher"), distillation="hard")
+    train(config, root / "student", dataset=DATA, progress=False)
+    return root / "student"
+
+
+def test_a_vit_of_timm_is_trained_evaluated_and_opened_again(taught):
+    record = json.loads((taught / "result.json").read_text())
+    assert set(record["test"]) == {"class", "distillation", "fused", "fused_logits"}
+    model, metadata = open_run(str(taught))
+    assert isinstance(model, DistilledViT) and metadata["tokens"] == "both"
+    said = predict(model, DATA.test, DATA)
+    assert {head: one.to_dict() for head, one in accuracies(said, DATA.test.labels).items()} == record["test"]
+    torch.manual_seed(0)
+    before = build_model(toy_config(**VIT), DATA).state_dict()
+    still = set(before) - changed(before, weights(model))
+    assert not still, f"these learned nothing: {still}"
+
+
+def test_it_goes_on_after_a_stop_with_the_same_weights(taught, tmp_path):
+    whole = json.loads((taught / "result.json").read_text())
+    config = TrainConfig(**whole["config"])
+
+    def stop(images):
+        if (tmp_path / "cut/resume.safetensors").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", dataset=DATA, progress=False, on_images=stop)
+    again = train(config, tmp_path / "cut", dataset=DATA, resume=True, progress=False)
+    assert again["checkpoint"] == whole["checkpoint"]
+
+
+def test_it_is_tuned_at_another_size_and_on_other_classes(taught, tmp_path):
+    large = dataclasses.replace(toy_dataset(train=48, side=48), classes=("left", "centre", "right"))
+    config = toy_config(**VIT | {"epochs": 0}, initial=str(taught))
+    train(config, tmp_path / "tuned", dataset=large, progress=False)
+    first, tuned = (open_run(str(folder))[0].state_dict() for folder in (taught, tmp_path / "tuned"))
+    assert tuned["model.pos_embed"].shape == (1, 1 + 9, 64)
+    expected = resize_position_embedding(first["model.pos_embed"], (2, 2), (3, 3), 1)
+    torch.testing.assert_close(tuned["model.pos_embed"], expected)
+    same = set(first) - changed(first, tuned | {"model.pos_embed": first["model.pos_embed"]})
+    assert same == {name for name in first if "_head." not in name}
+
+
+@pytest.mark.parametrize("tokens", ["class", "both"])
+def test_timms_own_weights_start_it_with_their_size_channels_and_statistics(tokens, tmp_path, monkeypatch):
+    torch.manual_seed(5)
+    theirs = timm.create_model("test_vit")
+    torch.save(theirs.state_dict(), tmp_path / "cached.pth")
+    fetch = timm.create_model
+
+    def from_cache(name, pretrained=False, **settings):
+        local = {"pretrained_cfg_overlay": {"file": str(tmp_path / "cached.pth")}} if pretrained else {}
+        return fetch(name, pretrained=pretrained, **settings, **local)
+
+    monkeypatch.setattr(timm, "create_model", from_cache)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *request, **named: io.BytesIO())
+    config = toy_config(**VIT | {"epochs": 0, "tokens": tokens}, initial="timm:test_vit")
+    notes = pytest.warns(UserWarning, match="test_vit has no distillation token: .* its head is drawn anew")
+    with notes if tokens == "both" else nullcontext():
+        train(config, tmp_path / "run", dataset=DATA, progress=False)
+    model, metadata = open_run(str(tmp_path / "run"))
+    assert metadata["mean"] == [0.5, 0.5, 0.5] and metadata["image_shape"] == [3, 32, 32]
+    trunk = getattr(model, "model", model)
+    expected = theirs.state_dict()
+    expected["pos_embed"] = resize_position_embedding(expected["pos_embed"], (10, 10), (2, 2), 1)
+    for name, tensor in trunk.state_dict().items():
+        if not name.startswith("head."):  # of other classes
+            torch.testing.assert_close(tensor, expected[name])
+    if tokens == "both":
+        assert torch.equal(model.distillation_token, theirs.cls_token)
+
+
+def test_without_a_network_timms_weights_are_one_line_at_once(tmp_path, monkeypatch, capfd):
+    from huggingface_hub import constants
+
+    def nobody(*request, **named):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("urllib.request.urlopen", nobody)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    for model in ("timm:vit_tiny_patch16_224", "deit_tiny_patch16_224"):
+        line = f"train --quiet --model {model} --initial timm:vit_tiny_patch16_224 --tokens both --out {tmp_path}/run"
+        assert main(line.split()) == 2
+        said = capfd.readouterr().err
+        assert re.fullmatch(r"error: timm could not fetch weights for 'vit_tiny.*: go online once, .*\n", said), said
+    assert constants.HF_HUB_OFFLINE is False and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    (dict(model="timm:test_resnet"), "timm:test_resnet: ResNet takes no .*: it is no ViT .*, or --tokens class"),
+    (dict(initial="timm:resnet18x"), "timm has no weights for 'timm:resnet18x'"),
+    (dict(initial="student"), "student is a timm:test_vit, not timm:test_vit2: start from a run of the same"),
+    (dict(initial="nowhere"), "no run nowhere"),
+    (dict(initial=__file__), "starts from timm:NAME or from a run of its own; a DeiT starts from a file"),
+    (dict(model_settings={"depth": 3}), "timm:test_vit2 has no size and no dropout to set"),
+])  # fmt: skip
+def test_what_does_not_fit_a_vit_of_timm_is_one_line(settings, message, taught, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(taught.parent))
+    with pytest.raises(DeiTEduError, match=message):
+        config = toy_config(**VIT | {"model": "timm:test_vit2"} | settings)
+        train(config, tmp_path / "run", dataset=DATA, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_patches_that_leave_out_a_rest_of_the_picture_are_refused():
+    with pytest.raises(DeiTEduError, match="timm:test_vit cannot see .* .patches of 16 x 16 pixels do not divide it"):
+        build_model(toy_config(**VIT), toy_dataset(side=40))
+
+
+def test_tokens_and_positions_do_not_decay_in_anybodys_vit():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+                                    image_size=32, patch_size=8, num_labels=5)  # fmt: skip
+    for plain in (timm.create_model("vit_tiny_patch16_224", **SHAPE), transformers.ViTForImageClassification(config)):
+        model = add_distillation(plain, 5)
+        decay, _ = parameter_groups(model, 0.05)
+        decays = {id(parameter) for parameter in decay["params"]}
+        wrong = [name for name, one in model.named_parameters()
+                 if id(one) in decays and ("token" in name or "pos" in name)]  # fmt: skip
+        assert not wrong and decays
+
+
+# ---- a start that has one head ----
+
+
+def test_a_plain_deit_gets_a_second_token_that_starts_as_the_first():
+    torch.manual_seed(0)
+    plain = create_model("deit_nano_patch7_28", embed_dim=16, depth=1, num_heads=2).eval()
+    two = add_distillation(plain, plain.config.num_classes)
+    assert torch.equal(two.distillation_token, plain.class_token) and not two.training
+    assert torch.equal(two.position_embedding[:, 0], two.position_embedding[:, 1])
+    ours, theirs = two.state_dict(), plain.state_dict()
+    theirs["position_embedding"] = ours["position_embedding"]
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with pytest.raises(DeiTEduError, match="has a distillation token already"):
+        add_distillation(two, 10)
+
+
+@pytest.mark.parametrize("source", ["run", "file"])
+def test_a_run_with_two_tokens_starts_from_weights_of_one_head_and_says_so(source, tmp_path):
+    data = toy_dataset()
+    train(toy_config(epochs=1), tmp_path / "plain", dataset=data, progress=False)
+    initial = str(tmp_path / "plain")
+    if source == "file":
+        initial = f"{initial}/model.safetensors"
+    config = toy_config(initial=initial, tokens="both", epochs=0)
+    with pytest.warns(UserWarning, match="plain.* has no distillation token: it begins as a copy of the class token"):
+        train(config, tmp_path / "two", dataset=data, progress=False)
+    plain, two = (open_run(str(tmp_path / name))[0].state_dict() for name in ("plain", "two"))
+    new = {"distillation_token", "distillation_head.weight", "distillation_head.bias", "position_embedding"}
+    assert torch.equal(two["distillation_token"], plain["class_token"])
+    assert changed(plain, {name: two[name] for name in plain}) == {"position_embedding"}
+    assert set(two) - set(plain) == new - {"position_embedding"}

@@ -72,8 +72,8 @@ def test_a_recipe_runs_as_it_stands(name, reader, monkeypatch, capsys):
 
 
 def test_what_somebody_wants_has_a_recipe():
-    wanted = """five-folders stop how-good classify page ready-teacher trained-start other-classes another-size
-        official-weights smaller-batch rare-classes export python any-vit"""
+    wanted = """five-folders stop how-good classify page ready-teacher keep-answers timm-vit trained-start
+        other-classes another-size official-weights smaller-batch rare-classes export python any-vit"""
     assert list(RECIPES) == wanted.split()
 
 

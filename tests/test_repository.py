@@ -104,6 +104,39 @@ def test_make_alone_says_what_there_is():
     assert all(f"make {target}" in said for target in ("book", "test", "lab", "clean"))
 
 
+@pytest.mark.parametrize(("said", "status", "error"), [
+    ("No known vulnerabilities found", 0, ""),
+    ("Found 2 known vulnerabilities in 1 package", 1, "error: known holes, named above: raise those versions"),
+    ("ERROR: torch: Dependency not found on PyPI", 1, "error: PyPI could not be asked about every version"),
+    ("requests.exceptions.ConnectionError: Max retries", 1, "error: PyPI could not be asked about every version"),
+])  # fmt: skip
+def test_an_audit_says_whether_it_found_holes_or_could_not_look(said, status, error, tmp_path):
+    for name in ("Makefile", "constraints.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "_build").mkdir()
+    auditor = tmp_path / "auditor"
+    auditor.write_text(f"#!/bin/sh\necho $@ > asked\necho '{said}'\nexit {status}\n")
+    auditor.chmod(0o755)
+    done = subprocess.run(["make", "-C", tmp_path, "audit", f"AUDITOR={auditor}"], capture_output=True, text=True)
+    assert said in done.stdout and (done.returncode == 0) == (status == 0)
+    assert done.stderr.startswith(error) and (error or done.stderr == "")
+    asked = (tmp_path / "asked").read_text()
+    assert "--strict" in asked and "-r constraints.txt" in asked
+
+
+def test_an_audit_without_a_network_is_one_line(tmp_path):
+    for name in ("Makefile", "constraints.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run(["make", "-C", tmp_path, "audit", "PYTHON=false"], capture_output=True, text=True)
+    assert done.returncode != 0 and "could not be fetched: make audit needs a network\n" in done.stderr
+
+
+def test_the_lines_that_tests_run_are_counted_in_make_test():
+    assert re.search(r"^test: book\n\t.*-m pytest .*--cov --cov-report=term$", MAKEFILE, re.M)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["tool"]["coverage"]
+    assert settings["run"]["source"] == ["deit_edu"] and settings["report"]["fail_under"] >= 95
+
+
 def test_an_old_python_is_refused_with_one_clear_line(tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())

@@ -599,7 +599,7 @@ def test_a_model_that_cannot_be_is_refused():
         ),
         (dict(model="convnet", drop_path_rate=0.1), "convnet has no distillation token, no size and no dropout"),
         (dict(model_settings={"heads": 3}), "unknown model setting 'heads': choose one of .*num_heads"),
-        (dict(model="timm:vit_tiny_patch16_224"), "cannot see images of 1x8x8 .*224.*: choose another model"),
+        (dict(model="timm:vit_tiny_patch16_224"), "cannot see images of 1x8x8 .*16 x 16.*: choose another model"),
         (dict(model="timm:no_such_model"), "timm has no model 'no_such_model'"),
     ):
         with pytest.raises(DeiTEduError, match=message):

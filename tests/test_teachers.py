@@ -136,7 +136,7 @@ def test_any_timm_model_can_teach():
         ("resnet", "unknown teacher 'resnet': choose one of convnet, convnet_wide, convnet_large,"),
         ("timm:", "unknown teacher 'timm:': choose one of"),
         ("timm:resnt18", "timm has no model 'resnt18'"),
-        ("timm:resnet18000", "timm has no model 'resnet18000': did you mean .*resnet"),
+        ("timm:resnet18000", "timm has no model 'resnet18000'; did you mean .*resnet"),
         ("timm:resnet18.no_such_tag", "timm cannot make 'resnet18.no_such_tag': Invalid pretrained tag"),
     ],
 )

@@ -436,6 +436,21 @@ def test_a_loss_that_is_not_a_number_stops_with_step_rate_and_advice(bad):
     )
 
 
+def test_a_loss_that_was_never_a_number_blames_the_input_and_not_the_learning_rate():
+    with pytest.raises(DeiTEduError, match="not a finite number at the first step.*the input is to blame"):
+        check_losses([math.nan] * 7)
+    broken = dataclasses.replace(DATASET, std=(0.0,))  # what a channel that never changes would divide by
+    config = toy_config(epochs=1)
+    student = build_model(config, DATASET)
+    with pytest.raises(DeiTEduError, match="the input is to blame .*, not the learning rate: look at the data with"):
+        train_epoch(student, None, build_objective(config), make_optimizer(student, config), config, broken, 0, CPU,
+                    lambda *step: None)  # fmt: skip
+    with pytest.raises(DeiTEduError, match="by step 24 .* try a tenth of the learning rate"):  # a later epoch
+        divergence = Divergence(every=5)
+        for step in range(20, 30):
+            divergence.check(step, torch.tensor(math.nan), 0.25)
+
+
 def test_a_loss_that_rises_stops():
     with pytest.raises(DeiTEduError, match=r"the loss rose from 2 to 9 by step 4 at learning rate 0\.25"):
         check_losses([2.0] + [9.0, 9.0, 9.0, 16.0] + [2.0] * 5)

@@ -7,7 +7,7 @@ from deit_edu.data.names import RESIZABLE, data_root, load_dataset
 from deit_edu.data.splits import ImageDataset, keep_classes
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import disagreement
-from deit_edu.runs.build import check_trained_on, open_teacher, place_of
+from deit_edu.runs.build import check_trained_on, open_teacher, place_of, say_if_changed
 from deit_edu.runs.evaluate import accuracies, decisions, per_class, predict
 from deit_edu.runs.folders import open_run
 from deit_edu.runs.pictures import TrainedNetwork
@@ -29,8 +29,7 @@ def run(chosen):
     print(f"{chosen.run_folder} on {len(split):,} {kind} images of {dataset.name}, 95 % Wilson intervals")
     for head, accuracy in accuracies(said, split.labels).items():
         print(f"  {head:13} {accuracy}")
-    chosen_by = decisions(said)
-    found = per_class(chosen_by.get("fused", chosen_by["class"]), split.labels, dataset.num_classes)
+    found = per_class(said, split.labels, dataset.num_classes)
     if found.uneven:
         print("  " + "\n  ".join(found.lines(dataset.classes)))
     deciders = {"truth": split.labels}
@@ -49,12 +48,14 @@ def run(chosen):
 
 def open_dataset(chosen, metadata, model):
     """The data that the run was trained on, or others of its classes. Raises DeiTEduError for data of others."""
-    name, side, kept = chosen.data or metadata["data"], metadata.get("image_size"), metadata.get("kept_classes", "")
+    name = metadata["data"] if chosen.data is None else chosen.data
+    side, kept = metadata.get("image_size"), metadata.get("kept_classes", "")
     side = side or metadata["image_shape"][1]  # photographs are brought to what it takes when they are read
     dataset = load_dataset(name, image_size=side if name.partition(":")[0] in RESIZABLE else None)
     if kept and (name == metadata["data"] or dataset.num_classes != metadata["num_classes"]):
         dataset = keep_classes(dataset, kept)
     check_trained_on(chosen.run_folder, metadata, dataset, model)
+    say_if_changed(chosen.run_folder, metadata, dataset)
     return dataset
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import MODELS
 from deit_edu.runs.build import open_dataset
-from deit_edu.runs.choices import Plan, fitted, in_words, is_open, is_teacher_name, plan_for, seconds_of
+from deit_edu.runs.choices import Plan, fitted, in_words, is_open, is_teacher_name, plan_for, role_of, seconds_of
+from deit_edu.runs.evaluate import PerClass
 from deit_edu.runs.folders import check_folder, read_json, run_name, runs_root
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.run import train, train_pair
@@ -85,8 +86,12 @@ def run(chosen):
         train(plan.config, folder, chosen.resume, plan.dataset, progress=not chosen.quiet)
     if finished:
         say(f"{folder} has finished: nothing is left to train")
-    scores = read_json(folder / "result.json")["test"]
+    record = read_json(folder / "result.json")
+    scores = record["test"]
     say(f"{folder}: " + ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in scores.items()) + " on test")
+    if told := dict(record.get("test_classes", {})):  # classes of unequal sizes
+        classes = told.pop("classes")
+        say("  " + "\n  ".join(PerClass(**told).lines(classes)))
 
 
 def what_was_typed(chosen):
@@ -114,7 +119,7 @@ def as_begun(begun, typed):
 def decide(chosen, typed):
     """A `Plan`: what the scale's recipe says of its own data, and for others what fits them."""
     scale = chosen.scale or os.environ.get("DEIT_EDU_SCALE") or "tiny"
-    settings = recipe(scale, chosen.data, "teacher" if is_teacher_name(chosen.model) else "student")
+    settings = recipe(scale, chosen.data, role_of(typed))
     if is_open(scale, settings["data"]):
         TrainConfig(**typed)  # a number that cannot be is said before the pictures are read
         return plan_for(scale, typed, join_world(TrainConfig(**typed)))

@@ -220,7 +220,13 @@ def normalise(images, mean, std):
     """Scale uint8 images to [0, 1], then to mean 0 and standard deviation 1 per channel.
 
     images: (B, C, H, W) uint8. mean, std: one number per channel. Returns (B, C, H, W) float32.
+    Raises DeiTEduError when there are other channels.
     """
+    if images.dim() != 4 or len(mean) != images.shape[1] or len(std) != images.shape[1]:
+        raise DeiTEduError(
+            f"images of shape {tuple(images.shape)} do not fit {len(mean)} means and {len(std)} deviations: give "
+            f"(B, C, H, W) and one of each for every channel"
+        )
     mean_here, std_here = per_channel(mean, images.device), per_channel(std, images.device)  # (C, 1, 1)
     normalised = (images.float() / 255 - mean_here) / std_here
     normalised.normalised_by = (tuple(mean), tuple(std))  # for a teacher that wants other statistics

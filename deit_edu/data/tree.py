@@ -29,7 +29,8 @@ def find(path, only_parts=False):
     """
     path = Path(path)
     if not path.is_dir():
-        raise DeiTEduError(f"there is no folder {printable(path)}: expected {printable(path)}/{LAYOUTS}")
+        what = f"{printable(path)} is a file" if path.is_file() else f"there is no folder {printable(path)}"
+        raise DeiTEduError(f"{what}: expected {printable(path)}/{LAYOUTS}")
     tree = walk(path)
     found = Found(str(path), left_out=tree.left_out)
     while wrapped(path, tree):

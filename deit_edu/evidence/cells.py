@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from deit_edu.data.names import load_dataset
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.regime import BASE, TEACHERS
 from deit_edu.runs.checkpoints import is_packaged
@@ -68,7 +68,8 @@ class Grid:
             DeiTEduError: for an experiment nobody knows.
         """
         if name not in EXPERIMENTS:
-            raise DeiTEduError(f"unknown experiment {name!r}: choose one of {', '.join(EXPERIMENTS)}, or all")
+            near = did_you_mean(name, EXPERIMENTS)
+            raise DeiTEduError(f"unknown experiment {name!r}: choose one of {', '.join(EXPERIMENTS)}, or all{near}")
         experiment = EXPERIMENTS[name]
         if self.scale not in experiment.scales:
             where = " or ".join(experiment.scales)

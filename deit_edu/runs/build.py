@@ -1,19 +1,23 @@
 """From a config's names to what a run works with: data, network, teacher, loss, the weights it starts from."""
 
+import math
+import warnings
 from pathlib import Path
 
 import torch
 
-from deit_edu.data.names import load_dataset
+from deit_edu.data.names import RESIZABLE, load_dataset
 from deit_edu.data.splits import normalise
-from deit_edu.errors import DeiTEduError
+from deit_edu.distil import DistilledViT, add_distillation
+from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, DeiT, create_model
+from deit_edu.patches import resize_position_embedding
 from deit_edu.runs.checkpoints import load_teacher
 from deit_edu.runs.folders import check_same_data, data_of_run, find_run
 from deit_edu.runs.machine import can_compile, compiled
 from deit_edu.runs.preprocess import Preprocessing, for_network, prepared
-from deit_edu.runs.sources import open_initial
+from deit_edu.runs.sources import open_initial, open_timm
 from deit_edu.runs.weights import resize_model
 from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher
 
@@ -37,13 +41,20 @@ def build_model(config, dataset):
         rates = dict(drop_rate=config.drop_rate, drop_path_rate=config.drop_path_rate)
         return create_model(config.model, config.tokens == "both", **fitted, **rates, **config.model_settings)
     if config.model not in CONVNETS and not config.model.startswith("timm:"):
-        known = ", ".join([*MODELS, *CONVNETS])
-        raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME")
-    if config.batch_size == 1:
+        known, near = ", ".join([*MODELS, *CONVNETS]), did_you_mean(config.model, [*MODELS, *CONVNETS])
+        raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME{near}")
+    model = create_teacher(config.model, C, dataset.num_classes, False, H, config.drop_path_rate)
+    if config.batch_size == 1 and any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules()):
         raise DeiTEduError(f"{config.model} has batch norms, which need two images or more: give a larger --batch-size")
-    if config.tokens == "both" or config.model_settings or config.drop_rate or config.drop_path_rate:
-        raise DeiTEduError(f"{config.model} has no distillation token, no size and no dropout to set: a DeiT has")
-    model = create_teacher(config.model, C, dataset.num_classes)
+    convnet = config.model in CONVNETS
+    if config.model_settings or config.drop_rate or (convnet and (config.tokens == "both" or config.drop_path_rate)):
+        lacks = "no distillation token, no size and no dropout" if convnet else "no size and no dropout"
+        raise DeiTEduError(f"{config.model} has {lacks} to set: a DeiT has")
+    if config.tokens == "both":
+        try:
+            model = add_distillation(model, dataset.num_classes)
+        except DeiTEduError as error:
+            raise DeiTEduError(f"{config.model}: {error}, or --tokens class") from None
     check_sees(model, config.model, dataset)
     if isinstance(model, WhiteningConvNet):
         some = torch.arange(0, len(dataset.train), max(1, len(dataset.train) // 5000))  # of all classes, in any order
@@ -54,12 +65,23 @@ def build_model(config, dataset):
 
 def check_sees(model, name, dataset):
     """Refuse a network that cannot take this data's images; timm's models may want a size of their own."""
+    C, H, W = dataset.image_shape
     try:
+        check_patches(model, H, W)
         model.eval()(torch.zeros(1, *dataset.image_shape))
     except (RuntimeError, AssertionError, ValueError) as error:
-        C, H, W = dataset.image_shape
         reason = str(error).split("\n")[0]
-        raise DeiTEduError(f"{name} cannot see images of {C}x{H}x{W} ({reason}): choose another model") from None
+        sizes = dataset.name.partition(":")[0] in RESIZABLE
+        hint = "another model, or another --image-size" if sizes else "another model"
+        raise DeiTEduError(f"{name} cannot see images of {C}x{H}x{W} ({reason}): choose {hint}") from None
+
+
+def check_patches(model, height, width):
+    """Raise ValueError where the patches of a ViT of timm's would leave out a rest of the picture; timm cuts it off."""
+    trunk = getattr(model, "model", model)
+    P = getattr(getattr(trunk, "patch_embed", None), "patch_size", (1, 1))
+    if height % P[0] or width % P[1]:
+        raise ValueError(f"patches of {P[0]} x {P[1]} pixels do not divide it")
 
 
 def wrap(model, config, world):
@@ -83,16 +105,24 @@ def start_from(student, config, dataset):
 
     Paper: section 3.2, another resolution, and table 7, other classes. The position embedding is resized where the
     image sizes differ. Heads that were trained on other classes are left behind: the student keeps those it drew.
+    Where the student listens to a teacher and the weights have one head, `add_distillation` gives them a second token.
 
     Returns:
-        {"before": , "resized": }: the mean l2 norm of the patches' position embeddings before and after.
+        {"before": , "resized": }: the mean l2 norm of the patches' position embeddings before and after; None for a
+        network of timm's.
 
     Raises:
         DeiTEduError: when the two networks are not of one shape.
     """
+    if config.model.startswith("timm:"):
+        return start_timm(student, config, dataset)
     model, metadata = open_initial(config.initial, getattr(getattr(student, "config", None), "num_heads", None))
     if not (isinstance(model, DeiT) and isinstance(student, DeiT)):
-        raise DeiTEduError(f"only a DeiT starts from another's weights: {config.initial} or {config.model} is none")
+        which = config.initial if isinstance(student, DeiT) else config.model
+        raise DeiTEduError(f"only a DeiT starts from another's weights, and {which} is none: choose a DeiT for both")
+    if student.config.distilled and not model.config.distilled:
+        model = with_second_token(config, model, metadata["num_classes"])
+        metadata = metadata | {"heads": [head for head in metadata["heads"] if head == "class_head"]}
     shapes = {name: (getattr(model.config, name), getattr(student.config, name)) for name in SHAPE}
     if differs := [f"{name} {theirs}, not {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours]:
         tokens = "both" if model.config.distilled else "class"
@@ -105,13 +135,59 @@ def start_from(student, config, dataset):
         )
     before = position_norm(model)
     model = resize_model(model, student.config.image_size, *INTERPOLATIONS[config.interpolation])
-    known = metadata.get("classes")
-    same = metadata["num_classes"] == dataset.num_classes if known is None else known == list(dataset.classes)
-    kept = metadata["heads"] if same else []
+    kept = metadata["heads"] if same_classes(metadata, dataset) else []
     drawn = student.state_dict()
     heads = {name: drawn[name] for name in drawn if "_head." in name and name.partition(".")[0] not in kept}
     student.load_state_dict(model.state_dict() | heads)
     return {"before": before, "resized": position_norm(student)}
+
+
+def with_second_token(config, model, num_classes):
+    """A network of one head, given a distillation token for its training; that is said in one line."""
+    warnings.warn(
+        f"{config.initial} has no distillation token: it begins as a copy of the class token, its head is drawn anew",
+        stacklevel=2,
+    )
+    own = getattr(model, "preprocessing", None)
+    model = add_distillation(model, num_classes)
+    model.preprocessing = own
+    return model
+
+
+def same_classes(metadata, dataset):
+    """Whether a network knows these classes: by their names, or where its file names none, by their number."""
+    known = metadata.get("classes")
+    return metadata["num_classes"] == dataset.num_classes if known is None else known == list(dataset.classes)
+
+
+def start_timm(student, config, dataset):
+    """`start_from` for a network of timm's: its own weights, or those of a run of the same network."""
+    model, metadata = open_timm(config.initial, config.model)
+    if isinstance(student, DistilledViT) and not isinstance(model, DistilledViT):
+        model = with_second_token(config, model, dataset.num_classes)
+    drawn, state = student.state_dict(), model.state_dict()
+    positions = next((name for name in drawn if name.endswith("pos_embed")), None)
+    if positions and state[positions].shape != drawn[positions].shape:
+        mode, antialias = INTERPOLATIONS[config.interpolation]
+        prefix = getattr(student, "model", student).num_prefix_tokens
+        grids = [2 * (math.isqrt(weights[positions].shape[1] - prefix),) for weights in (state, drawn)]
+        state[positions] = resize_position_embedding(state[positions], *grids, prefix, mode, antialias)
+    same = same_classes(metadata, dataset)
+    state |= {name: drawn[name] for name in head_names(student) if not same or name not in state}
+    try:
+        student.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1].strip()[:100]
+        raise DeiTEduError(f"{config.initial} does not fit {config.model} ({reason}): start from its own") from None
+
+
+def head_names(model):
+    """The names of the weights by which a network of timm's tells its classes apart."""
+    if isinstance(model, DistilledViT):
+        return [name for name in model.state_dict() if "_head." in name]
+    head = model.get_classifier()
+    (path,) = [path for path, module in model.named_modules() if module is head]
+    return [name for name in model.state_dict() if name.startswith(f"{path}.")]
 
 
 def as_initial_sees(config, dataset):
@@ -124,7 +200,8 @@ def as_initial_sees(config, dataset):
     if config.interpolation not in INTERPOLATIONS:
         known = ", ".join(INTERPOLATIONS)
         raise DeiTEduError(f"unknown interpolation {config.interpolation!r}: choose one of {known}")
-    model, metadata = open_initial(config.initial)
+    timms = config.model.startswith("timm:")
+    model, metadata = open_timm(config.initial, config.model) if timms else open_initial(config.initial)
     own = getattr(model, "preprocessing", None)
     same = metadata.get("data") == dataset.name and ":" not in dataset.name
     return dataset if own is None or same else for_network(dataset, own)
@@ -148,14 +225,23 @@ def build_teacher(config, dataset):
 def check_teachers_data(name, dataset):
     """Refuse a teacher of these data as they were: it would go on teaching labels that were put right since.
 
-    A teacher of other data, of another size or none of ours may teach what it knows; its classes are checked.
+    A teacher of other data, of another size or none of ours may teach what it knows; its classes are checked, and that
+    the data are others is said.
     """
     if "+" in name and not find_run(name).is_dir():
         for part in name.split("+"):
             check_teachers_data(part, dataset)
         return
     seen = data_of_run(find_run(name)) if ":" not in name else None
-    if seen is None or place_of(seen["name"]) != place_of(dataset.name):
+    if seen is None:
+        return
+    if place_of(seen["name"]) != place_of(dataset.name):
+        if seen["checksum"] != dataset.checksum:
+            warnings.warn(
+                f"teacher {name} was trained on other data, {seen['name']} ({seen['checksum'][:12]}), not on "
+                f"{dataset.name} ({dataset.checksum[:12]}): it teaches what it knows of those",
+                stacklevel=2,
+            )
         return
     shape = seen.get("image_shape", list(dataset.image_shape))
     if shape[1:] != list(dataset.image_shape[1:]):
@@ -163,6 +249,21 @@ def check_teachers_data(name, dataset):
             return  # data of ours at another size: they do not change
         dataset = load_dataset(dataset.name, image_size=shape[1])
     check_same_data(f"teacher {name}", seen, dataset, f"delete {find_run(name)} and train it again")
+
+
+def say_if_changed(name, metadata, dataset):
+    """Say that the data a network was trained on are no longer what they were: its test may hold what it has seen.
+
+    Args:
+        name: of the network, for the reader. metadata: of its file. dataset: an ImageDataset.
+    """
+    before, kind = metadata.get("checksum"), place_of(metadata.get("data") or "")
+    if before and kind == place_of(dataset.name) and before != dataset.checksum:
+        warnings.warn(
+            f"{dataset.name} has changed since {name} was trained on it: its checksum was {before[:12]} and is "
+            f"{dataset.checksum[:12]} now; what is tested may have been seen in training",
+            stacklevel=2,
+        )
 
 
 def place_of(name):

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 import deit_edu
+from deit_edu.distil import DistilledViT, add_distillation
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.preprocess import Preprocessing
@@ -156,7 +157,8 @@ def save_network(path, model, name, image_shape, num_classes, metadata=None, dty
     if isinstance(model, DeiT):
         save_model(path, model, {"name": name, **shape}, dtype)
     else:
-        save(path, model.state_dict(), {"kind": "teacher", "name": name, **shape}, dtype)
+        tokens = {"tokens": "both"} if isinstance(model, DistilledViT) else {}
+        save(path, model.state_dict(), {"kind": "teacher", "name": name, **tokens, **shape}, dtype)
 
 
 def load_network(path):
@@ -171,7 +173,10 @@ def load_network(path):
     tensors, metadata = load(path)
     if metadata.get("kind") != "teacher":
         return load_model(path), metadata
-    model = create_teacher(metadata["name"], metadata["image_shape"][0], metadata["num_classes"])
+    C, H, _ = metadata["image_shape"]
+    model = create_teacher(metadata["name"], C, metadata["num_classes"], image_size=H)
+    if metadata.get("tokens") == "both":
+        model = add_distillation(model, metadata["num_classes"])
     try:
         model.load_state_dict(tensors)
     except RuntimeError:

@@ -45,6 +45,12 @@ def is_teacher_name(name):
     return name is not None and (name in CONVNETS or name.startswith("timm:"))
 
 
+def role_of(typed):
+    """Whose recipe a network gets: of a convnet or a timm model a teacher's, unless it listens to one itself."""
+    listens = typed.get("tokens") == "both" or ("teacher" in typed and "tokens" not in typed)
+    return "teacher" if is_teacher_name(typed.get("model")) and not listens else "student"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be trained, and on what."""
@@ -75,7 +81,7 @@ def plan_for(scale, typed, world):
     Raises:
         DeiTEduError: as `load_dataset`; for sizes that do not fit each other, with the options that do.
     """
-    base = recipe(scale, typed["data"], "teacher" if is_teacher_name(typed.get("model")) else "student")
+    base = recipe(scale, typed["data"], role_of(typed))
     settings = choose_network(typed)
     settings |= choose_side(typed | settings, world.device)
     dataset = open_dataset(TrainConfig(**base | settings | typed | dict(teacher=None)))
@@ -83,7 +89,7 @@ def plan_for(scale, typed, world):
     if is_deit:
         settings |= choose_model(typed, settings, dataset, world.device)
     settings |= choose_length(typed, dataset, world.size)
-    if teacher := choose_teacher(typed, dataset, is_deit):
+    if teacher := choose_teacher(typed, dataset):
         settings |= {"teacher": teacher}
     sizes = settings.pop("model_settings", {}) | typed.get("model_settings", {})
     taught = dict(distillation="hard", tokens="both") if (settings | typed).get("teacher") else {}
@@ -101,7 +107,9 @@ def choose_network(typed):
     """Where a run starts from another's weights, it has the other's shape."""
     if "initial" not in typed or "model" in typed:
         return {}
-    ours = open_initial(typed["initial"])[0].config
+    ours = getattr(open_initial(typed["initial"])[0], "config", None)
+    if ours is None:
+        return {}  # a convnet: that it cannot be is said when it is built
     alike = (name for name, shape in MODELS.items() if shape["embed_dim"] == ours.embed_dim)
     sizes = {name: getattr(ours, name) for name in ("patch_size", "embed_dim", "depth", "num_heads")}
     settings = {"model": next(alike, "deit_tiny_patch16_224"), "model_settings": sizes}
@@ -189,7 +197,7 @@ def check_patch(patch, side, data):
 def choose_length(typed, dataset, processes):
     """Batch, epochs and warm-up by the number of pictures; shifts by their side."""
     n = len(dataset.train)
-    tuned, teacher = "initial" in typed, is_teacher_name(typed.get("model"))
+    tuned, teacher = "initial" in typed, role_of(typed) == "teacher"
     batch = choose_batch(n // processes)
     shown, (fewest, most) = (SHOWN_TUNING, EPOCHS_TUNING) if tuned else (SHOWN, EPOCHS)
     epochs = min(most, max(fewest, shown // n))
@@ -205,10 +213,10 @@ def choose_batch(n):
     return next((batch for batch in BATCHES if n // batch >= STEPS), max(1, min(2, n)))
 
 
-def choose_teacher(typed, dataset, is_deit):
+def choose_teacher(typed, dataset):
     """The convnet that a student learns from, unless the reader has said what it learns from."""
     said = {"teacher", "distillation", "initial"} & set(typed) or typed.get("tokens") == "class"
-    return None if said or not is_deit or len(dataset.train) < ENOUGH_FOR_A_TEACHER else "convnet"
+    return None if said or role_of(typed) == "teacher" or len(dataset.train) < ENOUGH_FOR_A_TEACHER else "convnet"
 
 
 def teacher_of(scale, config, typed):

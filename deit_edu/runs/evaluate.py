@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import binomtest
 
+from deit_edu.errors import DeiTEduError
 from deit_edu.model import HeadLogits, fuse
 from deit_edu.runs.checkpoints import load, save
 from deit_edu.runs.preprocess import preprocessing_of
@@ -130,9 +131,10 @@ class PerClass:
         ]
 
 
-def per_class(chosen, labels, num_classes):
-    """Recall of every class: decisions (n,), labels (n,) int64 -> PerClass."""
-    labels = labels.cpu()
+def per_class(head_logits, labels, num_classes):
+    """Recall of every class, by the fusion or the only head: HeadLogits of (n, K), labels (n,) -> PerClass."""
+    labels, chosen = labels.cpu(), decisions(head_logits)
+    chosen = chosen.get("fused", chosen["class"])
     counts = torch.bincount(labels, minlength=num_classes)
     found = torch.bincount(labels[chosen == labels], minlength=num_classes)
     recalls = tuple(hit / n if n else None for hit, n in zip(found.tolist(), counts.tolist(), strict=True))
@@ -142,6 +144,9 @@ def per_class(chosen, labels, num_classes):
 def accuracies(head_logits, labels):
     """`Accuracy` of each head and each fusion: HeadLogits of (n, K), labels (n,) -> {name: Accuracy}."""
     labels = labels.cpu()
+    answers = len(head_logits.class_logits)
+    if not 0 < len(labels) == answers:
+        raise DeiTEduError(f"{len(labels)} labels for {answers} answers: an image has one of each, and one is needed")
     return {
         name: Accuracy((chosen == labels).sum().item(), len(labels)) for name, chosen in decisions(head_logits).items()
     }

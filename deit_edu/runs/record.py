@@ -1,5 +1,6 @@
 """What the record of a finished run says of its network: accuracies, curve, tokens, how often its teacher is right."""
 
+from dataclasses import asdict
 from statistics import median
 
 import torch
@@ -9,7 +10,7 @@ from deit_edu.inspect import describe_tokens
 from deit_edu.model import DeiT
 from deit_edu.runs.build import build_model
 from deit_edu.runs.checkpoints import digest
-from deit_edu.runs.evaluate import accuracies, predict
+from deit_edu.runs.evaluate import accuracies, per_class, predict
 from deit_edu.train import training_split
 
 ASKED_OF_TEACHER = 10_000  # training images at most, of which the record says how often the teacher is right
@@ -45,6 +46,9 @@ def describe_network(student, config, dataset):
         split = getattr(dataset, name)
         said = predict(student, split, dataset)
         described[name] = {head: score.to_dict() for head, score in accuracies(said, split.labels).items()}
+    by_class = per_class(said, split.labels, dataset.num_classes)
+    if by_class.uneven:
+        described["test_classes"] = {"classes": list(dataset.classes), **asdict(by_class)}
     if isinstance(student, DeiT) and student.config.distilled:
         torch.manual_seed(config.seed)
         untrained = build_model(config, dataset).to(next(student.parameters()).device)

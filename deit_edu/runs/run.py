@@ -1,6 +1,7 @@
 """A run: from a config to a folder with a trained network and its record, and back to work after a stop."""
 
 import dataclasses
+import sys
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -14,12 +15,14 @@ import deit_edu
 from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
+from deit_edu.runs.answers import Answers, answers_key
 from deit_edu.runs.build import (
     as_initial_sees,
     build_model,
     build_objective,
     build_teacher,
     open_dataset,
+    place_of,
     position_norm,
     start_from,
     wrap,
@@ -121,6 +124,8 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         DeiTEduError: for a config that cannot be, a loss that diverges, a folder in use.
     """
     folder = Path(folder)
+    if place_of(config.data)[1] == str(folder.resolve()):
+        raise DeiTEduError(f"{folder} is the folder of the pictures: choose another --out")
     check_folder(folder, config, resume)
     if is_trained(folder) and dataset is None and ":" not in config.data:
         return read_json(folder / "result.json")  # data of ours do not change, and may not have been fetched here
@@ -143,8 +148,8 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         run = Run(folder, config, world, student, optimizer, average, dataset, norms)
         run.open(resume)
         with run.undone_before_the_first_epoch():
-            train_epochs(run, dataset, teacher, objective, progress, on_images)
-        return run.close(dataset, teacher)
+            answers = train_epochs(run, dataset, teacher, objective, progress, on_images)
+        return run.close(dataset, teacher, answers)
 
 
 def prepare(config, dataset, world, begun=False):
@@ -159,7 +164,16 @@ def prepare(config, dataset, world, begun=False):
         DeiTEduError: for a name nobody knows, settings that cannot be, images or a batch that the data do not have.
     """
     steps_per_epoch(config, dataset, world)
+    if dataset.num_classes < 2:
+        raise DeiTEduError(f"{dataset.name} has one class, {dataset.classes[0]}: nothing to tell apart; give two")
+    if config.repeats > len(dataset.train):
+        raise DeiTEduError(f"repeats is {config.repeats}: {dataset.name} has only {len(dataset.train)} training images")
+    if not config.crop_padding < min(dataset.image_shape[1:]):
+        H, W = dataset.image_shape[1:]
+        raise DeiTEduError(f"crop_padding is {config.crop_padding}: it must be less than a side of the {H}x{W} images")
     smooth_labels(dataset.train.labels[:1], dataset.num_classes, config.label_smoothing, config.smoothing_over)
+    if config.keep_answers and config.distillation == "none":
+        raise DeiTEduError("keep_answers keeps a teacher's answers: name a teacher, or leave it out")
     if config.train_images:
         nested_subset(dataset.train.labels, config.train_images)
     torch.manual_seed(config.seed)
@@ -175,9 +189,18 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
     Args:
         run: an open `Run`. teacher: frozen, or None. objective: from `build_objective`.
         progress, on_images: as for `train`.
+
+    Returns:
+        The `Answers` that were kept, or None.
     """
     config, world, student = run.config, run.world, run.student
     fast_student, fast_teacher = wrap(student, config, world), wrap(teacher, config, world)
+    answers = None
+    if config.keep_answers:
+        answers = Answers(fast_teacher, answers_key(teacher, config, dataset, world), config, dataset, world)
+        if progress and world.rank == 0:
+            size = f"{answers.bytes / 1e6:,.1f} MB"
+            tqdm.write(f"the teacher's answers, {size}, are kept in {answers.folder}", sys.stderr)
     total = steps_per_epoch(config, dataset, world) * config.batch_size * world.size
     done = run.epoch * total
     shown = {}  # beside the progress bar
@@ -197,9 +220,11 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
 
         while run.epoch < config.epochs:
             started = time.perf_counter()
-            loss = train_epoch(
-                fast_student, fast_teacher, objective, run.optimizer, config, dataset, run.epoch, world, on_step
-            )
+            with answers.of_epoch(run.epoch) if answers else nullcontext():
+                loss = train_epoch(
+                    fast_student, answers or fast_teacher, objective, run.optimizer, config, dataset, run.epoch, world,
+                    on_step,
+                )  # fmt: skip
             seconds = time.perf_counter() - started
             with run.evaluated_weights():
                 scores = accuracies(predict(student, dataset.validation, dataset), dataset.validation.labels)
@@ -208,6 +233,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
                               "validation": validation})  # fmt: skip
             shown["validation"] = f"{max(validation.values()):.1%}"
             bar.set_postfix({"loss": f"{loss:.3f}"} | shown)
+    return answers
 
 
 class Run:
@@ -303,7 +329,7 @@ class Run:
         finally:
             self.student.load_state_dict(own)
 
-    def close(self, dataset, teacher):
+    def close(self, dataset, teacher, answers=None):
         """Save the network, look at the test images once, and write the record."""
         with self.evaluated_weights():
             record = {
@@ -319,6 +345,8 @@ class Run:
             record |= measured
             if teacher:
                 record["teacher_on_train"] = ask_teacher(teacher, self.config, dataset)
+            if answers:
+                record["kept_answers"] = answers.to_dict()
             if self.earlier:
                 record["earlier"] = self.earlier
             if self.norms:

@@ -2,17 +2,16 @@
 
 import json
 import math
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from deit_edu.data.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load
-from deit_edu.runs.folders import open_run
+from deit_edu.runs.folders import open_run, read_json
 from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.runs.weights import empty_model, foreign_kind, to_our_names
 from deit_edu.teachers import create_teacher
@@ -39,24 +38,53 @@ def open_initial(name, num_heads=None):
         return from_timm(name)
     if path.suffix in FILES or (path.is_file()):
         return from_file(path, num_heads)
-    if (path / "config.json").is_file() and "model_type" in json.loads((path / "config.json").read_text()):
+    if (path / "config.json").is_file() and "model_type" in read_json(path / "config.json"):
         return from_hugging_face(path)
     model, metadata = open_run(name)
     return model, metadata | {"heads": ["class_head", "distillation_head"]}
 
 
 def from_timm(name):
-    """A ViT or DeiT of timm with its own weights, fetched where they are not in its cache."""
+    """A ViT or DeiT of timm with its own weights, fetched where they are not in its cache, as a DeiT of ours."""
+    theirs = with_own_weights(name)
+    blocks = getattr(theirs, "blocks", None)
+    heads = getattr(blocks[0].attn, "num_heads", None) if blocks and hasattr(blocks[0], "attn") else None
+    return as_deit(name, theirs.state_dict(), heads, theirs.preprocessing)
+
+
+def with_own_weights(name):
+    """A network of timm with its own weights and what they take, as it is there."""
     import timm
 
     known = timm.get_pretrained_cfg(name.removeprefix("timm:"))
-    if known is None:
-        raise DeiTEduError(f"timm has no weights for {name!r}: look them up with timm.list_pretrained()")
+    if known is None or not (known.hf_hub_id or known.url or known.file):
+        near = did_you_mean(name.removeprefix("timm:"), timm.list_models(pretrained=True))
+        raise DeiTEduError(f"timm has no weights for {name!r}: look them up with timm.list_pretrained(){near}")
     theirs = create_teacher(name, 3, known.num_classes, pretrained=True)
-    blocks = getattr(theirs, "blocks", None)
-    heads = getattr(blocks[0].attn, "num_heads", None) if blocks and hasattr(blocks[0], "attn") else None
-    preprocessing = Preprocessing.of_timm(theirs.pretrained_cfg)
-    return as_deit(name, theirs.state_dict(), heads, preprocessing)
+    theirs.preprocessing = Preprocessing.of_timm(theirs.pretrained_cfg)
+    return theirs
+
+
+def open_timm(name, model_name):
+    """The network that ``--initial`` names for a student that is timm's, and its metadata.
+
+    Args:
+        name: timm:NAME for timm's own weights, or a run folder of this network. model_name: the student's.
+
+    Raises:
+        DeiTEduError: when there is nothing of that name, or it is a DeiT of ours or a file.
+    """
+    if name.startswith("timm:"):
+        theirs = with_own_weights(name)
+        return theirs, {"num_classes": theirs.num_classes}
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise DeiTEduError(f"{model_name} starts from timm:NAME or from a run of its own; a DeiT starts from a file")
+    model, metadata = open_run(name)
+    if metadata.get("name") != model_name:
+        found = metadata.get("name")
+        raise DeiTEduError(f"{name} is a {found}, not {model_name}: start from a run of the same network")
+    return model, metadata
 
 
 def from_file(path, num_heads):
@@ -72,12 +100,11 @@ def from_file(path, num_heads):
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DeiTEduError(f"no file {path}: check the path") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        if isinstance(error, DeiTEduError):
-            raise
-        raise DeiTEduError(
-            f"{path} holds more than weights, or is damaged ({str(error).splitlines()[0][:80]}): save its state_dict"
-        ) from None
+    except (DeiTEduError, OSError):
+        raise
+    except Exception:  # whatever a file that is no pickle makes of the reader
+        told = f"{path} holds more than weights, or is damaged: save its state_dict with torch.save"
+        raise DeiTEduError(told) from None
     return as_deit(path, tensors, num_heads, None)
 
 

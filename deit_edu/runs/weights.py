@@ -156,6 +156,8 @@ def load_state_dict_from(model, state_dict):
     Raises:
         DeiTEduError: when a tensor is missing, unexpected or of the wrong shape; the model is then unchanged.
     """
+    if not isinstance(state_dict, dict):
+        raise DeiTEduError(f"these are not weights but a {type(state_dict).__name__}: pass {{name: tensor}}")
     if isinstance(state_dict.get("model"), dict):
         state_dict = state_dict["model"]  # the authors' layout
     if isinstance(state_dict.get("state_dict"), dict) and state_dict["state_dict"]:

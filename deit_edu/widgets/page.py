@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ipywidgets.embed import embed_data
 from PIL import Image
 
 from deit_edu.data.splits import nested_subset
@@ -19,7 +18,7 @@ from deit_edu.data.walk import printable
 from deit_edu.errors import DeiTEduError
 from deit_edu.reading.figures import HEAD_WORDS
 from deit_edu.runs.checkpoints import is_packaged, load, write_atomically
-from deit_edu.runs.evaluate import Accuracy, load_decisions, per_class
+from deit_edu.runs.evaluate import Accuracy, PerClass, load_decisions
 from deit_edu.runs.folders import find_run, read_json
 from deit_edu.runs.machine import machine_name
 from deit_edu.train import TrainConfig
@@ -30,8 +29,9 @@ from deit_edu.widgets.live_deit import LiveDeiT
 from deit_edu.widgets.static import HOST, MIME, in_script, part_name, small_record, without_script
 
 LIMIT = 6_000_000  # bytes: what a mail and a phone take
-PICTURES = (24, 16, 8, 4, 1)  # of the test, as many as fit
+PICTURES = 24  # of the test at most
 SHOWN_CLASSES = 20  # in a table of confusions; of more the most frequent are listed
+FIGURE = "live"  # under which its state stands: the same run makes the same bytes
 HEADS = ("class", "distillation", "fused")
 # Nothing is loaded from anywhere, not even by mistake: scripts and styles stand in the page, workers are made of them.
 POLICY = (
@@ -67,24 +67,38 @@ def write_page(run, path, limit=LIMIT):
         raise DeiTEduError(f"{run} has a page in the book, live.html: name the folder of a run of yours")
     found = open_for_the_page(run)
     measured = Measured.of_run(run, found)
-    remarks, teacher = [], found.teacher
-    while True:
-        for count in PICTURES:
-            count = min(count, len(measured.labels))
-            text = page_text(found, measured, teacher, count)
-            size = len(text.encode())
-            if size <= limit:
-                write_atomically(path, text.encode())
-                if count < min(PICTURES[0], len(measured.labels)):
-                    remarks.append(f"{count} pictures of the test are in it: no more fit into {limit / 1e6:g} MB")
-                return Written(size, count, teacher is not None, tuple(remarks))
-        if teacher is None:
-            raise DeiTEduError(
-                f"{run}: its network alone makes a page of {size / 1e6:.1f} MB in half precision, and {limit / 1e6:g} "
-                f"MB is the most: train a smaller one, or deit-edu export it"
-            )
+    most, remarks = min(PICTURES, len(measured.labels)), []
+    for teacher in dict.fromkeys((found.teacher, None)):
+        text, count = fitting(lambda count, who=teacher: page_text(found, measured, who, count), most, limit)
+        size = len(text.encode())
+        if size <= limit:
+            if count < most:
+                remarks.append(f"{count} pictures of the test are in it: no more fit into {limit / 1e6:g} MB")
+            write_atomically(path, text.encode())
+            return Written(size, count, teacher is not None, tuple(remarks))
         remarks.append("its teacher is left out: with it the page would be larger")
-        teacher = None
+    raise DeiTEduError(
+        f"{run}: its network alone makes a page of {size / 1e6:.1f} MB in half precision, and {limit / 1e6:g} MB is "
+        f"the most: train a smaller one, or deit-edu export it"
+    )
+
+
+def fitting(make, most, limit):
+    """The text with as many pictures as fit, and their number: one picture where not even that fits.
+
+    Args:
+        make: from a number of pictures to a text. most: pictures. limit: bytes.
+    """
+    text = make(most)
+    size = len(text.encode())
+    if size <= limit or most == 1:
+        return text, most
+    least = make(1)
+    room, each = limit - len(least.encode()), (size - len(least.encode())) / (most - 1)
+    for count in range(min(most - 1, int(1 + max(0, room) / each)), 1, -1):  # pictures differ in size
+        if len((text := make(count)).encode()) <= limit:
+            return text, count
+    return least, 1
 
 
 # ---- what was measured ----
@@ -119,6 +133,17 @@ class Measured:
     def answers(self):
         """(n,): the class that it chooses."""
         return self.decisions[self.head]
+
+    def per_class(self):
+        """`PerClass` of its answers."""
+        right, counts = self.counts().diagonal().tolist(), self.counts().sum(1).tolist()
+        recalls = (hits / count if count else None for hits, count in zip(right, counts, strict=True))
+        return PerClass(tuple(counts), tuple(recalls))
+
+    def counts(self):
+        """(K, K): pictures of each class, by the class that they are taken for."""
+        K = len(self.classes)
+        return torch.bincount(self.labels * K + self.answers, minlength=K * K).view(K, K)
 
     def accuracy(self, head):
         told = self.record["test"][head]
@@ -186,19 +211,21 @@ def named(classes):
 def live_figure(figure):
     """(what stands in the figure's place, the scripts that hold its state and its parts)."""
     figure._picture, figure._caption = png(figure.picture()), " ".join(figure.caption().split())
-    state = embed_data(views=[figure], drop_defaults=False)["manager_state"]["state"]
-    parts = {}
+    state, parts = figure.get_state(), {}
+    arrays = {name: value for name, value in state.items() if isinstance(value, bytes)}
+    buffers = [{"path": [name], "data": base64.b64encode(value).decode()} for name, value in arrays.items()]
+    plain = {name: value for name, value in state.items() if name not in arrays}
 
     def keep(content):
         parts[name := part_name(content)] = content
         return name
 
-    record, picture, caption = small_record(state[figure.model_id], keep)
-    view = f'<script type="{MIME}view+json">{in_script({"model_id": figure.model_id})}</script>'
+    record, picture, caption = small_record({"state": plain, "buffers": buffers}, keep)
+    view = f'<script type="{MIME}view+json">{in_script({"model_id": FIGURE})}</script>'
     live = view + without_script(f"data:image/png;base64,{picture}", caption)
     scripts = [f'<script type="application/json" id="deit-edu-{name}">{in_script(content)}</script>'
                for name, content in parts.items()]  # fmt: skip
-    states = in_script({"state": {figure.model_id: record}})
+    states = in_script({"state": {FIGURE: record}})
     figure.close()
     return live, "\n".join([*scripts, f'<script type="{MIME}state+json">{states}</script>'])
 
@@ -268,7 +295,7 @@ def accuracy_table(measured):
 
 def recall_table(measured):
     """Of each class, how many pictures are found."""
-    found = per_class(measured.answers, measured.labels, len(measured.classes))
+    found = measured.per_class()
     rows = []
     for name, recall, count in zip(measured.classes, found.recalls, found.counts, strict=True):
         if recall is None:
@@ -284,7 +311,7 @@ def recall_table(measured):
 def confusions(measured):
     """How often each class is taken for each: a table, or the most frequent where the classes are many."""
     K, classes = len(measured.classes), measured.classes
-    counts = torch.bincount(measured.labels * K + measured.answers, minlength=K * K).view(K, K)  # truth, said
+    counts = measured.counts()
     if K > SHOWN_CLASSES:
         wrong = counts.clone().fill_diagonal_(0).flatten()
         most = [place for place in wrong.argsort(descending=True)[:SHOWN_CLASSES].tolist() if wrong[place]]

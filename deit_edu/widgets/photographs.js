@@ -87,8 +87,8 @@ async function openPhoto(file) {
 }
 
 /**
- * Buttons that bring pictures of the reader's own, and the clipboard.
- * @param {HTMLElement} root where a picture may be pasted
+ * Buttons that bring pictures of the reader's own, the clipboard, and files that are dropped.
+ * @param {HTMLElement} root where a picture may be pasted or dropped
  * @param {number[]} shape C, H, W of what is wanted
  * @param {(pixels: Uint8Array, from: string) => void} take is given each picture
  * @param {(sentence: string) => void} refuse is told why there is none
@@ -111,6 +111,12 @@ export function ownPictures(root, shape, take, refuse) {
   input.addEventListener("change", () => {
     if (input.files[0]) upload(input.files[0]);
     input.value = "";
+  });
+  root.addEventListener("dragover", (event) => event.preventDefault()); // or it could not be dropped
+  root.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const [file] = event.dataTransfer.files;
+    if (file) upload(file);
   });
   root.addEventListener("paste", (event) => {
     const [file] = event.clipboardData.files;

@@ -125,6 +125,7 @@
           moduleOf(record.esm),
           addStyle(record.css),
         ]);
+        Object.assign(el, { model }); // for who looks into it from outside
         await module.default.render({ model, el });
         el.dataset.ready = "true";
       } catch (error) {
