@@ -166,8 +166,8 @@ larger, too, and was fine-tuned for a third of the steps.
 
 **And longer?** All this is after {config.epochs * many:,} pictures shown, seconds of training, and the students from
 nothing have hardly begun. (The network above, on fifty, was shown its pictures unchanged and at a higher rate, which
-suits fifty and not three hundred; here one recipe serves all.) Seven times as long minus as it was: {longer}. So read the rows from nothing as: *after so
-short a time*.""")
+suits fifty and not three hundred; here one recipe serves all.) Seven times as long minus as it was: {longer}. So read
+the rows from nothing as: *after so short a time*.""")
 
 
 def with_teacher():
