@@ -36,7 +36,7 @@ PAGE, RECORD = BOOK / "recipes.md", BOOK / "ledger" / "recipes.json"
 RECIPE = re.compile(r"^\(recipe-([\w-]+)\)=\n## (.+?)\n(.*?)(?=^\(recipe-|\Z)", re.M | re.S)
 FENCE = re.compile(r"^```(bash|python)\n(.*?)\n```$", re.M | re.S)
 KEPT_LINES = 12  # of what a recipe said last
-CLASSES, EACH = "0,2,3,4,6", 8  # five kinds of tops, so many pictures of each
+CLASSES, EACH = "0,2,3,4,6", 30  # five kinds of tops, so many pictures of each
 
 
 class Recipe(NamedTuple):
