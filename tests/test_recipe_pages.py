@@ -97,8 +97,8 @@ def test_a_recipe_says_its_time_and_what_it_prints_in_a_fold(monkeypatch):
     record = {"pictures": 40, "machine": {"processor": "A core"}, "recipes": {"one": entry}}
     monkeypatch.setattr(recipes, "recorded", lambda: record)
     told = recipes.came_out("one").markdown
-    assert told.startswith("*8 s of one core.*") and "<pre>a &lt; b\ndone</pre>" in told
-    assert "<details>" not in recipes.came_out("one", what_comes_out=False).markdown
+    assert told.startswith("*8 s of one core.*") and "```text\na < b\ndone\n```" in told
+    assert "<details" not in recipes.came_out("one", what_comes_out=False).markdown
     assert "40 pictures" in recipes.measured_on().markdown and recipes.came_out("none").markdown == ""
 
 

@@ -1,10 +1,9 @@
 """The recipes: how long each took and what it said, as book/_ext/run_recipes.py wrote it down."""
 
-import html
 import json
 
 from deit_edu.evidence.ledger import ledger_folder
-from deit_edu.evidence.pages.pieces import Text
+from deit_edu.evidence.pages.pieces import Text, fold, together
 from deit_edu.runs.machine import machine_name
 
 
@@ -37,6 +36,6 @@ def came_out(name, what_comes_out=True):
     time = f"{max(1, round(took))} s" if took < 100 else f"{took / 60:.0f} minutes"
     told = f"*{time} of one core.*"
     if what_comes_out and entry["said"]:
-        lines = html.escape("\n".join(entry["said"]))
-        told += f"\n\n<details><summary>What it prints</summary>\n\n<pre>{lines}</pre>\n\n</details>"
+        lines = "\n".join(entry["said"])
+        return together(told, fold("What it prints", f"```text\n{lines}\n```"))
     return Text(told)
