@@ -8,12 +8,12 @@ lines at toy size.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import re
-import resource
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from pair_notebooks import BOOK
 
+import deit_edu.cli
 from deit_edu.data import keep_classes, load_dataset
 from deit_edu.data.written import write_folder
 from deit_edu.model import create_model
@@ -35,7 +36,7 @@ PAGE, RECORD = BOOK / "recipes.md", BOOK / "ledger" / "recipes.json"
 RECIPE = re.compile(r"^\(recipe-([\w-]+)\)=\n## (.+?)\n(.*?)(?=^\(recipe-|\Z)", re.M | re.S)
 FENCE = re.compile(r"^```(bash|python)\n(.*?)\n```$", re.M | re.S)
 KEPT_LINES = 12  # of what a recipe said last
-CLASSES, EACH = "0,2,3,4,6", 8  # five kinds of tops, so many pictures of each
+CLASSES, EACH = "0,2,3,4,6", 30  # five kinds of tops, so many pictures of each
 
 
 class Recipe(NamedTuple):
@@ -95,25 +96,23 @@ def filled(word, places):
     return word
 
 
-def run(recipe, folder, places):
-    """Run one recipe: (exit status, seconds, seconds of one core, its last lines without the places)."""
-    environment = os.environ | {"DEIT_EDU_RUNS": str(folder / "runs"), "PYTHONPATH": str(BOOK.parent)}
-    calls = [["-c", "import sys; from deit_edu.cli import main; sys.exit(main())", *map(lambda w: filled(w, places), c)]
-             for c in recipe.commands()] or [["-c", filled(recipe.lines, places)]]  # fmt: skip
-    said, begun, before = "", time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    for call in calls:
-        done = subprocess.run(
-            [sys.executable, *call], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        said += done.stdout
-        if done.returncode:
-            return done.returncode, 0, 0, done.stderr
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def follow(recipe, places):
+    """Do what a recipe says, here: (seconds, seconds of one core, its last lines without the places).
+
+    Raises:
+        RuntimeError: when a command ends with an error.
+    """
+    begun, before, said = time.perf_counter(), time.process_time(), io.StringIO()
+    with contextlib.redirect_stdout(said):
+        for command in recipe.commands():
+            if status := deit_edu.cli.main([filled(word, places) for word in command]):
+                raise RuntimeError(f"recipe {recipe.name}: deit-edu {shlex.join(command)} ended with {status}")
+        if recipe.language == "python":
+            exec(filled(recipe.lines, places), {})
+    took, cpu, told = time.perf_counter() - begun, time.process_time() - before, said.getvalue()
     for placeholder, place in places.items():
-        said = said.replace(place, placeholder)
-    said = said.replace(str(folder) + "/", "")
-    return 0, time.perf_counter() - begun, cpu, said.strip().splitlines()[-KEPT_LINES:]
+        told = told.replace(place, placeholder)
+    return took, cpu, told.replace(f"{Path.cwd()}/", "").strip().splitlines()[-KEPT_LINES:]
 
 
 def main():
@@ -124,17 +123,15 @@ def main():
     known = {} if args.again else record["recipes"]
     record = {"pictures": 5 * EACH, "machine": machine(join_world(TrainConfig())), "recipes": dict(known)}
     found = recipes_of(PAGE.read_text("utf8"))
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        places = lay_out(folder, EACH, dict(num_classes=1000))
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        os.environ |= {"DEIT_EDU_RUNS": str(Path(scratch, "runs")), "DEIT_EDU_DATA": str(Path(scratch, "data"))}
+        places = lay_out(Path(scratch), EACH, dict(num_classes=1000))
         for recipe in found:
             told = known.get(recipe.name, {})
-            made = "--out" in recipe.lines  # what others may use: its folder has to be there
-            if told.get("lines") == recipe.lines and not made:
+            makes_what_others_use = "--out" in recipe.lines
+            if told.get("lines") == recipe.lines and not makes_what_others_use:
                 continue
-            status, seconds, cpu, said = run(recipe, folder, places)
-            if status:
-                return f"error: recipe {recipe.name} ended with {status}:\n{said}"
+            seconds, cpu, said = follow(recipe, places)
             print(f"{recipe.name}: {seconds:.0f} s, {cpu:.0f} s of one core", flush=True)
             if told.get("lines") != recipe.lines:
                 entry = {"lines": recipe.lines, "seconds": seconds, "cpu_seconds": cpu, "said": said}
