@@ -52,8 +52,9 @@ training images, so that we can compare:
 {table(columns, rows)}
 
 They part by {min(apart):.2f} to {max(apart):.2f} points, in both directions; asked twice, one and the same network
-gives the same number. The first trainings are from before
-records named the instruction set; the later students ran with AVX2. {networks} networks are few: read it as a size,
+gives the same number. The first
+trainings are from before records named the instruction set; of the later students, those that name it ran with AVX2.
+{networks} networks are few: read it as a size,
 not as an estimate.""")
 
 
@@ -63,8 +64,8 @@ def why():
         "Why a last bit becomes half a point",
         """A sum of floating-point numbers depends on its order. AVX2 adds eight numbers at a time, AVX512 sixteen; two
 threads split a sum that one does in a row; another version of torch may choose another kernel. So the first steps
-differ in the last bit of some weight. Training amplifies that: after some hundred steps two runs sit in different places of
-the same quality. Nothing is wrong with either.
+differ in the last bit of some weight. Training amplifies that: after some hundred steps two runs sit in different
+places of the same quality. Nothing is wrong with either.
 
 What does not matter: the folder, the day, the number of runs beside it, the speed of the machine. Every draw comes from
 the seed: initial weights, order, crops, mixing.""",
