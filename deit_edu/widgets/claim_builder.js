@@ -182,6 +182,7 @@ function render({ model, el }) {
     const count = model.get("terms").length;
     const each = Array.from({ length: count }, (_, i) => termFields(model, here(), i, chosen));
     fields.replaceChildren(...each);
+    ofFour.querySelector("input").checked = count === 4;
   }
 
   function fill() {
@@ -216,13 +217,14 @@ function render({ model, el }) {
     ]);
     return count === 2 ? pair : [...pair, ...pair.map(([weight, ...rest]) => [-weight, ...rest])];
   };
-  const four = pagesOwn(model.get("terms").length === 4, (wanted) => {
+  const wantsFour = pagesOwn(model.get("terms").length === 4, (wanted) => {
     const terms = model.get("terms").slice(0, 2);
     put(model, "terms", wanted ? [...terms, ...ofFirst(4).slice(2)] : terms);
     own();
     build();
   });
 
+  const ofFour = toggle(wantsFour, "four", { label: "a difference of two differences" });
   const listed = claims.map((/** @type {any} */ one) => [one.id, one.sentence]);
   const questions = experiments.map(({ name, title }) => [name, `${name}: ${title}`]);
   root.append(
@@ -232,7 +234,7 @@ function render({ model, el }) {
       options: /** @type {[string, string][]} */ (questions),
     }),
     fields,
-    toggle(four, "four", { label: "a difference of two differences" }),
+    ofFour,
     choice(model, "sign", {
       label: "you claim that the difference is",
       options: [
