@@ -6,7 +6,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_widgets import evaluate_in_module
+from test_widgets import evaluate_in_module, page_of
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.claims import CLAIMS
@@ -107,3 +107,35 @@ def test_a_claim_without_runs_is_refused_in_a_line(figure):
     assert ClaimBuilder(some).claim == "hard-beats-none"
     with pytest.raises(DeiTEduError, match="no runs of the claim 'mixing-helps' are here: choose one of hard-beats-"):
         ClaimBuilder(some, claim="mixing-helps")
+
+
+# ---- the form ----
+
+
+def test_the_form_follows_a_claim_of_the_list_and_makes_one_of_the_readers_own(browser, figure, results, tmp_path):
+    page = page_of(browser, tmp_path, ClaimBuilder(json.loads(figure.experiments)))
+    page.wait_for_selector(".deit-edu")
+    claim, words = page.get_by_label("claim", exact=True), page.locator(".words")
+    judged = judge(results)
+
+    def says(name):
+        told = words.text_content().replace("\u2212", "-")
+        return told.startswith(f"{judged[name].ours} points, {judged[name].found.seeds} seeds: {judged[name].verdict}.")
+
+    assert says("hard-beats-none")
+    claim.select_option("distilled-gains-more")
+    assert says("distilled-gains-more") and "trained for 40 and 10 epochs" in words.text_content()
+    page.get_by_label("a difference of two differences").uncheck()
+    assert says("longer-helps-distilled") and claim.input_value() == ""
+    claim.select_option("hard-beats-none")
+    page.get_by_label("network").first.select_option("token_hard")
+    page.get_by_label("head").first.select_option("fused")
+    assert says("token-beats-none") and claim.input_value() == ""
+    page.get_by_label("negative").check()
+    assert "10 seeds: reversed." in words.text_content()
+    slider = page.get_by_role("slider", name="seeds")
+    slider.focus()
+    for _ in range(6):
+        page.keyboard.press("ArrowLeft")
+    assert "4 seeds: not resolved. A verdict asks for 5 seeds." in words.text_content()
+    page.close()

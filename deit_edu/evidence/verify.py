@@ -56,6 +56,12 @@ def seed_noise(ledger):
     return (squares / freedom) ** 0.5 if freedom else 0.0, freedom
 
 
+def bound_of(noise):
+    """How far apart two seeds of one configuration are at most, 99 times in 100, from `seed_noise`: points."""
+    deviation, freedom = noise
+    return t.ppf(0.995, freedom) * deviation * 2**0.5
+
+
 def compare(record, again, noise):
     """The same run twice: (whether it agrees, a sentence).
 
@@ -63,8 +69,8 @@ def compare(record, again, noise):
     weights, accuracies and curve must be equal to the last bit. On another one, where rounding differs, training takes
     another course. So it does under a teacher that another one trained, and in a run that was stopped and went on on
     another one. There the test accuracies must differ by no more than two seeds of one configuration do, 99 times in
-    100: t * standard deviation * sqrt(2), with the standard deviation pooled over the ledger. The oldest records do
-    not name the instruction set: then the type is taken for another one where it makes a difference.
+    100, with the standard deviation pooled over the ledger (`bound_of`). The oldest records do not name the instruction
+    set: then the type is taken for another one where it makes a difference.
 
     Args:
         record, again: the recorded run and the new one. noise: from `seed_noise`.
@@ -84,11 +90,41 @@ def compare(record, again, noise):
         same_code = record["library"]["source"] == again["library"]["source"]
         why = "the same code" if same_code else "other code: the library has changed since"
         return False, f"on the same type of machine, with {why}, these differ: {', '.join(differ)}"
-    deviation, freedom = noise
     difference = main_accuracy(again) - main_accuracy(record)
     reasons = "; ".join(reason for reason, holds in apart.items() if holds)
     told = f"{reasons}, test accuracy differs by {difference:+.2f} points"
-    if not freedom:
+    if not noise[1]:
         return False, f"{told}; no configuration has two seeds, so the seed noise is unknown"
-    bound = t.ppf(0.995, freedom) * deviation * 2**0.5
+    bound = bound_of(noise)
     return bool(abs(difference) <= bound), f"{told}, seeds differ by up to {bound:.2f}"
+
+
+# What decides which images a teacher was asked about: `deit_edu.runs.record.ask_teacher`.
+ASKED_BY = ("data", "train_images", "classes", "image_size", "redraw", "epochs", "seed")
+
+
+def trained_twice(ledger):
+    """Teachers that the ledger knows in two trainings, both asked about the very same images.
+
+    Where a teacher's weights were gone it was trained again, with its settings and its seed, and on another type of
+    machine it came out different. Its students' records say how often the one and the other was right.
+
+    Returns:
+        [(record of the teacher, epochs of the students, accuracy of the recorded one, of the other)], in per cent.
+    """
+    asked = {}
+    for record in ledger.records.values():
+        if "teacher_on_train" in record and len(record["teachers"]) == 1:
+            ((key, weights),) = record["teachers"].items()
+            settings = settings_of(record) | {"seed": record["config"]["seed"]}
+            images = (key, *(settings[name] for name in ASKED_BY))
+            asked.setdefault(images, {})[weights] = 100 * record["teacher_on_train"]["accuracy"]
+    found = []
+    for (key, *images), right in asked.items():
+        teacher = ledger.records.get(key)
+        if teacher and teacher["checkpoint"] in right:
+            recorded = right[teacher["checkpoint"]]
+            epochs = images[ASKED_BY.index("epochs")]
+            others = [other for weights, other in right.items() if weights != teacher["checkpoint"]]
+            found += [(teacher, epochs, recorded, other) for other in others]
+    return found

@@ -85,9 +85,9 @@ function picture(values, found, digits) {
   });
   const { svg, x, y } = drawn;
   const purple = "stroke:var(--fused);stroke-width:2.5";
-  drawn.line(x(0), x(0), 6, y(-1), "stroke:var(--ink);stroke-width:1");
-  if (ends.length) drawn.line(x(found.low), x(found.high), y(-0.5), y(-0.5), purple);
-  drawn.line(x(found.mean), x(found.mean), y(-0.5) - 8, y(-0.5) + 8, purple);
+  drawn.line(x(0), 6, x(0), y(-1), "stroke:var(--ink);stroke-width:1");
+  if (ends.length) drawn.line(x(found.low), y(-0.5), x(found.high), y(-0.5), purple);
+  drawn.line(x(found.mean), y(-0.5) - 8, x(found.mean), y(-0.5) + 8, purple);
   values.forEach((value) => drawn.dot(x(value), y(0.5), 4.5, "fill:var(--fused);opacity:0.6"));
   drawn.text("0", x(0), 86, { anchor: "middle" });
   for (const end of ends)
@@ -107,8 +107,7 @@ function picture(values, found, digits) {
 function termFields(model, experiment, i, chosen) {
   const term = () => /** @type {Term} */ (model.get("terms")[i]);
   const place = make("div");
-  const sides = ["this", "minus that", "minus this again", "plus that again"];
-  const heading = model.get("terms").length === 2 ? sides[i] : sidesOfFour(model.get("terms"))[i];
+  const heading = i === 0 ? "this" : term()[0] > 0 ? "plus" : "minus";
   const change = (/** @type {string} */ name, /** @type {string} */ measure) => {
     const terms = model.get("terms").slice();
     terms[i] = [terms[i][0], name, measureOf(experiment, name, measure).name];
@@ -120,7 +119,7 @@ function termFields(model, experiment, i, chosen) {
     const own = pagesOwn(measureOf(experiment, term()[1], term()[2]).name, (measure) =>
       change(term()[1], measure),
     );
-    place.replaceChildren(menu(own, "measure", { label: `head of ${heading}`, options }));
+    place.replaceChildren(menu(own, "measure", { label: "head", options }));
   };
   const options = /** @type {[string, string][]} */ (
     experiment.configurations.map(({ name, epochs }) => [name, `${name} (${epochs} epochs)`])
@@ -130,20 +129,9 @@ function termFields(model, experiment, i, chosen) {
     heads();
   });
   heads();
-  return make("div", {}, menu(own, "configuration", { label: heading, options }), place);
+  const configurations = menu(own, "configuration", { label: "network", options });
+  return make("fieldset", {}, make("legend", {}, heading), configurations, place);
 }
-
-/**
- * @param {Term[]} terms two or four
- * @returns {string[]} what each is called in the form
- */
-const sidesOfFour = (terms) => {
-  const counts = { 1: 0, "-1": 0 };
-  return terms.map(([weight]) => {
-    counts[weight] += 1;
-    return `${weight > 0 ? "plus" : "minus"} ${counts[weight] === 1 ? "one" : "another"}`;
-  });
-};
 
 /**
  * The verdict in a sentence.
@@ -194,6 +182,7 @@ function render({ model, el }) {
     const count = model.get("terms").length;
     const each = Array.from({ length: count }, (_, i) => termFields(model, here(), i, chosen));
     fields.replaceChildren(...each);
+    ofFour.querySelector("input").checked = count === 4;
   }
 
   function fill() {
@@ -228,13 +217,14 @@ function render({ model, el }) {
     ]);
     return count === 2 ? pair : [...pair, ...pair.map(([weight, ...rest]) => [-weight, ...rest])];
   };
-  const four = pagesOwn(model.get("terms").length === 4, (wanted) => {
+  const wantsFour = pagesOwn(model.get("terms").length === 4, (wanted) => {
     const terms = model.get("terms").slice(0, 2);
     put(model, "terms", wanted ? [...terms, ...ofFirst(4).slice(2)] : terms);
     own();
     build();
   });
 
+  const ofFour = toggle(wantsFour, "four", { label: "a difference of two differences" });
   const listed = claims.map((/** @type {any} */ one) => [one.id, one.sentence]);
   const questions = experiments.map(({ name, title }) => [name, `${name}: ${title}`]);
   root.append(
@@ -244,7 +234,7 @@ function render({ model, el }) {
       options: /** @type {[string, string][]} */ (questions),
     }),
     fields,
-    toggle(four, "four", { label: "a difference of two differences" }),
+    ofFour,
     choice(model, "sign", {
       label: "you claim that the difference is",
       options: [

@@ -222,8 +222,10 @@ function render({ model, el }) {
     showPages(page);
     const read = found.slice(ROWS * (page - 1), ROWS * page);
     const visible = visibleColumns();
+    const cell = (/** @type {Row} */ row, /** @type {string} */ name, /** @type {number} */ i) =>
+      make(i ? "td" : "th", i ? {} : { scope: "row" }, shown(name, row[name]));
     const lines = read.map((row) =>
-      make("tr", {}, ...visible.map((name) => make("td", {}, shown(name, row[name])))),
+      make("tr", {}, ...visible.map((name, i) => cell(row, name, i))),
     );
     body.replaceChildren(...lines);
     markSorted();

@@ -1,5 +1,7 @@
 """The first page: every claim, what to take home, how a verdict is given, what it cost."""
 
+from scipy.stats import binomtest
+
 from deit_edu.data import load_dataset
 from deit_edu.evidence.pages.pieces import claims_table, difference, drawn, evidence, fold, ours, said
 from deit_edu.evidence.regime import BASE
@@ -80,7 +82,18 @@ def rule():
 take the difference seed by seed. A bootstrap, which draws the seeds again with replacement, gives the interval of its
 mean, widened for the few seeds as Student's *t* would have it. Where the interval leaves out zero on the paper's side,
 the claim is *reproduced*; on the other side, *reversed*. Where it holds zero, or there are fewer than {ENOUGH_SEEDS}
-seeds, the claim is *not resolved*, which is not refuted.""")
+seeds, the claim is *not resolved*, which is not refuted.
+
+{few_seeds()}""")
+
+
+def few_seeds():
+    """What the rule costs where seeds are few: stands wherever a reader meets it."""
+    plain, widened = COVERAGE[ENOUGH_SEEDS]
+    sign_test = binomtest(ENOUGH_SEEDS, ENOUGH_SEEDS).pvalue
+    return f"""Mind how few {ENOUGH_SEEDS} seeds are. The plain bootstrap of {ENOUGH_SEEDS} holds the true difference
+{plain} % of the time where it says {CONFIDENCE:.0%}; widened, {widened} %. And a test that only counts signs could not
+decide at all: when all {ENOUGH_SEEDS} agree, its two-sided *p* is {sign_test:.2f}."""
 
 
 def limits():
