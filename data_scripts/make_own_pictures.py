@@ -23,11 +23,15 @@ COUNTS = dict(train=600, validation=50, test=200)  # of each class
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, metavar="FOLDER", default=Path("own_pictures"), help="%(default)s here")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
     args = parser.parse_args()
     if args.output.exists():
         raise DeiTEduError(f"{args.output} is there already: delete it, or choose another --output")
-    write_folder(load_dataset("fashion_mnist_10k", classes=CLASSES), args.output, **COUNTS)
     pictures = 5 * sum(COUNTS.values())
+    if args.dry_run:
+        print(f"Would write {pictures:,} pictures, about 20 MB on the disk, to {args.output}")
+        return
+    write_folder(load_dataset("fashion_mnist_10k", classes=CLASSES), args.output, **COUNTS)
     print(f"{pictures:,} pictures in {args.output}: deit-edu ablate own_pictures --scale own, called here, reads them")
 
 
