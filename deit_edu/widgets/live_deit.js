@@ -65,7 +65,8 @@ class LiveFigure {
   pictureColumn(under) {
     const { model, board } = this;
     const refuse = (/** @type {string} */ sentence) => complain(this.frame.root, sentence);
-    const own = ownPictures(this.frame.root, this.shape, (...found) => this.take(...found), refuse);
+    const wanted = { shape: this.shape, dark: model.get("dark") };
+    const own = ownPictures(this.frame.root, wanted, (...found) => this.take(...found), refuse);
     this.ends.push(own.stop);
     return make(
       "div",

@@ -56,6 +56,7 @@ class LiveDeiT(Figure):
     image_shape = traitlets.List().tag(sync=True)
     labels = traitlets.List().tag(sync=True)
     kind = traitlets.Unicode().tag(sync=True)
+    dark = traitlets.Bool(False).tag(sync=True)  # grey photographs on a light ground are turned round: light on dark
     remark = traitlets.Unicode().tag(sync=True)
     class_names = traitlets.List().tag(sync=True)
     image = traitlets.Int(0).tag(sync=True)  # which of the stored images is asked about; -1: the reader's own
@@ -112,7 +113,9 @@ class LiveDeiT(Figure):
             test, kind = load_dataset(pair).test, "test image"
             chosen = nested_subset(test.labels, count)
             images, labels = test.images[chosen], test.labels[chosen]
-        return cls(found.student, found.teacher, images, labels, found.classes, found.mean, found.std, kind)
+        figure = cls(found.student, found.teacher, images, labels, found.classes, found.mean, found.std, kind)
+        figure.dark = images.shape[1] == 1  # clothes, drawn light on dark
+        return figure
 
     @classmethod
     def from_run(cls, run, count=24):

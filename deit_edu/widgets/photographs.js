@@ -54,7 +54,7 @@ async function* stripsOf(bitmap, side) {
 }
 
 /**
- * Grey training images are light on dark: a photograph on a light ground is turned round.
+ * A grey photograph on a light ground, turned round for networks that have seen light on dark only.
  * @param {Uint8Array} pixels (1, H, W)
  * @param {number} W pixels of a row
  * @returns {Uint8Array} (1, H, W)
@@ -89,16 +89,16 @@ async function openPhoto(file) {
 /**
  * Buttons that bring pictures of the reader's own, the clipboard, and files that are dropped.
  * @param {HTMLElement} root where a picture may be pasted or dropped
- * @param {number[]} shape C, H, W of what is wanted
+ * @param {{ shape: number[], dark: boolean }} wanted C, H, W; whether the ground is dark
  * @param {(pixels: Uint8Array, from: string) => void} take is given each picture
  * @param {(sentence: string) => void} refuse is told why there is none
  * @returns {OwnPictures} the controls, the camera's view, and what to call when the figure goes
  */
-export function ownPictures(root, shape, take, refuse) {
+export function ownPictures(root, { shape, dark }, take, refuse) {
   const use = async (/** @type {ImageBitmap} */ bitmap, /** @type {string} */ from) => {
     const found = await shrunk(bitmap, shape);
     bitmap.close();
-    take(shape[0] === 1 ? lightOnDark(found, shape[2]) : found, from);
+    take(dark ? lightOnDark(found, shape[2]) : found, from);
   };
   const upload = async (/** @type {File} */ file) => {
     try {
