@@ -69,6 +69,17 @@ def http_base(site):
         server.shutdown()
 
 
+def patient(make):
+    """What makes pages, for a machine with other work to do: there a page may take minutes to load."""
+
+    def make_patient(**settings):
+        made = make(**settings)
+        made.set_default_timeout(300_000)  # milliseconds, in place of 30 seconds
+        return made
+
+    return make_patient
+
+
 @pytest.fixture(scope="session")
 def browser():
     if CHROMIUM is None:
@@ -76,6 +87,7 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        chromium.new_page, chromium.new_context = patient(chromium.new_page), patient(chromium.new_context)
         yield chromium
         chromium.close()
 
