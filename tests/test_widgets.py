@@ -243,6 +243,8 @@ def test_a_figure_looks_right_on_a_phone_and_a_desk_in_both_themes(open_page, na
             root.screenshot(path=SHOTS / f"{name}-{width}-{theme}.png")
             box = root.bounding_box()
             assert box["width"] <= width and box["x"] >= 0
+            grounds = root.locator("tr").evaluate_all("all => all.map(row => getComputedStyle(row).backgroundColor)")
+            assert set(grounds) <= {"rgba(0, 0, 0, 0)"}  # the figure's own, in either theme
 
 
 @pytest.mark.parametrize("name", FIGURES)

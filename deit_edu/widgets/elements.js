@@ -102,7 +102,7 @@ export const rowHeading = (name) => make("th", { scope: "row" }, name);
 export const scrolling = (label, inner) =>
   make(
     "div",
-    { className: "table", tabIndex: 0, dataset: OWN_KEYS, role: "region", "aria-label": label },
+    { className: "scrolls", tabIndex: 0, dataset: OWN_KEYS, role: "region", "aria-label": label },
     inner,
   );
 

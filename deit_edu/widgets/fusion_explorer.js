@@ -183,7 +183,7 @@ function render({ model, el }) {
   /** @type {Record<string, HTMLElement>} */
   const parts = Object.fromEntries(names.map((name) => [name, make("div")]));
   parts.heading = make("h4");
-  parts.matrix = make("div", { className: "table" });
+  parts.matrix = make("div", { className: "scrolls" });
   /** @type {Explorer} */
   const explorer = {
     model,

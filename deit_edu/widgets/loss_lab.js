@@ -202,7 +202,7 @@ function render({ model, el }) {
     return complain(root, `Give student and teacher ${K} logits each, one for every class name.`);
   }
   const [probabilities, gradients] = [make("div"), make("div")];
-  const table = make("div", { className: "table" });
+  const table = make("div", { className: "scrolls" });
   root.append(...controlsOf(model), side(probabilities, gradients), table);
   end();
   const draw = () => {

@@ -95,10 +95,12 @@ function sentence({ cut, order, isShuffled }) {
   const N = order.length;
   const numbers = (P * P * C).toLocaleString("en");
   const pairs = (N * N).toLocaleString("en");
+  const [patch, token, pair] =
+    N === 1 ? ["patch", "token", "pair"] : ["patches", "tokens, each", "pairs"];
   const more = times > 1 ? `, ${times ** 4} times as many as at ${H} pixels` : "";
   return (
-    `${N} patches of ${P}x${P} pixels: ${N} tokens, each made of ${numbers} numbers. ` +
-    `Attention compares ${pairs} pairs in every head${more}.` +
+    `${N} ${patch} of ${P}x${P} pixels: ${N} ${token} made of ${numbers} numbers. ` +
+    `Attention compares ${pairs} ${pair} in every head${more}.` +
     (isShuffled ? " Shuffled: the same patches, in another order." : "")
   );
 }
