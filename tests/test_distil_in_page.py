@@ -276,7 +276,7 @@ def test_a_pressed_button_and_two_students_learn(quick):
     press(quick, "Next seed")
     quick.wait_for_function("() => /2 seeds/.test(document.querySelector('.verdict').textContent)", timeout=60_000)
     assert words(quick).startswith("Seed 1, after 8 of 8")
-    assert max(quick.evaluate("blocked"), default=0) < 500  # ms; ten times the aim, so that a busy machine may be slow
+    assert max(quick.evaluate("blocked"), default=0) < 1000  # ms; the aim is 50, on a machine that is not busy
 
 
 def test_it_pauses_steps_changes_its_lesson_and_keeps_a_student(quick, tmp_path):
