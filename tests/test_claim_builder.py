@@ -13,7 +13,8 @@ from deit_edu.evidence.claims import CLAIMS
 from deit_edu.evidence.ledger import Ledger
 from deit_edu.evidence.report import Results, judge
 from deit_edu.evidence.verdicts import RANDOM_SEED, RESAMPLES, paired_difference, verdict
-from deit_edu.widgets.claim_builder import ClaimBuilder, resampling
+from deit_edu.widgets.bootstrap import resampling
+from deit_edu.widgets.claim_builder import ClaimBuilder
 
 JUDGE = """given.asked.map(([experiment, terms, sign, seeds]) => {
     const here = given.experiments.find(({ name }) => name === experiment);

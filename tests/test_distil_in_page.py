@@ -29,13 +29,14 @@ from deit_edu.evidence.races import (
     race_teacher,
     settings,
 )
-from deit_edu.evidence.verdicts import expanded_level, paired_difference
+from deit_edu.evidence.verdicts import RESAMPLES, paired_difference
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load, load_model
 from deit_edu.teachers import create_teacher
 from deit_edu.widgets import DistilInPage
+from deit_edu.widgets.bootstrap import resampling
 from deit_edu.widgets.bundle import bundled
-from deit_edu.widgets.distil_in_page import generator_state, in_words, word_of
+from deit_edu.widgets.distil_in_page import in_words, word_of
 from deit_edu.widgets.figure import png
 from deit_edu.widgets.races import FOLDER, RUN, main, missing_students, run_student
 
@@ -47,7 +48,7 @@ FINISHED = "() => /after 8 of 8 steps/.test(document.querySelector('.words').tex
 def counting(browser):
     """asked(expression, given): a value that the counting modules of the figure give."""
     page = browser.new_page()
-    source = bundled(FOLDER / "paired.js", FOLDER / "race_settings.js")
+    source = bundled(FOLDER / "bootstrap.js", FOLDER / "race_settings.js")
     yield lambda expression, given=None: page.evaluate(f"(given) => {{ {source}\nreturn {expression}; }}", given)
     page.close()
 
@@ -56,19 +57,18 @@ def counting(browser):
 
 
 @pytest.mark.parametrize("seeds", [2, 5, 10, 23])
-def test_the_pages_interval_is_pythons_to_the_digit(counting, seeds):
+def test_what_is_drawn_beforehand_is_what_pythons_interval_rests_on(counting, seeds):
     values = np.random.default_rng(seeds).normal(1.0, 2.0, seeds).tolist()
-    given = {"values": values, "generator": generator_state(), "levels": {str(seeds): expanded_level(seeds)}}
-    found = counting("pairedDifference(given.values, given, () => Promise.resolve())", given)
+    asked = """(async () => {
+        let breaths = 0;
+        await drawBeforehand(given.settings, given.values.length, async () => { breaths += 1; });
+        return [breaths, pairedDifference([[1, given.values]], given.settings)];
+    })()"""
+    count, found = counting(asked, {"values": values, "settings": resampling(30)})
     expected = paired_difference([(1.0, values)])
+    assert count == RESAMPLES * seeds // 5000  # in between, the page can answer
     assert found["seeds"] == seeds and found["mean"] == pytest.approx(expected.mean, abs=1e-12)
     assert [found["low"], found["high"]] == pytest.approx([expected.low, expected.high], abs=1e-12)
-
-
-def test_the_pages_verdict_is_pythons(counting):
-    given = [[0.1, 2, 9], [-0.1, 2, 9], [-3, -1, 9], [0.1, 2, 4]]
-    asked = "given.map(([low, high, seeds]) => verdictOf({ low, high, seeds }))"
-    assert counting(asked, given) == ["B is ahead", "not resolved", "A is ahead", "not resolved"]
 
 
 EVERY = [*CONFIGURATIONS.values(), settings("weak", "soft", "class", 1.5, 0.25), settings("transformer", "hard")]

@@ -2,9 +2,10 @@
 
 const MULTIPLIER = 0x2360ed051fc65da44385df649fccf645n; // PCG64's
 const WORD = 2 ** 32;
+const SLICE = 5000; // draws between two breaths
 
 /**
- * @typedef {object} Resampling what deit_edu.widgets.claim_builder.resampling gives
+ * @typedef {object} Resampling what deit_edu.widgets.bootstrap.resampling gives
  * @property {string} state of NumPy's PCG64, 128 bits
  * @property {string} increment of it
  * @property {number} resamples how many
@@ -81,6 +82,24 @@ function quantile(sorted, share) {
 
 /** @type {Map<number, Uint8Array>} */
 const draws = new Map(); // of each number of seeds: every difference has the same
+
+/**
+ * Draws for so many seeds beforehand, in slices, so that a page can answer in between.
+ * @param {Resampling} settings the generator and how many resamples
+ * @param {number} n how many seeds
+ * @param {() => Promise<void>} breath lets others work
+ * @returns {Promise<void>} when `pairedDifference` of so many seeds has nothing left to draw
+ */
+export async function drawBeforehand(settings, n, breath) {
+  if (n < 2 || draws.has(n)) return;
+  const bits = generator(settings);
+  const chosen = new Uint8Array(settings.resamples * n);
+  for (let i = 0; i < chosen.length; i++) {
+    if (i % SLICE === SLICE - 1) await breath();
+    chosen[i] = below(bits, n);
+  }
+  draws.set(n, chosen);
+}
 
 /**
  * deit_edu.evidence.verdicts.paired_difference: a weighted sum of measures that share their seeds.

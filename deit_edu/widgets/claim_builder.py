@@ -11,15 +11,9 @@ from deit_edu.evidence.claims import CLAIMS
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger
 from deit_edu.evidence.report import HEADS, Results, head_name, measure_of
-from deit_edu.evidence.verdicts import (
-    ENOUGH_SEEDS,
-    RANDOM_SEED,
-    RESAMPLES,
-    expanded_level,
-    paired_difference,
-    verdict,
-)
+from deit_edu.evidence.verdicts import paired_difference, verdict
 from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.widgets.bootstrap import resampling
 from deit_edu.widgets.figure import Figure
 
 WORDS = {"class": "class head", "distillation": "distillation head", "fused": "both heads",
@@ -111,14 +105,6 @@ class ClaimBuilder(Figure):
         told = next(one["sentence"] for one in self.claims if one["id"] == self.claim)
         return f"""The difference of a claim, a dot for every seed, a line for its interval, and a line at zero. {told}
         {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {found.seeds} seeds: {judged}."""
-
-
-def resampling(most):
-    """What the page needs to draw the resamples that SciPy's bootstrap draws, for up to so many seeds."""
-    generator = np.random.PCG64(RANDOM_SEED).state["state"]
-    tails = {str(seeds): (1 - expanded_level(seeds)) / 2 for seeds in range(2, most + 1)}
-    return {"state": str(generator["state"]), "increment": str(generator["inc"]), "resamples": RESAMPLES,
-            "tails": tails, "enough": ENOUGH_SEEDS}  # fmt: skip
 
 
 def measured(results):

@@ -1,9 +1,9 @@
+import { drawBeforehand, pairedDifference, verdictOf } from "./bootstrap.js";
 import { button, choice, menu, picker, put, slider } from "./controls.js";
 import { drawImage, legend } from "./drawing.js";
 import { complain, frame, make, side } from "./elements.js";
 import LEARNING from "./kernels/learning_worker.js?text";
 import { load, sizeOf, unpacked } from "./numbers.js";
-import { pairedDifference, verdictOf } from "./paired.js";
 import { Race } from "./race.js";
 import {
   curveChart,
@@ -37,7 +37,8 @@ const TOKENS_SHOWN = [
   ["class", "one token"],
   ["both", "two tokens"],
 ];
-const LIMIT = 1000; // results that are kept
+const LIMIT = 200; // results that are kept: the interval's width is known for so many seeds
+const AHEAD = { reproduced: "B is ahead", reversed: "A is ahead", "not resolved": "not resolved" };
 
 /** The figure: what is shown, and the race that may be running behind it. */
 class DistilFigure {
@@ -513,7 +514,8 @@ class DistilFigure {
       const same = raced.a === words.a && raced.b === words.b;
       if (same && !all.has(seed)) all.set(seed, { a, b });
     }
-    return [...all].map(([seed, scores]) => ({ seed, ...scores })).sort((p, q) => p.seed - q.seed);
+    const found = [...all].map(([seed, scores]) => ({ seed, ...scores }));
+    return found.sort((p, q) => p.seed - q.seed).slice(0, LIMIT);
   }
 
   async drawSeeds() {
@@ -524,9 +526,10 @@ class DistilFigure {
     }
     const { model } = this;
     const values = results.map(({ a, b }) => 100 * (b - a));
-    const given = { generator: model.get("generator"), levels: model.get("levels") };
-    const found = await pairedDifference(values, given, pause);
-    const verdict = verdictOf(found);
+    const settings = model.get("bootstrap");
+    await drawBeforehand(settings, values.length, pause);
+    const found = pairedDifference([[1, values]], settings);
+    const verdict = AHEAD[verdictOf(found, 1, settings.enough)];
     put(model, "difference", { ...finite(found), verdict });
     const words = seedsInWords(found, values, verdict);
     this.seeds.replaceChildren(

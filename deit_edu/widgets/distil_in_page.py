@@ -18,13 +18,13 @@ from deit_edu.evidence.races import (
     race_teacher,
     settings,
 )
-from deit_edu.evidence.verdicts import expanded_level
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.widgets.bootstrap import resampling
 from deit_edu.widgets.figure import Figure, packed
 from deit_edu.widgets.network import export
 
-MOST_SEEDS = 200  # for which the page knows the interval's level
+MOST_SEEDS = 200  # for which the page knows the interval's width: LIMIT of distil_in_page.js
 SIDES = (28, 64)  # of images of one's own, in pixels
 ASIDE = 500  # at most so many of them are kept aside
 
@@ -68,8 +68,7 @@ class DistilInPage(Figure):
     recorded = traitlets.Dict().tag(sync=True)  # {a student in a word: {scores, points and maps of seed 0}}
     recorded_pair = traitlets.Bool().tag(sync=True)  # whether it is the figure of the records
     shown_scenes = traitlets.List().tag(sync=True)  # [{pixels, label}] of the first scenes kept aside
-    generator = traitlets.Dict().tag(sync=True)  # where the bootstrap's draws begin
-    levels = traitlets.Dict().tag(sync=True)  # {seeds: level}, of its interval
+    bootstrap = traitlets.Dict().tag(sync=True)  # what the page needs to draw as NumPy does
     a = traitlets.Dict().tag(sync=True)
     b = traitlets.Dict().tag(sync=True)
     seed = traitlets.Int(0, min=0).tag(sync=True)
@@ -112,8 +111,8 @@ class DistilInPage(Figure):
             teachers={name: manifest for name, (manifest, _) in exported.items()},
             teacher_weights=b"".join(weights for _, weights in exported.values()),
             teacher_names={name: TEACHERS.get(name, name) for name in teachers}, regime=regime, recorded=recorded,
-            recorded_pair=bool(recorded), shown_scenes=shown, step=regime["steps"], generator=generator_state(),
-            levels={str(seeds): expanded_level(seeds) for seeds in range(2, MOST_SEEDS)}, **pair, **data,
+            recorded_pair=bool(recorded), shown_scenes=shown, step=regime["steps"],
+            bootstrap=resampling(MOST_SEEDS), **pair, **data,
         )  # fmt: skip
 
     def racing(self):
@@ -284,9 +283,3 @@ def in_words(one):
         return "two class tokens, no teacher" if one["tokens"] == "both" else "without a teacher"
     answers = " whose answers are shuffled" if one["shuffled"] else ""
     return f"taught by {TEACHERS.get(one['teacher'], one['teacher'])}{answers} ({one['distillation']})"
-
-
-def generator_state():
-    """Where `deit_edu.evidence.verdicts.paired_difference` begins to draw, in decimal digits."""
-    state = np.random.default_rng(0).bit_generator.state["state"]
-    return {name: str(number) for name, number in state.items()}
