@@ -55,9 +55,10 @@ def test_the_page_draws_the_resamples_that_numpy_draws(page, seeds):
 
 def test_the_page_gives_every_claim_pythons_interval_and_verdict(page, figure, results):
     judged = judge(results)
-    asked = [[claim.experiment, [list(term) for term in claim.terms], claim.sign, 99] for claim in CLAIMS]
+    claims = [claim for claim in CLAIMS if claim.id in judged]  # those of this scale
+    asked = [[claim.experiment, [list(term) for term in claim.terms], claim.sign, 99] for claim in claims]
     assert len(asked) == len(judged) == 33
-    for claim, (mean, low, high, seeds, word) in zip(CLAIMS, in_the_page(page, figure, asked), strict=True):
+    for claim, (mean, low, high, seeds, word) in zip(claims, in_the_page(page, figure, asked), strict=True):
         one = judged[claim.id]
         expected = (one.found.mean, one.found.low, one.found.high)
         assert (mean, low, high) == pytest.approx(expected, abs=1e-6), claim.id
