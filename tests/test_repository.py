@@ -48,8 +48,8 @@ def test_the_dependencies_are_what_the_library_imports():
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     imported = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"deit_edu"}
-    extras = PROJECT["optional-dependencies"]  # asked for where a reader exports, or has pictures of a phone
-    texts = [*PROJECT["dependencies"], *extras["export"], *extras["heic"]]
+    extras = PROJECT["optional-dependencies"]  # where a reader exports, has pictures of a phone, or runs races
+    texts = [*PROJECT["dependencies"], *extras["export"], *extras["heic"], *extras["races"]]
     declared = {Requirement(text).name.replace("-", "_") for text in texts}
     assert {"pillow" if name == "PIL" else name for name in imported} == declared
 
@@ -263,9 +263,9 @@ def test_what_figures_share_is_used_by_a_figure(name):
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name.endswith("_counting.js")])
 def test_what_counts_needs_no_page(name):
-    from deit_edu.widgets import figure
+    from deit_edu.widgets.bundle import bundled
 
-    assert not re.findall(r"\bdocument\b|\bwindow\b", figure.joined(SCRIPTS[name]))
+    assert not re.findall(r"\bdocument\b|\bwindow\b", bundled(WIDGETS / name))
 
 
 def test_a_script_without_types_is_noticed():
