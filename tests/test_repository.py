@@ -48,8 +48,9 @@ def test_the_dependencies_are_what_the_library_imports():
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     imported = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"deit_edu"}
-    extras = PROJECT["optional-dependencies"]  # asked for by those who export, want a table, have phone pictures
-    texts = [*PROJECT["dependencies"], *extras["export"], *extras["heic"], *extras["table"]]
+    extras = PROJECT["optional-dependencies"]  # for who exports, wants a table, has a phone's pictures, runs races
+    wanted = ("export", "heic", "table", "races")
+    texts = [*PROJECT["dependencies"], *(text for name in wanted for text in extras[name])]
     declared = {Requirement(text).name.replace("-", "_") for text in texts}
     assert {"pillow" if name == "PIL" else name for name in imported} == declared
 

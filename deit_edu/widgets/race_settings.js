@@ -155,9 +155,10 @@ export function sentenceOf(at, race, { seed, steps, scenes, teachers }) {
   const apart = 100 * Math.abs(other - one);
   const ahead = apart < 0.05 ? "Nobody is ahead" : `${other > one ? "B" : "A"} is ahead by`;
   const by = apart < 0.05 ? "" : ` ${apart.toFixed(1)} points`;
+  const named = [inWords(race.a, teachers), inWords(race.b, teachers)];
   return (
-    `Seed ${seed}, after ${at.a.step} of ${steps} steps: ` +
-    `A, ${inWords(race.a, teachers)}, is right on ${percent(one)} of ${scenes} scenes kept aside, B, ${inWords(race.b, teachers)}, on ` +
-    `${percent(other)}. ${ahead}${by}.`
+    `Seed ${seed}, after ${at.a.step} of ${steps} steps: A, ${named[0]}, is right on ` +
+    `${percent(one)} of ${scenes} scenes kept aside, B, ${named[1]}, on ${percent(other)}. ` +
+    `${ahead}${by}.`
   );
 }

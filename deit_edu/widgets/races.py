@@ -142,7 +142,7 @@ def run_missing(folder, configurations, seeds):
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise DeiTEduError("races need Playwright to ask the browser: pip install playwright") from None
+        raise DeiTEduError("races need Playwright to ask the browser: pip install 'deit-edu[races]'") from None
     races = Races(folder)
     missing = missing_students(races, configurations, seeds)
     if not missing:
