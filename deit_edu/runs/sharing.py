@@ -33,11 +33,12 @@ def shared_learning(student, config, world):
     if parts < 2 or not can_share(student, world):
         yield learn
         return
+    torch.set_num_threads(threads // parts)  # here too: helpers of this thread would wait for work on a part's core
     try:
         with ThreadPoolExecutor(parts, "part", torch.set_num_threads, [threads // parts]) as pool:
             yield Parts(student, parts, pool)
     finally:
-        torch.set_num_threads(threads)  # what a new thread begins with
+        torch.set_num_threads(threads)
 
 
 def can_share(student, world):
