@@ -100,7 +100,7 @@ export function smoothed(label, K, epsilon, over) {
  * @param {number[]} std of the training images, C numbers
  * @returns {Float32Array} (C, H, W), as the loop mixes them
  */
-export function normalised(pixels, mean, std) {
+function normalised(pixels, mean, std) {
   const plane = pixels.length / mean.length;
   return Float32Array.from(pixels, (value, i) => {
     const c = Math.floor(i / plane);

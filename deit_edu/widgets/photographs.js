@@ -59,7 +59,7 @@ async function* stripsOf(bitmap, side) {
  * @param {number} W pixels of a row
  * @returns {Uint8Array} (1, H, W)
  */
-export const lightOnDark = (pixels, W) =>
+const lightOnDark = (pixels, W) =>
   mean(pixels.subarray(0, W)) > 127 ? pixels.map((value) => 255 - value) : pixels;
 
 /**

@@ -11,7 +11,7 @@ import { clamp } from "./numbers.js";
  * @param {number} brightness what the others' pixels are multiplied by
  * @returns {Uint8Array} (C, H, W)
  */
-export function edited(pixels, [, H, W], P, erased, brightness) {
+function edited(pixels, [, H, W], P, erased, brightness) {
   return pixels.map((value, i) => {
     const patch = patchAt(i % W, Math.floor((i % (H * W)) / W), W, P);
     return erased.has(patch) ? 0 : Math.min(255, value * brightness);
@@ -25,7 +25,7 @@ export function edited(pixels, [, H, W], P, erased, brightness) {
  * @param {number} P pixels a side of a patch
  * @returns {number} the patch that a pixel is in, row by row
  */
-export const patchAt = (x, y, W, P) => Math.floor(y / P) * (W / P) + Math.floor(x / P);
+const patchAt = (x, y, W, P) => Math.floor(y / P) * (W / P) + Math.floor(x / P);
 
 /**
  * A brush of two by two pixels, put on a picture.
@@ -35,7 +35,7 @@ export const patchAt = (x, y, W, P) => Math.floor(y / P) * (W / P) + Math.floor(
  * @param {number[]} colour C numbers
  * @returns {void}
  */
-export function ink(pixels, [C, H, W], [x, y], colour) {
+function ink(pixels, [C, H, W], [x, y], colour) {
   for (let c = 0; c < C; c++) {
     for (let row = y; row < Math.min(y + 2, H); row++) {
       for (let column = x; column < Math.min(x + 2, W); column++) {

@@ -3,7 +3,7 @@ import { sizeOf } from "./numbers.js";
 import { resampled } from "./resample.js";
 
 /** Of red, green and blue, as Pillow converts (ITU-R 601). */
-export const GREY = [0.299, 0.587, 0.114];
+const GREY = [0.299, 0.587, 0.114];
 
 /**
  * @param {NumberArray} pixels (c, H, W)
