@@ -7,10 +7,16 @@ At the top is the method: patches, attention, model, losses, teachers, augment, 
 import importlib
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 import warnings
 
 __version__ = "0.2.0"
+
+# Threads that share an operation spin for a millisecond before they sleep; where another program has one of the cores,
+# they spin away its time at every operation, and a small network has hundreds. torch reads this when it is imported.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 # Where the modules of 0.1 went. Their old names go on working, in notebooks that were saved before.
 MOVED = {

@@ -1,6 +1,9 @@
 """A batch that the cores share teaches what it taught one of them, and the same every time."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -146,3 +149,16 @@ def test_a_shared_run_that_was_stopped_ends_with_the_same_weights(threads, tmp_p
         train(config, tmp_path / "stopped", dataset=data, progress=False)
     stopped = train(config, tmp_path / "stopped", resume=True, dataset=data, progress=False)
     assert stopped["checkpoint"] == whole["checkpoint"] and stopped["machine"]["threads"] == 2
+
+
+@pytest.mark.parametrize(
+    "given, then", [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "")]
+)
+def test_threads_that_wait_soon_sleep_unless_the_reader_says_otherwise(given, then):
+    """Before torch is imported, or it does not count."""
+    asked = "import sys, os, deit_edu; print('torch' in sys.modules, os.environ.get('GOMP_SPINCOUNT', ''))"
+    without = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    said = subprocess.run(
+        [sys.executable, "-c", asked], env=without | given, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == f"False {then}\n"
