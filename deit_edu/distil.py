@@ -25,9 +25,10 @@ class DistilledViT(nn.Module):
         check_fits(model)
         self.model = model
         self.hugging_face = hasattr(model, "config") and hasattr(model, "vit")
-        cls = self.embeddings.cls_token if self.hugging_face else model.cls_token  # (1, 1, D)
+        vit = self.embeddings if self.hugging_face else model
+        cls = vit.cls_token  # (1, 1, D)
         D = cls.shape[-1]
-        positions = self.embeddings.position_embeddings if self.hugging_face else model.pos_embed  # (1, 1 + N, D)
+        positions = vit.position_embeddings if self.hugging_face else vit.pos_embed  # (1, 1 + N, D)
         self.distillation_token = nn.Parameter(cls.detach().clone())
         self.distillation_position_embed = nn.Parameter(positions[:, :1].detach().clone())  # (1, 1, D)
         self.class_head = model.classifier if self.hugging_face else model.head

@@ -489,7 +489,7 @@ def test_a_config_names_the_size_and_the_classes_of_its_data():
 
 
 def test_no_epochs_and_no_weights_are_refused():
-    with pytest.raises(DeiTEduError, match="epochs is 0: it must be 1 or more"):
+    with pytest.raises(DeiTEduError, match="initial is '': a name is empty"):
         TrainConfig(epochs=0, initial="")
     with pytest.raises(DeiTEduError, match="epochs is 0: it must be 1 or more, unless initial names the weights"):
         TrainConfig(epochs=0)

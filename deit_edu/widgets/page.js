@@ -1,4 +1,5 @@
-// The page of a run in the reader's theme, and in the other one at the press of a button. A classic script.
+// The page of a run in the reader's theme, and in the other one at the press of a button.
+// A classic script.
 (() => {
   "use strict";
   const dark = matchMedia("(prefers-color-scheme: dark)");

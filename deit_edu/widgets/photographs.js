@@ -112,7 +112,8 @@ export function ownPictures(root, { shape, dark }, take, refuse) {
     if (input.files[0]) upload(input.files[0]);
     input.value = "";
   });
-  root.addEventListener("dragover", (event) => event.preventDefault()); // or it could not be dropped
+  // Or nothing could be dropped.
+  root.addEventListener("dragover", (event) => event.preventDefault());
   root.addEventListener("drop", (event) => {
     event.preventDefault();
     const [file] = event.dataTransfer.files;

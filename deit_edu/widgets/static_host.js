@@ -8,8 +8,8 @@
   const base = src && new URL("widgets/", src).href;
   const MIME = "application/vnd.jupyter.widget-";
 
-  // ---- what was moved out of the figures' state: parts of the page, or files beside it, which call
-  // deitEduFile(name, base64 or text) ----
+  // ---- what was moved out of the figures' state: parts of the page, or files beside it, which
+  // call deitEduFile(name, base64 or text) ----
 
   const waiting = new Map();
   const files = new Map();
