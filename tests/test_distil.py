@@ -194,7 +194,7 @@ def test_without_a_network_timms_weights_are_one_line_at_once(tmp_path, monkeypa
 
     monkeypatch.setattr("urllib.request.urlopen", nobody)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
-    for model in ("timm:vit_tiny_patch16_224", "deit_tiny_patch16_224"):
+    for model in ("timm:vit_tiny_patch16_224", "deit_tiny_patch16_224 --patch-size 14"):
         line = f"train --quiet --model {model} --initial timm:vit_tiny_patch16_224 --tokens both --out {tmp_path}/run"
         assert main(line.split()) == 2
         said = capfd.readouterr().err
