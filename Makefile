@@ -44,8 +44,8 @@ book: $(INSTALLED) pair
 	@echo
 	@echo "The book's first page: file://$(CURDIR)/$(SITE)/index.html"
 
-# Two workers of one thread each are as fast as one worker of two threads, and keep both cores busy. The lines that were
-# run are counted; pyproject.toml says how many must be.
+# Two workers of one thread each are as fast as one worker of two threads, and keep both cores busy. The lines of the
+# library that were run are counted at the end.
 test: book
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
