@@ -54,9 +54,14 @@ def train(name, dataset):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(TEACHERS)} (default: all)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be trained, and write nothing")
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(TEACHERS):
         parser.error(f"there is no teacher {', '.join(sorted(unknown))}: choose of {', '.join(TEACHERS)}")
+    if chosen.dry_run:
+        for name in chosen.names or TEACHERS:
+            print(f"would train {name} for {EPOCHS[name]} epochs and write {CHECKPOINTS / f'race_{name}.safetensors'}")
+        return
     dataset = race_data()
     record_path = CHECKPOINTS / "race.json"
     record = json.loads(record_path.read_text()) if record_path.exists() else {}
