@@ -209,7 +209,9 @@ def test_keyboard_and_pointer_change_the_picture_and_the_words(browser, http_bas
 
     control.scroll_into_view_if_needed()
     box = control.bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.1, box["y"] + box["height"] / 2)
+    now = control.evaluate("input => (input.value - input.min) / (input.max - input.min)")
+    place = 0.5 if now < 0.2 else 0.1  # a click on the thumb moves nothing
+    page.mouse.click(box["x"] + box["width"] * place, box["y"] + box["height"] / 2)
     by_pointer = changed_from(page, name, by_key)
     assert by_pointer[0] != by_key[0] and by_pointer[1] != by_key[1]
     spoken = root.locator("[role=status]", has_text=by_pointer[1])
