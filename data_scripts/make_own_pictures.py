@@ -41,3 +41,5 @@ if __name__ == "__main__":
     except (DeiTEduError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

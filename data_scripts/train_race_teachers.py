@@ -15,6 +15,7 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # this clone's deit_edu, installed or not
 
+from deit_edu.errors import DeiTEduError  # noqa: E402
 from deit_edu.evidence.races import REGIME, STUDENT, TEACHERS, race_data  # noqa: E402
 from deit_edu.losses import DistillationObjective  # noqa: E402
 from deit_edu.model import DeiT  # noqa: E402
@@ -78,4 +79,10 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (DeiTEduError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
