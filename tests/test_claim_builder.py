@@ -90,7 +90,10 @@ def test_a_readers_own_claim_gets_pythons_interval_and_verdict(page, figure):
 
 
 def test_the_values_are_those_that_claims_are_judged_by(figure, results):
-    for claim in CLAIMS:
+    there = {one["name"] for one in json.loads(figure.experiments)}
+    claims = [claim for claim in CLAIMS if claim.experiment in there]
+    assert len(claims) > 30
+    for claim in claims:
         figure.experiment, figure.terms, figure.seeds = claim.experiment, [list(term) for term in claim.terms], 99
         for (weight, values), (of, expected) in zip(
             figure.paired(), results.paired(claim.experiment, claim.terms), strict=True
