@@ -190,5 +190,8 @@ def told_of_teacher():
     start, teacher = judged()["own-start-helps-300"], judged()["own-start-and-teacher"]
     if "not run" in (start.verdict, teacher.verdict):
         return "*Some of these are still to run.*"
-    return f"""The trained start brings {start.ours} points over a start from nothing ({VERDICTS[start.verdict]}). A
-teacher of the new classes changes that by {teacher.ours} more ({VERDICTS[teacher.verdict]})."""
+    why = f"""Half of what the student is told comes from a small convnet that has seen the same pictures and no others,
+and names {teacher_right(300)} of them rightly."""
+    return f"""The trained start brings {start.ours} points over a start from nothing ({VERDICTS[start.verdict]}). With a
+teacher of the new classes it stands at {teacher.ours} points against the same start without one
+({VERDICTS[teacher.verdict]}). {why if teacher.verdict == "reversed" else ""}"""
