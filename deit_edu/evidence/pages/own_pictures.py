@@ -192,6 +192,6 @@ def told_of_teacher():
         return "*Some of these are still to run.*"
     why = f"""Half of what the student is told comes from a small convnet that has seen the same pictures and no others,
 and names {teacher_right(300)} of them rightly."""
-    return f"""The trained start brings {start.ours} points over a start from nothing ({VERDICTS[start.verdict]}). With a
-teacher of the new classes it stands at {teacher.ours} points against the same start without one
+    return f"""The trained start brings {start.ours} points over a start from nothing ({VERDICTS[start.verdict]}). With
+a teacher of the new classes it stands at {teacher.ours} points against the same start without one
 ({VERDICTS[teacher.verdict]}). {why if teacher.verdict == "reversed" else ""}"""
