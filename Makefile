@@ -20,7 +20,7 @@ help:
 	@echo "For contributors (CONTRIBUTING.md):"
 	@echo "make lint         formatters, linters, the contract of imports, spelling (make test runs it, too)"
 	@echo "make notebooks    write book/notebooks again after a chapter has changed"
-	@echo "make readme       write README.md's table of chapters from the run times of the last build"
+	@echo "make readme       write README.md's list of chapters from the run times of the last build"
 	@echo "make constraints  write the installed versions to constraints.txt"
 	@echo "make audit        known holes in the versions of constraints.txt, asked of PyPI"
 

@@ -1,4 +1,4 @@
-"""Write README.md's table of chapters: titles from the chapters, run times from the last build of the book.
+"""Write README.md's list of chapters, part by part: their titles, and the minutes of those that run for long.
 
 python book/_ext/readme_chapters.py
 """
@@ -6,13 +6,15 @@ python book/_ext/readme_chapters.py
 import json
 import re
 import sys
+import textwrap
 
-from pair_notebooks import BOOK, chapters
+import yaml
+from pair_notebooks import BOOK
 
 ROOT = BOOK.parent
 README = ROOT / "README.md"
 RUN_TIMES = ROOT / "_build" / "run_times.json"
-TABLE = re.compile(r"(?<=<!-- chapters -->\n).*?(?=<!-- /chapters -->)", re.S)
+LISTED = re.compile(r"(?<=<!-- chapters -->\n).*?(?=<!-- /chapters -->)", re.S)
 
 
 def title(chapter):
@@ -20,23 +22,26 @@ def title(chapter):
     return re.search(r"^# (\d+\. )?(.+)$", (BOOK / f"{chapter}.md").read_text("utf8"), re.M).groups(default="")
 
 
-def minutes(seconds):
-    """Whole minutes, rounded; "under 1" below half a minute."""
-    return "under 1" if seconds < 30 else str(round(seconds / 60))
+def listed(run_times):
+    """The parts of the book, a paragraph each; a chapter that runs for a minute or more says how long."""
+    paragraphs = []
+    for part in yaml.safe_load((BOOK / "_toc.yml").read_text("utf8"))["parts"]:
+        found = [entry["file"] for entry in part["chapters"] if entry["file"] in run_times]
+        links = [link(name, run_times[name]) for name in found]
+        paragraphs.append(textwrap.fill(f"**{part['caption']}.** {' · '.join(links)}", 118, break_long_words=False,
+                                        break_on_hyphens=False))  # fmt: skip
+    return "\n".join(f"{paragraph}\n" for paragraph in paragraphs)
 
 
-def table(run_times):
-    rows = ["| Chapter | Minutes on two cores |", "|---|---|"]
-    for name in chapters():
-        number, words = title(name)
-        rows.append(f"| {number}[{words}](book/{name}.md) | {minutes(run_times[name])} |")
-    return "\n".join(rows) + "\n"
+def link(name, seconds):
+    number, words = title(name)
+    return f"{number}[{words}](book/{name}.md)" + (f" ({round(seconds / 60)} min)" if seconds >= 60 else "")
 
 
 def main():
     if not RUN_TIMES.is_file():
         return "error: the run times are not measured yet: run `make book` first"
-    README.write_text(TABLE.sub(lambda _: table(json.loads(RUN_TIMES.read_text())), README.read_text("utf8")), "utf8")
+    README.write_text(LISTED.sub(lambda _: listed(json.loads(RUN_TIMES.read_text())), README.read_text("utf8")), "utf8")
     return 0
 
 
