@@ -11,10 +11,12 @@ import torch
 from test_book import axe
 from test_widgets import page_of, root_of
 
+from deit_edu.data.packaged import packaged_splits
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.races import (
     ASIDE,
     CLASSES,
+    CONDITIONS,
     CONFIGURATIONS,
     LEARNT,
     RACE_CLAIMS,
@@ -22,12 +24,14 @@ from deit_edu.evidence.races import (
     SEEDS,
     STUDENT,
     TEACHERS,
+    WRONG,
     Races,
     check_settings,
     race_data,
     race_items,
     race_teacher,
     settings,
+    sources,
 )
 from deit_edu.evidence.verdicts import RESAMPLES, paired_difference
 from deit_edu.model import DeiT, DeiTConfig
@@ -97,13 +101,26 @@ def test_an_address_holds_a_race_and_a_wrong_one_holds_none(counting):
 def test_the_items_are_balanced_small_and_the_ones_that_the_teachers_saw():
     items, labels, learnt = race_items()
     assert len(items.tobytes()) <= 1.2e6
-    assert (np.bincount(labels[:learnt]) == LEARNT).all() and (np.bincount(labels[learnt:]) == ASIDE).all()
+    assert (np.bincount(labels[learnt:]) == ASIDE).all() and (np.bincount(labels[:learnt]) > LEARNT / 2).all()
     digest = hashlib.sha256(items.tobytes() + labels.tobytes()).hexdigest()
     assert digest == ITEMS
     assert (race_data().train.labels.numpy() == labels[:learnt]).all()
 
 
-ITEMS = "44eea118cf4d1f3f2688832c67a328dac333f1586e63565e2a1502e7df98f9f1"
+def test_so_many_labels_are_wrong_and_only_of_those_to_learn_from():
+    given, right = [], []
+    for (images, labels), count, source in zip(packaged_splits(), (LEARNT, ASIDE, ASIDE), sources(), strict=True):
+        del images
+        chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in CLASSES]))
+        given.append(source.labels.numpy())
+        right.append(np.searchsorted(CLASSES, labels[chosen]))
+    shares = [(one != other).mean() for one, other in zip(given, right, strict=True)]
+    assert shares == [pytest.approx(WRONG, abs=1e-3), 0, 0]
+    among = np.bincount(given[0][given[0] != right[0]], minlength=len(CLASSES))
+    assert among.min() > 0.8 * among.mean()  # none of the classes is the one that is taken by mistake
+
+
+ITEMS = "b6c4bada1d04de11ede4da30943aefb477fc0f537a173635e7c070c080a5bee4"
 
 
 def test_each_teacher_ships_small_and_knows_what_the_students_learn():
@@ -124,13 +141,13 @@ def test_every_record_is_of_the_settings_and_the_regime_that_stand_in_the_librar
     races = Races()
     assert races.records
     for (name, _), record in races.records.items():
-        assert record["settings"] == CONFIGURATIONS[name] and record["regime"] == REGIME
-        assert record["student"] == STUDENT.to_dict() and record["points"][-1]["step"] == REGIME["steps"]
+        assert record["settings"] == CONFIGURATIONS[name] and record["points"][-1]["step"] == REGIME["steps"]
 
 
 def record_of(name, seed, accuracy):
     shares = {"class": accuracy, "distillation": None, "fused": None}
-    return {"configuration": name, "seed": seed, "points": [{"measured": {"accuracy": shares, "cosine": 0.5}}]}
+    points = [{"measured": {"accuracy": shares, "cosine": 0.5}}]
+    return {"configuration": name, "seed": seed, "points": points} | CONDITIONS
 
 
 def test_a_claim_is_judged_by_the_seeds_that_all_of_its_students_have(tmp_path):
@@ -143,6 +160,14 @@ def test_a_claim_is_judged_by_the_seeds_that_all_of_its_students_have(tmp_path):
     )
     difference, said, held = races.judge(claim)
     assert difference.seeds == 6 and difference.mean == pytest.approx(10) and said == "reproduced" and held == 6
+
+
+def test_records_under_other_conditions_stay_and_count_for_nothing(tmp_path):
+    earlier = record_of("none", 0, 0.9) | {"regime": REGIME | {"steps": 3}}
+    lines = [earlier, earlier | {"wrong": 0.9}, record_of("none", 0, 0.5)]
+    (tmp_path / "races.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    races = Races(tmp_path)
+    assert races.measure("none", 0, "class") == 50 and races.earlier == lines[:2]
 
 
 def test_what_has_a_record_is_not_run_again(tmp_path):
@@ -225,11 +250,6 @@ def recorded(browser, tmp_path):
 def quick(browser, tmp_path):
     """The same with eight steps, which has no record."""
     page = page_of(browser, tmp_path, DistilInPage(regime=SHORT))
-    page.evaluate("""() => {
-        window.blocked = [];
-        new PerformanceObserver((list) => blocked.push(...list.getEntries().map((entry) => entry.duration)))
-            .observe({ entryTypes: ["longtask"] });
-    }""")
     root_of(page, "DistilInPage").locator(".words").wait_for()
     yield page
     page.close()
@@ -276,7 +296,42 @@ def test_a_pressed_button_and_two_students_learn(quick):
     press(quick, "Next seed")
     quick.wait_for_function("() => /2 seeds/.test(document.querySelector('.verdict').textContent)", timeout=60_000)
     assert words(quick).startswith("Seed 1, after 8 of 8")
-    assert max(quick.evaluate("blocked"), default=0) < 1000  # ms; the aim is 50, on a machine that is not busy
+
+
+def place(event):
+    """Where an event of a trace was: process and thread."""
+    return event["pid"], event["tid"]
+
+
+def longest_task(browser, happens):
+    """Milliseconds of the longest task of the figure's page in its own thread while something happens.
+
+    In that thread's own time: what a busy machine gives to others meanwhile counts for nothing.
+    """
+    browser.start_tracing(categories=["disabled-by-default-devtools.timeline", "devtools.timeline"])
+    happens()
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    scripts = [event for event in events if event["name"] == "EvaluateScript"]
+    own = {place(e) for e in scripts if e["args"].get("data", {}).get("url", "").endswith("static_host.js")}
+    tasks = [e["tdur"] for e in events if e["name"] == "RunTask" and place(e) in own and "tdur" in e]
+    assert len(tasks) > 100
+    return max(tasks) / 1000
+
+
+def test_no_task_of_the_pages_own_thread_takes_over_50_milliseconds(browser, tmp_path):
+    """From the page's first byte to the verdict on a race of one's own, beside those of ten recorded seeds."""
+
+    def race():
+        page = page_of(browser, tmp_path, DistilInPage(regime=SHORT))
+        root_of(page, "DistilInPage").locator(".words").wait_for()
+        press(page, "Run")
+        page.wait_for_selector(".verdict", timeout=60_000)
+        page.close()
+        page = page_of(browser, tmp_path, DistilInPage())
+        page.wait_for_selector(".verdict", timeout=60_000)
+        page.close()
+
+    assert longest_task(browser, race) < 50
 
 
 def test_it_pauses_steps_changes_its_lesson_and_keeps_a_student(quick, tmp_path):
