@@ -8,9 +8,11 @@ import firefox
 import numpy as np
 import pytest
 import torch
+from conftest import served
 from test_book import axe
-from test_widgets import page_of, root_of
+from test_widgets import page_of, root_of, wait_asked
 
+from deit_edu.data import normalise
 from deit_edu.data.packaged import packaged_splits
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.races import (
@@ -37,7 +39,7 @@ from deit_edu.evidence.verdicts import RESAMPLES, paired_difference
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load, load_model
 from deit_edu.teachers import create_teacher
-from deit_edu.widgets import DistilInPage
+from deit_edu.widgets import DistilInPage, LiveDeiT
 from deit_edu.widgets.bootstrap import resampling
 from deit_edu.widgets.bundle import bundled
 from deit_edu.widgets.distil_in_page import in_words, word_of
@@ -45,6 +47,7 @@ from deit_edu.widgets.figure import png
 from deit_edu.widgets.races import FOLDER, RUN, main, missing_students, run_student
 
 SHORT = {"steps": 8, "warmup": 2, "every": 4, "batch": 32}
+STATE = "(name) => document.querySelector('.deit-edu-host').model.get(name)"
 FINISHED = "() => /after 8 of 8 steps/.test(document.querySelector('.words').textContent)"
 
 
@@ -351,6 +354,112 @@ def test_it_pauses_steps_changes_its_lesson_and_keeps_a_student(quick, tmp_path)
     assert model.config.distilled and said["settings"]["weight"] == 1 and said["classes"][0] == "T-shirt/top"
     assert model(torch.zeros(1, 1, STUDENT.image_size, STUDENT.image_size)).class_logits.isfinite().all()
     assert DistilInPage(model).student_weights  # and it can go on from there
+    opens_in_the_live_figure(quick.context.browser, tmp_path / "live", model, said)
+
+
+def opens_in_the_live_figure(browser, folder, model, said):
+    images = race_data().validation.images[:3]
+    figure = LiveDeiT(model, None, images, [0, 1, 2], said["classes"], said["mean"], said["std"])
+    folder.mkdir()
+    page = page_of(browser, folder, figure)
+    root_of(page, "LiveDeiT").locator(".picker input").nth(2).check(force=True)
+    wait_asked(page, 0)
+    answers = page.evaluate(STATE, "answers")
+    heads = model(normalise(images[2:], said["mean"], said["std"]))
+    for head, expected in zip(("class", "distillation"), heads, strict=True):
+        assert answers[head] == pytest.approx(expected[0].tolist(), abs=1e-4)
+    page.close()
+
+
+def test_teacher_tau_and_lambda_change_in_the_middle_and_the_curves_show_it(quick):
+    root = root_of(quick, "DistilInPage")
+    student = root.get_by_role("group", name="student B")
+    made = iter(range(1, 9))
+
+    def one_step():
+        press(quick, "One step")
+        quick.wait_for_function(
+            "(step) => document.querySelector('.words').textContent.includes(`after ${step} of 8`)", arg=next(made)
+        )
+        return quick.evaluate(STATE, "points")[-1]
+
+    def teachers_share(point):
+        return point["b"]["measured"]["teacher"]
+
+    first = one_step()
+    student.get_by_label("teacher", exact=True).select_option("weak")
+    weaker = one_step()
+    assert teachers_share(first) > teachers_share(weaker) + 0.05  # of the scenes kept aside
+    student.get_by_label("soft", exact=True).check()
+    student.get_by_label("lambda").fill("1")
+    student.get_by_label("tau").fill("0.5")
+    cold = one_step()  # tau ** 2 KL is at most a quarter of log 5 for a student that knows nothing
+    student.get_by_label("tau").fill("10")
+    student.get_by_label("lambda").fill("0")
+    alone = one_step()
+    assert cold["b"]["loss"] < 0.45 < 1.4 < min(cold["a"]["loss"], alone["b"]["loss"])
+    assert quick.evaluate(STATE, "b") | {"weight": 0, "temperature": 10} == quick.evaluate(STATE, "b")
+    marks = root.locator("svg").first.locator("line[style*='stroke-dasharray']")
+    assert marks.count() == 6  # one for each change: teacher, kind, and lambda and tau twice
+    press(quick, "Run")
+    quick.wait_for_function(FINISHED, timeout=60_000)
+    assert quick.evaluate(STATE, "results") == []  # a race that was changed is no seed of either
+
+
+def test_over_http_a_race_runs_too_and_nobody_else_is_asked(browser, tmp_path):
+    page_of(browser, tmp_path, DistilInPage(regime=SHORT)).close()
+    with served(tmp_path) as address:
+        page, asked = browser.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address + "page.html")
+        press(page, "Run")
+        page.wait_for_function(FINISHED, timeout=60_000)
+        page.close()
+    assert asked and all(url.startswith((address, f"blob:{address}")) for url in asked)
+
+
+def test_with_reduced_motion_nothing_moves_but_what_is_measured(browser, tmp_path):
+    page_of(browser, tmp_path, DistilInPage(regime=SHORT)).close()
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    press(page, "Run")
+    page.wait_for_function(FINISHED, timeout=60_000)
+    moving = """() => [...document.querySelectorAll('.deit-edu *')].map((node) => getComputedStyle(node))
+        .filter((style) => style.transitionDuration !== '0s' || style.animationName !== 'none').length"""
+    assert page.evaluate(moving) == 0 == page.evaluate("document.getAnimations().length")
+    context.close()
+
+
+def test_without_javascript_there_is_the_finished_race_as_a_picture(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    figure = DistilInPage()
+    page_of(browser, tmp_path, figure).close()
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    (one, other), _ = figure.racing()
+    for said in (page.locator("noscript figcaption").inner_text(), page.locator("noscript img").get_attribute("alt")):
+        assert f"{one[-1]:.1%}" in said and f"{other[-1]:.1%}" in said
+    assert page.locator("noscript img").evaluate("(image) => image.naturalWidth") > 300
+    context.close()
+
+
+def test_in_a_notebook_python_sets_what_the_page_reads_and_reads_what_it_sets(monkeypatch):
+    """The messages between kernel and page; tests/test_widgets.py has a real kernel."""
+    figure, sent, heard = DistilInPage(regime=SHORT), [], []
+    monkeypatch.setattr(figure, "send_state", lambda key=None: sent.append(key))
+    figure.observe(lambda change: heard.append(change.name))
+    soft = settings("weak", "soft", "both", 2.0, 0.3)
+    found = {"mean": 1.5, "low": None, "high": None, "seeds": 1, "verdict": "not resolved"}
+    figure.set_state({"b": soft, "step": 4, "difference": found, "running": True})  # a message of the page
+    assert figure.b == soft and figure.step == 4 and figure.running and figure.difference == found
+    assert {"b", "step", "difference", "running"} <= set(heard)
+    sent.clear()
+    figure.b = figure.b | {"weight": 0.8}
+    figure.running = False
+    assert sent == ["b", "running"]  # messages to the page
+    assert figure.get_state(["b", "running"]) == {"b": soft | {"weight": 0.8}, "running": False}
 
 
 def test_a_hidden_tab_stops_the_race_and_a_visible_one_goes_on(browser, tmp_path):
