@@ -7,6 +7,7 @@ in a browser; their records lie beside the ledger, in races.jsonl, one student o
 import functools
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from deit_edu.data.splits import make_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.claims import Claim, minus
 from deit_edu.evidence.ledger import ledger_folder, torn_tail
+from deit_edu.evidence.report import paragraph
 from deit_edu.evidence.verdicts import paired_difference, verdict
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import DeiTConfig
@@ -272,6 +274,17 @@ def what_seeds_showed(claim_id):
         f"{difference.mean:+.2f} {claim.unit} [{difference.low:+.2f}, {difference.high:+.2f}]; it has that sign in "
         f"{held} of {difference.seeds} seeds, and {claim.at_least} of {SEEDS} were claimed."
     )
+
+
+def explained(text, **verdicts):
+    """Markdown that explains verdicts, tied to them as `deit_edu.evidence.pages.pieces.said` ties it to the ledger's.
+
+    Args:
+        text: Markdown. verdicts: a claim's id with _ for -: the verdict that the text explains.
+    """
+    races = Races()
+    judged = {claim.id: SimpleNamespace(claim=claim, verdict=races.judge(claim)[1]) for claim in RACE_CLAIMS}
+    return paragraph(judged, text, {claim.replace("_", "-"): verdict for claim, verdict in verdicts.items()})
 
 
 def race_teacher_accuracy(name):
