@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import re
 import shutil
 
 import firefox
 import numpy as np
 import pytest
 import torch
-from conftest import served
+from conftest import ROOT, served
 from test_book import axe
 from test_widgets import page_of, root_of, wait_asked
 
@@ -29,6 +30,7 @@ from deit_edu.evidence.races import (
     WRONG,
     Races,
     check_settings,
+    explained,
     race_data,
     race_items,
     race_teacher,
@@ -145,6 +147,16 @@ def test_every_record_is_of_the_settings_and_the_regime_that_stand_in_the_librar
     assert races.records
     for (name, _), record in races.records.items():
         assert record["settings"] == CONFIGURATIONS[name] and record["points"][-1]["step"] == REGIME["steps"]
+
+
+def test_the_chapter_explains_the_verdicts_that_the_records_give():
+    text = (ROOT / "book" / "distil-in-page.md").read_text("utf8")
+    tied = re.findall(r'^ +(race_\w+)="([\w ]+)",$', text, re.M)
+    assert len(tied) == 4
+    assert explained("Because.", **dict(tied)) == "Because."
+    assert "moved on" in explained("Because.", race_hard_beats_none="reversed")
+    assert set(re.findall(r'what_seeds_showed\("([\w-]+)"\)', text)) == {claim.id for claim in RACE_CLAIMS}
+    assert ("**One label in three is wrong.**" in text) == (WRONG == 1 / 3)
 
 
 def record_of(name, seed, accuracy):

@@ -796,7 +796,8 @@ NOTEBOOKS = {
     "all.ipynb": [EVERY_FIGURE, "print('moved:', *sorted({type(owner).__name__ for owner, *_ in heard}))",
                   "for owner, name, old in heard[::-1]:\n    setattr(owner, name, old)\nprint('all back')"],
     "race.ipynb": ["from deit_edu.widgets import DistilInPage\n"
-                   "race = DistilInPage(regime={'steps': 4, 'warmup': 1, 'every': 2, 'batch': 16})\nrace", "race.b = race.b | {'weight': 0.8}\nrace.running = True",
+                   "race = DistilInPage(regime={'steps': 4, 'warmup': 1, 'every': 2, 'batch': 16})\nrace",
+                   "race.b = race.b | {'weight': 0.8}\nrace.running = True",
                    "print('raced', race.points[-1]['b']['step'], race.difference['seeds'], race.running)"],
 }  # fmt: skip
 
