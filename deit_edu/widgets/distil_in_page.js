@@ -56,9 +56,10 @@ class DistilFigure {
 
   makeParts() {
     const { model, root } = this;
+    this.accuracy = make("div");
+    this.seeds = make("div");
     this.charts = make("div", { className: "side" });
     this.looked = make("div");
-    this.seeds = make("div");
     this.note = make("p", { className: "note" });
     this.progress = make("p", { className: "note", "aria-hidden": "true" });
     this.runButton = button("Run", () => put(model, "running", !model.get("running")));
@@ -66,13 +67,12 @@ class DistilFigure {
     this.frame.end();
     const step = { label: "step shown", min: 0, max: this.regime.steps, step: this.regime.every };
     root.append(
+      side(this.accuracy, this.seeds),
       slider(model, "step", step),
       side(...SIDES.map((side) => studentControls(model, side))),
       this.charts,
-      makeLegend(),
       this.makePicker(),
       this.looked,
-      this.seeds,
       this.note,
     );
   }
@@ -271,6 +271,7 @@ class DistilFigure {
   draw() {
     const at = this.pointShown();
     if (!at) {
+      this.accuracy.replaceChildren();
       this.charts.replaceChildren();
       this.frame.say("These two have not raced yet: press Run.");
       return;
@@ -278,7 +279,9 @@ class DistilFigure {
     const { model } = this;
     const { points, marks, seed } = this.shown;
     const { steps } = this.regime;
-    this.charts.replaceChildren(...raceCharts(points, { steps, at: at.a.step, marks }));
+    const [accuracy, ...others] = raceCharts(points, { steps, at: at.a.step, marks });
+    this.accuracy.replaceChildren(accuracy, makeLegend());
+    this.charts.replaceChildren(...others);
     const quarter = steps / 4;
     if (this.runner.going && model.get("running") && at.a.step % quarter) return;
     const scenes = model.get("item_labels").byteLength - model.get("learnt");

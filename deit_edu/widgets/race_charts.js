@@ -21,9 +21,9 @@ export function raceCharts(points, shown) {
   const percent = (value) => `${Math.round(100 * value)} %`;
   /** @type {[string, Curve[], [number, number], (value: number) => string][]} */
   const charts = [
-    ["Accuracy on scenes kept aside", accuracies, sharesOf(accuracies), percent],
+    ["Accuracy, A dashed, B solid", accuracies, sharesOf(accuracies), percent],
     ["Loss of the batches (nats)", losses, rangeOf(losses), (value) => value.toFixed(1)],
-    ["How often a head says what the teacher says", agreements, sharesOf(agreements), percent],
+    ["Agreement with the teacher", agreements, sharesOf(agreements), percent],
     ["Cosine of the two tokens", cosines, [-1, 1], (value) => value.toFixed(0)],
   ];
   return charts

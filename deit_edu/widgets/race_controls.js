@@ -35,7 +35,7 @@ export function studentControls(model, side) {
   return make(
     "div",
     { role: "group", "aria-label": `student ${NAMES[side]}` },
-    make("h4", {}, `Student ${NAMES[side]} (${side === "a" ? "dashed" : "solid"} lines)`),
+    make("h4", {}, `Student ${NAMES[side]}`),
     menu(entries.teacher, side, { label: "teacher", options: teacherOptions(teachers, first) }),
     parts.kind,
     ...(model.get("student").distilled ? [tokens] : []),

@@ -61,7 +61,7 @@ function seedsInWords({ mean, low, high, seeds }, values, verdict) {
   const ahead = values.filter((value) => value > 0).length;
   const interval = seeds > 1 ? ` [${signed(low)}, ${signed(high)}]` : "";
   return (
-    `B minus A, ${seeds} ${seeds === 1 ? "seed" : "seeds"}: ${signed(mean)} points${interval}; ` +
-    `B is ahead in ${ahead}: ${verdict}.`
+    `B minus A, ${seeds} ${seeds === 1 ? "seed" : "seeds"}: ${signed(mean)} points${interval}. ` +
+    `B is ahead in ${ahead} of ${seeds}. Verdict: ${verdict}.`
   );
 }
