@@ -25,7 +25,7 @@ from deit_edu.teachers import create_teacher  # noqa: E402
 from deit_edu.train import TrainConfig, World, make_optimizer, train_epoch  # noqa: E402
 
 NAMES = {"convnet": "convnet_light", "weak": "convnet_weak", "transformer": "deit"}
-EPOCHS = {"convnet": 12, "weak": 3, "transformer": 12}
+EPOCHS = {"convnet": 8, "weak": 3, "transformer": 12}
 LEARNING_RATE = {"convnet": 32e-3, "weak": 32e-3, "transformer": 16e-3}  # per 512 images
 
 

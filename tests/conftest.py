@@ -1,5 +1,6 @@
 """What tests share: signals heard, the built book, a web server for it, and a Chromium found on this machine."""
 
+import contextlib
 import functools
 import http.server
 import os
@@ -59,14 +60,21 @@ def site():
     return SITE
 
 
-@pytest.fixture(scope="session")
-def http_base(site):
-    handler = functools.partial(QuietHandler, directory=str(site))
+@contextlib.contextmanager
+def served(folder):
+    """The address at which a folder is served meanwhile."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def http_base(site):
+    with served(site) as address:
+        yield address
 
 
 def patient(make):

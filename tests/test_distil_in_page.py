@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+import re
 import shutil
 
 import firefox
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, served
 from test_book import axe
-from test_widgets import page_of, root_of
+from test_widgets import page_of, root_of, wait_asked
 
+from deit_edu.data import normalise
+from deit_edu.data.packaged import packaged_splits
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.races import (
     ASIDE,
     CLASSES,
+    CONDITIONS,
     CONFIGURATIONS,
     LEARNT,
     RACE_CLAIMS,
@@ -22,18 +27,21 @@ from deit_edu.evidence.races import (
     SEEDS,
     STUDENT,
     TEACHERS,
+    WRONG,
     Races,
     check_settings,
+    explained,
     race_data,
     race_items,
     race_teacher,
     settings,
+    sources,
 )
 from deit_edu.evidence.verdicts import RESAMPLES, paired_difference
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load, load_model
 from deit_edu.teachers import create_teacher
-from deit_edu.widgets import DistilInPage
+from deit_edu.widgets import DistilInPage, LiveDeiT
 from deit_edu.widgets.bootstrap import resampling
 from deit_edu.widgets.bundle import bundled
 from deit_edu.widgets.distil_in_page import in_words, word_of
@@ -41,6 +49,7 @@ from deit_edu.widgets.figure import png
 from deit_edu.widgets.races import FOLDER, RUN, main, missing_students, run_student
 
 SHORT = {"steps": 8, "warmup": 2, "every": 4, "batch": 32}
+STATE = "(name) => document.querySelector('.deit-edu-host').model.get(name)"
 FINISHED = "() => /after 8 of 8 steps/.test(document.querySelector('.words').textContent)"
 
 
@@ -97,13 +106,26 @@ def test_an_address_holds_a_race_and_a_wrong_one_holds_none(counting):
 def test_the_items_are_balanced_small_and_the_ones_that_the_teachers_saw():
     items, labels, learnt = race_items()
     assert len(items.tobytes()) <= 1.2e6
-    assert (np.bincount(labels[:learnt]) == LEARNT).all() and (np.bincount(labels[learnt:]) == ASIDE).all()
+    assert (np.bincount(labels[learnt:]) == ASIDE).all() and (np.bincount(labels[:learnt]) > LEARNT / 2).all()
     digest = hashlib.sha256(items.tobytes() + labels.tobytes()).hexdigest()
     assert digest == ITEMS
     assert (race_data().train.labels.numpy() == labels[:learnt]).all()
 
 
-ITEMS = "44eea118cf4d1f3f2688832c67a328dac333f1586e63565e2a1502e7df98f9f1"
+def test_so_many_labels_are_wrong_and_only_of_those_to_learn_from():
+    given, right = [], []
+    for (images, labels), count, source in zip(packaged_splits(), (LEARNT, ASIDE, ASIDE), sources(), strict=True):
+        del images
+        chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in CLASSES]))
+        given.append(source.labels.numpy())
+        right.append(np.searchsorted(CLASSES, labels[chosen]))
+    shares = [(one != other).mean() for one, other in zip(given, right, strict=True)]
+    assert shares == [pytest.approx(WRONG, abs=1e-3), 0, 0]
+    among = np.bincount(given[0][given[0] != right[0]], minlength=len(CLASSES))
+    assert among.min() > 0.8 * among.mean()  # none of the classes is the one that is taken by mistake
+
+
+ITEMS = "b6c4bada1d04de11ede4da30943aefb477fc0f537a173635e7c070c080a5bee4"
 
 
 def test_each_teacher_ships_small_and_knows_what_the_students_learn():
@@ -124,13 +146,23 @@ def test_every_record_is_of_the_settings_and_the_regime_that_stand_in_the_librar
     races = Races()
     assert races.records
     for (name, _), record in races.records.items():
-        assert record["settings"] == CONFIGURATIONS[name] and record["regime"] == REGIME
-        assert record["student"] == STUDENT.to_dict() and record["points"][-1]["step"] == REGIME["steps"]
+        assert record["settings"] == CONFIGURATIONS[name] and record["points"][-1]["step"] == REGIME["steps"]
+
+
+def test_the_chapter_explains_the_verdicts_that_the_records_give():
+    text = (ROOT / "book" / "distil-in-page.md").read_text("utf8")
+    tied = re.findall(r'^ +(race_\w+)="([\w ]+)",$', text, re.M)
+    assert len(tied) == 4
+    assert explained("Because.", **dict(tied)) == "Because."
+    assert "moved on" in explained("Because.", race_hard_beats_none="reversed")
+    assert set(re.findall(r'what_seeds_showed\("([\w-]+)"\)', text)) == {claim.id for claim in RACE_CLAIMS}
+    assert ("**One label in three is wrong.**" in text) == (WRONG == 1 / 3)
 
 
 def record_of(name, seed, accuracy):
     shares = {"class": accuracy, "distillation": None, "fused": None}
-    return {"configuration": name, "seed": seed, "points": [{"measured": {"accuracy": shares, "cosine": 0.5}}]}
+    points = [{"measured": {"accuracy": shares, "cosine": 0.5}}]
+    return {"configuration": name, "seed": seed, "points": points} | CONDITIONS
 
 
 def test_a_claim_is_judged_by_the_seeds_that_all_of_its_students_have(tmp_path):
@@ -143,6 +175,14 @@ def test_a_claim_is_judged_by_the_seeds_that_all_of_its_students_have(tmp_path):
     )
     difference, said, held = races.judge(claim)
     assert difference.seeds == 6 and difference.mean == pytest.approx(10) and said == "reproduced" and held == 6
+
+
+def test_records_under_other_conditions_stay_and_count_for_nothing(tmp_path):
+    earlier = record_of("none", 0, 0.9) | {"regime": REGIME | {"steps": 3}}
+    lines = [earlier, earlier | {"wrong": 0.9}, record_of("none", 0, 0.5)]
+    (tmp_path / "races.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    races = Races(tmp_path)
+    assert races.measure("none", 0, "class") == 50 and races.earlier == lines[:2]
 
 
 def test_what_has_a_record_is_not_run_again(tmp_path):
@@ -225,11 +265,6 @@ def recorded(browser, tmp_path):
 def quick(browser, tmp_path):
     """The same with eight steps, which has no record."""
     page = page_of(browser, tmp_path, DistilInPage(regime=SHORT))
-    page.evaluate("""() => {
-        window.blocked = [];
-        new PerformanceObserver((list) => blocked.push(...list.getEntries().map((entry) => entry.duration)))
-            .observe({ entryTypes: ["longtask"] });
-    }""")
     root_of(page, "DistilInPage").locator(".words").wait_for()
     yield page
     page.close()
@@ -276,7 +311,42 @@ def test_a_pressed_button_and_two_students_learn(quick):
     press(quick, "Next seed")
     quick.wait_for_function("() => /2 seeds/.test(document.querySelector('.verdict').textContent)", timeout=60_000)
     assert words(quick).startswith("Seed 1, after 8 of 8")
-    assert max(quick.evaluate("blocked"), default=0) < 1000  # ms; the aim is 50, on a machine that is not busy
+
+
+def place(event):
+    """Where an event of a trace was: process and thread."""
+    return event["pid"], event["tid"]
+
+
+def longest_task(browser, happens):
+    """Milliseconds of the longest task of the figure's page in its own thread while something happens.
+
+    In that thread's own time: what a busy machine gives to others meanwhile counts for nothing.
+    """
+    browser.start_tracing(categories=["disabled-by-default-devtools.timeline", "devtools.timeline"])
+    happens()
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    scripts = [event for event in events if event["name"] == "EvaluateScript"]
+    own = {place(e) for e in scripts if e["args"].get("data", {}).get("url", "").endswith("static_host.js")}
+    tasks = [e["tdur"] for e in events if e["name"] == "RunTask" and place(e) in own and "tdur" in e]
+    assert len(tasks) > 100
+    return max(tasks) / 1000
+
+
+def test_no_task_of_the_pages_own_thread_takes_over_50_milliseconds(browser, tmp_path):
+    """From the page's first byte to the verdict on a race of one's own, beside those of ten recorded seeds."""
+
+    def race():
+        page = page_of(browser, tmp_path, DistilInPage(regime=SHORT))
+        root_of(page, "DistilInPage").locator(".words").wait_for()
+        press(page, "Run")
+        page.wait_for_selector(".verdict", timeout=60_000)
+        page.close()
+        page = page_of(browser, tmp_path, DistilInPage())
+        page.wait_for_selector(".verdict", timeout=60_000)
+        page.close()
+
+    assert longest_task(browser, race) < 50
 
 
 def test_it_pauses_steps_changes_its_lesson_and_keeps_a_student(quick, tmp_path):
@@ -296,6 +366,112 @@ def test_it_pauses_steps_changes_its_lesson_and_keeps_a_student(quick, tmp_path)
     assert model.config.distilled and said["settings"]["weight"] == 1 and said["classes"][0] == "T-shirt/top"
     assert model(torch.zeros(1, 1, STUDENT.image_size, STUDENT.image_size)).class_logits.isfinite().all()
     assert DistilInPage(model).student_weights  # and it can go on from there
+    opens_in_the_live_figure(quick.context.browser, tmp_path / "live", model, said)
+
+
+def opens_in_the_live_figure(browser, folder, model, said):
+    images = race_data().validation.images[:3]
+    figure = LiveDeiT(model, None, images, [0, 1, 2], said["classes"], said["mean"], said["std"])
+    folder.mkdir()
+    page = page_of(browser, folder, figure)
+    root_of(page, "LiveDeiT").locator(".picker input").nth(2).check(force=True)
+    wait_asked(page, 0)
+    answers = page.evaluate(STATE, "answers")
+    heads = model(normalise(images[2:], said["mean"], said["std"]))
+    for head, expected in zip(("class", "distillation"), heads, strict=True):
+        assert answers[head] == pytest.approx(expected[0].tolist(), abs=1e-4)
+    page.close()
+
+
+def test_teacher_tau_and_lambda_change_in_the_middle_and_the_curves_show_it(quick):
+    root = root_of(quick, "DistilInPage")
+    student = root.get_by_role("group", name="student B")
+    made = iter(range(1, 9))
+
+    def one_step():
+        press(quick, "One step")
+        quick.wait_for_function(
+            "(step) => document.querySelector('.words').textContent.includes(`after ${step} of 8`)", arg=next(made)
+        )
+        return quick.evaluate(STATE, "points")[-1]
+
+    def teachers_share(point):
+        return point["b"]["measured"]["teacher"]
+
+    first = one_step()
+    student.get_by_label("teacher", exact=True).select_option("weak")
+    weaker = one_step()
+    assert teachers_share(first) > teachers_share(weaker) + 0.05  # of the scenes kept aside
+    student.get_by_label("soft", exact=True).check()
+    student.get_by_label("lambda").fill("1")
+    student.get_by_label("tau").fill("0.5")
+    cold = one_step()  # tau ** 2 KL is at most a quarter of log 5 for a student that knows nothing
+    student.get_by_label("tau").fill("10")
+    student.get_by_label("lambda").fill("0")
+    alone = one_step()
+    assert cold["b"]["loss"] < 0.45 < 1.4 < min(cold["a"]["loss"], alone["b"]["loss"])
+    assert quick.evaluate(STATE, "b") | {"weight": 0, "temperature": 10} == quick.evaluate(STATE, "b")
+    marks = root.locator("svg").first.locator("line[style*='stroke-dasharray']")
+    assert marks.count() == 6  # one for each change: teacher, kind, and lambda and tau twice
+    press(quick, "Run")
+    quick.wait_for_function(FINISHED, timeout=60_000)
+    assert quick.evaluate(STATE, "results") == []  # a race that was changed is no seed of either
+
+
+def test_over_http_a_race_runs_too_and_nobody_else_is_asked(browser, tmp_path):
+    page_of(browser, tmp_path, DistilInPage(regime=SHORT)).close()
+    with served(tmp_path) as address:
+        page, asked = browser.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address + "page.html")
+        press(page, "Run")
+        page.wait_for_function(FINISHED, timeout=60_000)
+        page.close()
+    assert asked and all(url.startswith((address, f"blob:{address}")) for url in asked)
+
+
+def test_with_reduced_motion_nothing_moves_but_what_is_measured(browser, tmp_path):
+    page_of(browser, tmp_path, DistilInPage(regime=SHORT)).close()
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    press(page, "Run")
+    page.wait_for_function(FINISHED, timeout=60_000)
+    moving = """() => [...document.querySelectorAll('.deit-edu *')].map((node) => getComputedStyle(node))
+        .filter((style) => style.transitionDuration !== '0s' || style.animationName !== 'none').length"""
+    assert page.evaluate(moving) == 0 == page.evaluate("document.getAnimations().length")
+    context.close()
+
+
+def test_without_javascript_there_is_the_finished_race_as_a_picture(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    figure = DistilInPage()
+    page_of(browser, tmp_path, figure).close()
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    (one, other), _ = figure.racing()
+    for said in (page.locator("noscript figcaption").inner_text(), page.locator("noscript img").get_attribute("alt")):
+        assert f"{one[-1]:.1%}" in said and f"{other[-1]:.1%}" in said
+    assert page.locator("noscript img").evaluate("(image) => image.naturalWidth") > 300
+    context.close()
+
+
+def test_in_a_notebook_python_sets_what_the_page_reads_and_reads_what_it_sets(monkeypatch):
+    """The messages between kernel and page; tests/test_widgets.py has a real kernel."""
+    figure, sent, heard = DistilInPage(regime=SHORT), [], []
+    monkeypatch.setattr(figure, "send_state", lambda key=None: sent.append(key))
+    figure.observe(lambda change: heard.append(change.name))
+    soft = settings("weak", "soft", "both", 2.0, 0.3)
+    found = {"mean": 1.5, "low": None, "high": None, "seeds": 1, "verdict": "not resolved"}
+    figure.set_state({"b": soft, "step": 4, "difference": found, "running": True})  # a message of the page
+    assert figure.b == soft and figure.step == 4 and figure.running and figure.difference == found
+    assert {"b", "step", "difference", "running"} <= set(heard)
+    sent.clear()
+    figure.b = figure.b | {"weight": 0.8}
+    figure.running = False
+    assert sent == ["b", "running"]  # messages to the page
+    assert figure.get_state(["b", "running"]) == {"b": soft | {"weight": 0.8}, "running": False}
 
 
 def test_a_hidden_tab_stops_the_race_and_a_visible_one_goes_on(browser, tmp_path):

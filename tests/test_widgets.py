@@ -795,6 +795,10 @@ NOTEBOOKS = {
                    "print('temperature is', lab.temperature)", "lab.temperature = 7.0"],
     "all.ipynb": [EVERY_FIGURE, "print('moved:', *sorted({type(owner).__name__ for owner, *_ in heard}))",
                   "for owner, name, old in heard[::-1]:\n    setattr(owner, name, old)\nprint('all back')"],
+    "race.ipynb": ["from deit_edu.widgets import DistilInPage\n"
+                   "race = DistilInPage(regime={'steps': 4, 'warmup': 1, 'every': 2, 'batch': 16})\nrace",
+                   "race.b = race.b | {'weight': 0.8}\nrace.running = True",
+                   "print('raced', race.points[-1]['b']['step'], race.difference['seeds'], race.running)"],
 }  # fmt: skip
 
 
@@ -894,6 +898,20 @@ def test_in_jupyterlab_every_figure_tells_python_and_hears_it(browser, jupyter_l
     for name, value in first.items():
         slider = root_of(page, name).locator("input[type=range]:not([disabled])").first
         assert slider.input_value() == value
+    page.close()
+
+
+def test_in_jupyterlab_python_starts_a_race_and_reads_what_it_came_to(browser, jupyter_lab):
+    page, run = open_notebook(browser, jupyter_lab, "race")
+    run(0)
+    root = root_of(page, "DistilInPage")
+    root.locator(".words").wait_for(timeout=120_000)
+    run(1)
+    root.locator(".verdict").wait_for(timeout=120_000)
+    student = root.get_by_role("group", name="student B")
+    assert student.get_by_label("lambda").input_value() == "0.8"
+    run(2)
+    page.get_by_text("raced 4 1 False").wait_for(timeout=30_000)
     page.close()
 
 

@@ -1,44 +1,13 @@
-import { drawBeforehand, pairedDifference, verdictOf } from "./bootstrap.js";
-import { button, choice, menu, picker, put, slider } from "./controls.js";
+import { button, picker, put, slider } from "./controls.js";
 import { drawImage, legend } from "./drawing.js";
 import { complain, frame, make, side } from "./elements.js";
-import LEARNING from "./kernels/learning_worker.js?text";
-import { load, sizeOf, unpacked } from "./numbers.js";
-import { Race } from "./race.js";
-import {
-  curveChart,
-  headCurves,
-  lastLayerMaps,
-  lookedAt,
-  pairedDots,
-  sideCurves,
-} from "./race_pictures.js";
-import {
-  SIDES,
-  addressOf,
-  lambdaOf,
-  lessonOf,
-  raceIn,
-  scoreOf,
-  sentenceOf,
-  teacherChoice,
-  withTeacher,
-  wordOf,
-} from "./race_settings.js";
-
-const NAMES = { a: "A", b: "B" };
-/** @type {[string, string][]} */
-const KINDS_SHOWN = [
-  ["hard", "hard"],
-  ["soft", "soft"],
-];
-/** @type {[string, string][]} */
-const TOKENS_SHOWN = [
-  ["class", "one token"],
-  ["both", "two tokens"],
-];
-const LIMIT = 200; // results that are kept: the interval's width is known for so many seeds
-const AHEAD = { reproduced: "B is ahead", reversed: "A is ahead", "not resolved": "not resolved" };
+import { raceCharts } from "./race_charts.js";
+import { studentControls } from "./race_controls.js";
+import { configOf, metadataOf } from "./race_given.js";
+import { lastLayerMaps, lookedAt, pairedDots } from "./race_pictures.js";
+import { RaceRunner } from "./race_runner.js";
+import { MOST_RESULTS, judgeSeeds, seedsOf } from "./race_seeds.js";
+import { NAMES, SIDES, addressOf, raceIn, resultOf, sentenceOf, wordOf } from "./race_settings.js";
 
 /** The figure: what is shown, and the race that may be running behind it. */
 class DistilFigure {
@@ -49,12 +18,18 @@ class DistilFigure {
   constructor(model, el) {
     this.model = model;
     this.regime = model.get("regime");
-    this.teachers = Object.keys(model.get("teachers"));
-    /** @type {Race | null} */
-    this.race = null; // the last one, whose students can still be asked
-    this.counted = false; // whether it is among the results
     this.frame = frame(model, el, "Distil a student in this page");
     this.root = this.frame.root;
+    this.runner = new RaceRunner(model, {
+      begun: (shown) => this.begun(shown),
+      point: (at) => this.pointReached(at),
+      step: (step) => this.stepMade(step),
+      finished: () => this.finish(),
+      lost: (reason) => this.stop(reason),
+      note: (words) => {
+        this.note.textContent = words;
+      },
+    });
     this.readAddress();
     this.makeParts();
     this.follow();
@@ -65,9 +40,10 @@ class DistilFigure {
 
   /** In a page without a kernel, the race stands in its address. */
   readAddress() {
-    this.addressed = Boolean(this.model.load) && this.model.get("recorded_pair");
-    const race = this.addressed && raceIn(location.hash, this.teachers);
-    if (race) for (const [name, value] of Object.entries(race)) this.model.set(name, value);
+    const { model } = this;
+    this.addressed = Boolean(model.load) && model.get("recorded_pair");
+    const race = this.addressed && raceIn(location.hash, Object.keys(model.get("teachers")));
+    if (race) for (const [name, value] of Object.entries(race)) model.set(name, value);
   }
 
   writeAddress() {
@@ -80,9 +56,10 @@ class DistilFigure {
 
   makeParts() {
     const { model, root } = this;
+    this.accuracy = make("div");
+    this.seeds = make("div");
     this.charts = make("div", { className: "side" });
     this.looked = make("div");
-    this.seeds = make("div");
     this.note = make("p", { className: "note" });
     this.progress = make("p", { className: "note", "aria-hidden": "true" });
     this.runButton = button("Run", () => put(model, "running", !model.get("running")));
@@ -90,13 +67,12 @@ class DistilFigure {
     this.frame.end();
     const step = { label: "step shown", min: 0, max: this.regime.steps, step: this.regime.every };
     root.append(
+      side(this.accuracy, this.seeds),
       slider(model, "step", step),
-      side(...SIDES.map((side) => this.makeControls(side))),
+      side(...SIDES.map((side) => studentControls(model, side))),
       this.charts,
-      this.makeLegend(),
       this.makePicker(),
       this.looked,
-      this.seeds,
       this.note,
     );
   }
@@ -106,50 +82,6 @@ class DistilFigure {
     const next = button("Next seed", () => this.nextSeed());
     const step = button("One step", () => this.oneStep());
     return make("div", {}, this.runButton, step, next, ...SIDES.map(keep));
-  }
-
-  makeControls(side) {
-    const { model } = this;
-    const entries = entriesOf(model, side, this.teachers[0]);
-    const parts = {
-      kind: choice(entries.kind, side, { label: "what of its answer", options: KINDS_SHOWN }),
-      tau: slider(entries.tau, side, { label: "tau", min: 0, max: 10, step: 0.5 }),
-      lambda: slider(entries.lambda, side, { label: "lambda", min: 0, max: 1, step: 0.05 }),
-    };
-    const show = () => hideWhatIsIdle(parts, model.get(side));
-    model.on(`change:${side}`, show);
-    show();
-    const tokens = choice(entries.tokens, side, { label: "tokens", options: TOKENS_SHOWN });
-    return make(
-      "div",
-      { role: "group", "aria-label": `student ${NAMES[side]}` },
-      make("h4", {}, `Student ${NAMES[side]} (${side === "a" ? "dashed" : "solid"} lines)`),
-      menu(entries.teacher, side, { label: "teacher", options: this.teacherOptions() }),
-      parts.kind,
-      ...(model.get("student").distilled ? [tokens] : []),
-      parts.tau,
-      parts.lambda,
-    );
-  }
-
-  /** @returns {[string, string][]} */
-  teacherOptions() {
-    const names = this.model.get("teacher_names");
-    const [first] = this.teachers;
-    return [
-      ["", "none"],
-      ...this.teachers.map((name) => /** @type {[string, string]} */ ([name, names[name]])),
-      ["shuffled", `${names[first]}, its answers shuffled`],
-    ];
-  }
-
-  makeLegend() {
-    return legend([
-      ["class", "class head"],
-      ["distillation", "distillation head"],
-      ["fused", "both heads"],
-      ["teacher", "teacher"],
-    ]);
   }
 
   makePicker() {
@@ -181,9 +113,8 @@ class DistilFigure {
   settingsChanged(side) {
     complain(this.root, "");
     this.writeAddress();
-    if (!this.going) {
-      this.race?.end();
-      this.race = null;
+    if (!this.runner.going) {
+      this.runner.end();
       this.showRecord();
       return;
     }
@@ -197,9 +128,9 @@ class DistilFigure {
       return;
     }
     this.attempt(async () => {
-      await this.race.change(side, lessonOf(now, this.regime));
+      await this.runner.change(side, now);
       this.shown[side] = now;
-      this.shown.marks.push(this.race.step);
+      this.shown.marks.push(this.runner.step);
     });
   }
 
@@ -211,7 +142,7 @@ class DistilFigure {
 
   /** A race stops while nobody can see it. */
   tabChanged() {
-    if (!this.going || !this.model.get("running")) return;
+    if (!this.runner.going || !this.model.get("running")) return;
     this.attempt(document.hidden ? () => this.pause() : () => this.run());
   }
 
@@ -225,8 +156,7 @@ class DistilFigure {
   }
 
   stop(reason) {
-    this.race?.end();
-    this.race = null;
+    this.runner.end();
     if (this.model.get("running")) put(this.model, "running", false);
     const memory = /memory|allocation/i.test(reason);
     const advice = memory
@@ -237,126 +167,47 @@ class DistilFigure {
 
   // ---- racing ----
 
-  /** Whether there is a race that can go on. */
-  get going() {
-    return Boolean(this.race) && this.race.step < this.regime.steps;
-  }
-
-  /** A new race from the seed, unless one can go on. */
-  async ready() {
-    if (this.going) return;
-    this.race?.end();
-    this.counted = false;
+  begun(shown) {
     complain(this.root, "");
-    const { model, regime } = this;
-    const lessons = SIDES.map((side) => lessonOf(model.get(side), regime));
-    this.note.textContent = "Loading the items and the teachers ...";
-    const given = await this.given();
-    const workers = navigator.hardwareConcurrency >= 4 ? 2 : 1;
-    this.shown = {
-      a: model.get("a"),
-      b: model.get("b"),
-      seed: model.get("seed"),
-      points: [],
-      marks: [],
-    };
-    this.race = new Race(LEARNING, {
-      workers,
-      total: regime.steps,
-      every: regime.every,
-      onPoint: (at) => this.pointReached(at),
-      onStep: (step) => this.stepMade(step),
-      onLoss: (reason) => this.stop(reason),
-    });
-    const begun = await this.race.begin({
-      a: { ...given, config: this.configOf("a"), lesson: lessons[0] },
-      b: { ...given, config: this.configOf("b"), lesson: lessons[1] },
-    });
-    const kernels = begun.variant === "relaxed" ? "relaxed SIMD" : "SIMD";
-    this.note.textContent =
-      `Trained here by WebAssembly (${kernels}), in ${2 * workers} workers with ` +
-      `${(begun.bytes / 1e6).toFixed(0)} MB. Nothing leaves your browser.`;
-  }
-
-  configOf(side) {
-    const config = this.model.get("student");
-    const own = this.model.get("student_weights_given");
-    return own ? config : { ...config, distilled: this.model.get(side).tokens === "both" };
-  }
-
-  /** What both students are given, but for their lessons. */
-  async given() {
-    const { model, regime } = this;
-    const [items, weights, own] = await Promise.all(
-      ["items", "teacher_weights", "student_weights"].map((name) => load(model, name)),
-    );
-    const labels = unpacked(model.get("item_labels"), "u1");
-    const numbers = Array.from(labels, (_, i) => i);
-    const learnt = model.get("learnt");
-    return {
-      teachers: teachersIn(model.get("teachers"), weights),
-      weights: weightsIn(model, own),
-      batch: regime.batch,
-      seed: model.get("seed"),
-      source: {
-        items: unpacked(items, "u1"),
-        labels,
-        shape: model.get("image_shape"),
-        scenes: model.get("scenes"),
-        learnt: numbers.slice(0, learnt),
-        aside: numbers.slice(learnt),
-        mean: model.get("mean"),
-        std: model.get("std"),
-        padding: regime.padding,
-        flip: regime.flip,
-      },
-    };
+    this.shown = shown;
   }
 
   async run() {
-    await this.ready();
+    await this.runner.ready();
     if (document.hidden || !this.model.get("running")) return;
-    await this.race.run();
-    this.finish();
+    await this.runner.run();
   }
 
   async pause() {
-    if (!this.going) return;
-    await this.race.pause();
-    this.stepMade(this.race.step, ", paused");
+    if (!this.runner.going) return;
+    await this.runner.pause();
+    this.stepMade(this.runner.step, ", paused");
   }
 
   async oneStep() {
     put(this.model, "running", false);
     await this.attempt(async () => {
-      await this.ready();
-      await this.race.pause();
-      await this.race.run(this.race.step + 1);
-      this.finish();
+      await this.runner.ready();
+      await this.runner.pause();
+      await this.runner.run(this.runner.step + 1);
     });
   }
 
   nextSeed() {
-    this.race?.end();
-    this.race = null;
+    this.runner.end();
     const { model } = this;
     put(model, "running", false);
     put(model, "seed", model.get("seed") + 1);
     put(model, "running", true);
   }
 
-  /** A race that came to its end is over; what it came to counts, if nothing was changed in it. */
+  /** What a race came to counts, if nothing was changed in it. */
   finish() {
-    if (!this.race || this.going || this.counted) return;
-    this.counted = true;
     put(this.model, "running", false);
     this.draw();
     if (this.shown.marks.length) return;
-    const { a, b, seed, points } = this.shown;
-    const { a: one, b: other } = points[points.length - 1];
-    const scores = { a: scoreOf(one.measured), b: scoreOf(other.measured) };
-    const result = { seed, words: { a: wordOf(a), b: wordOf(b) }, ...scores };
-    put(this.model, "results", [...this.model.get("results"), result].slice(-LIMIT));
+    const own = [...this.model.get("results"), resultOf(this.shown)];
+    put(this.model, "results", own.slice(-MOST_RESULTS));
     this.drawSeeds();
   }
 
@@ -375,30 +226,19 @@ class DistilFigure {
   }
 
   async keep(side) {
-    if (!this.race) {
+    const { race } = this.runner;
+    if (!race) {
       complain(this.root, "Only a student of a race of your own can be kept: press Run first.");
       return;
     }
+    const { model, shown } = this;
+    const metadata = metadataOf(model, NAMES[side], shown[side], shown.seed);
     await this.attempt(async () => {
-      const { file } = await this.race.keep(side, this.metadataOf(side));
+      const { file } = await race.keep(side, metadata);
       const url = URL.createObjectURL(new Blob([file]));
       make("a", { href: url, download: `student_${NAMES[side]}.safetensors` }).click();
       URL.revokeObjectURL(url);
     });
-  }
-
-  metadataOf(side) {
-    const { model } = this;
-    return {
-      name: `student ${NAMES[side]}`,
-      image_shape: model.get("image_shape"),
-      num_classes: model.get("class_names").length,
-      classes: model.get("class_names"),
-      mean: model.get("mean"),
-      std: model.get("std"),
-      settings: this.shown[side],
-      seed: this.shown.seed,
-    };
   }
 
   // ---- pictures ----
@@ -406,7 +246,7 @@ class DistilFigure {
   /** The finished race of the first seed that the library has of these two, if it has. */
   showRecord() {
     const { model } = this;
-    const { a, b } = { a: model.get("a"), b: model.get("b") };
+    const [a, b] = SIDES.map((side) => model.get(side));
     const recorded = model.get("recorded");
     const [one, other] = [recorded[wordOf(a)], recorded[wordOf(b)]];
     const points =
@@ -431,67 +271,41 @@ class DistilFigure {
   draw() {
     const at = this.pointShown();
     if (!at) {
+      this.accuracy.replaceChildren();
       this.charts.replaceChildren();
       this.frame.say("These two have not raced yet: press Run.");
       return;
     }
-    this.drawCharts(at);
-    const { model, regime } = this;
-    const quarter = regime.steps / 4;
-    if (this.going && this.model.get("running") && at.a.step % quarter) return;
-    const scenes = model.get("item_labels").byteLength - model.get("learnt");
-    const given = { seed: this.shown.seed, steps: regime.steps, scenes };
-    this.frame.say(sentenceOf(at, this.shown, { ...given, teachers: model.get("teacher_names") }));
-  }
-
-  drawCharts(at) {
-    const { points, marks } = this.shown;
+    const { model } = this;
+    const { points, marks, seed } = this.shown;
     const { steps } = this.regime;
-    const percent = (value) => `${Math.round(100 * value)} %`;
-    const chart = (title, curves, up, show) => {
-      if (!curves.length) return "";
-      const label = `${title}, by step; ${curves.length} curves`;
-      const drawn = curveChart({ curves, steps, up, show, at: at.a.step, marks, label });
-      return make("div", {}, make("h4", {}, title), drawn);
-    };
-    const accuracies = [
-      ...headCurves(points, ({ accuracy }) => accuracy),
-      ...sideCurves(points, "teacher", ({ measured }) => measured.teacher),
-    ];
-    const agreements = headCurves(points, ({ agreement }) => agreement);
-    const losses = sideCurves(points, "truth", ({ loss }) => loss);
-    const cosines = sideCurves(points, "plain", ({ measured }) => measured.cosine);
-    this.charts.replaceChildren(
-      chart("Accuracy on scenes kept aside", accuracies, sharesOf(accuracies), percent),
-      chart("Loss of the batches (nats)", losses, rangeOf(losses), (value) => value.toFixed(1)),
-      chart(
-        "How often a head says what the teacher says",
-        agreements,
-        sharesOf(agreements),
-        percent,
-      ),
-      chart("Cosine of the two tokens", cosines, [-1, 1], (value) => value.toFixed(0)),
-    );
+    const [accuracy, ...others] = raceCharts(points, { steps, at: at.a.step, marks });
+    this.accuracy.replaceChildren(accuracy, makeLegend());
+    this.charts.replaceChildren(...others);
+    const quarter = steps / 4;
+    if (this.runner.going && model.get("running") && at.a.step % quarter) return;
+    const scenes = model.get("item_labels").byteLength - model.get("learnt");
+    const given = { seed, steps, scenes, teachers: model.get("teacher_names") };
+    this.frame.say(sentenceOf(at, this.shown, given));
   }
 
   /** Where the tokens of both look in the chosen scene: now, or at the end of the recorded race. */
   async look() {
-    const { model, race } = this;
+    const { model, shown } = this;
+    const { race } = this.runner;
     const scene = model.get("scene");
     if (!race) {
       const stored = model.get("shown_scenes")[scene];
-      const { maps } = this.shown;
-      this.drawLooked(stored, maps && SIDES.map((side) => maps[side][scene]));
+      this.drawLooked(stored, shown.maps && SIDES.map((side) => shown.maps[side][scene]));
       return;
     }
     const found = await race.look(scene).catch(() => null); // a race that ended has said why
-    if (!found || race !== this.race) return;
+    if (!found || race !== this.runner.race) return;
     const maps = found.map(({ attention }, i) => {
-      const config = this.configOf(SIDES[i]);
+      const config = configOf(model, shown[SIDES[i]]);
       return lastLayerMaps(attention, config, config.distilled ? 2 : 1);
     });
     this.drawLooked(found[0], maps);
-    this.shown.maps = null;
   }
 
   drawLooked(scene, maps) {
@@ -502,138 +316,38 @@ class DistilFigure {
     this.looked.replaceChildren(side(...SIDES.map(of)));
   }
 
-  /** All seeds of these two: those of the records, then the reader's own. */
-  results() {
+  /** All seeds of these two, and what they come to together. */
+  async drawSeeds() {
     const { model, shown } = this;
     const words = { a: wordOf(shown.a), b: wordOf(shown.b) };
-    const recorded = model.get("recorded");
-    const [one, other] = SIDES.map((side) => recorded[words[side]]?.scores ?? {});
-    const both = Object.keys(one).filter((seed) => seed in other);
-    const all = new Map(both.map((seed) => [Number(seed), { a: one[seed], b: other[seed] }]));
-    for (const { seed, words: raced, a, b } of model.get("results")) {
-      const same = raced.a === words.a && raced.b === words.b;
-      if (same && !all.has(seed)) all.set(seed, { a, b });
-    }
-    const found = [...all].map(([seed, scores]) => ({ seed, ...scores }));
-    return found.sort((p, q) => p.seed - q.seed).slice(0, LIMIT);
-  }
-
-  async drawSeeds() {
-    const results = this.results();
+    const results = seedsOf(words, model.get("recorded"), model.get("results"));
     if (!results.length) {
       this.seeds.replaceChildren();
       return;
     }
-    const { model } = this;
-    const values = results.map(({ a, b }) => 100 * (b - a));
-    const settings = model.get("bootstrap");
-    await drawBeforehand(settings, values.length, pause);
-    const found = pairedDifference([[1, values]], settings);
-    const verdict = AHEAD[verdictOf(found, 1, settings.enough)];
-    put(model, "difference", { ...finite(found), verdict });
-    const words = seedsInWords(found, values, verdict);
+    const { words: said, ...difference } = await judgeSeeds(results, model.get("bootstrap"));
+    if (shown !== this.shown) return;
+    put(model, "difference", difference);
     this.seeds.replaceChildren(
       make("h4", {}, "Seed by seed"),
       pairedDots(results, `Accuracy of A and of B, a line for each of ${results.length} seeds`),
-      make("p", { className: "verdict" }, words),
+      make("p", { className: "verdict" }, said),
     );
   }
 
   end() {
     document.removeEventListener("visibilitychange", this.onVisible);
-    this.race?.end();
+    this.runner.end();
   }
 }
 
-/** The parts of a student's settings, a model each. */
-function entriesOf(model, side, first) {
-  const entry = (read, write) => entryOf(model, side, read, write);
-  return {
-    teacher: entry(teacherChoice, (own, chosen) => withTeacher(own, chosen, first)),
-    kind: entry(
-      ({ distillation }) => distillation,
-      (own, distillation) => (own.teacher ? { ...own, distillation, weight: null } : own),
-    ),
-    tokens: entry(
-      (own) => own.tokens,
-      (own, tokens) => ({ ...own, tokens }),
-    ),
-    tau: entry(
-      (own) => own.temperature,
-      (own, temperature) => ({ ...own, temperature }),
-    ),
-    lambda: entry(lambdaOf, (own, weight) => ({ ...own, weight })),
-  };
-}
-
-/** A model of one part of a student's settings: for a control. */
-function entryOf(model, side, read, write) {
-  return {
-    get: () => read(model.get(side)),
-    set: (_, value) => model.set(side, write(model.get(side), value)),
-    save_changes: () => model.save_changes(),
-    on: (_, listener) => model.on(`change:${side}`, listener),
-  };
-}
-
-/** Without a teacher nothing of it is chosen, and only a soft answer has a temperature. */
-function hideWhatIsIdle({ kind, tau, lambda }, { distillation, tokens }) {
-  kind.hidden = distillation === "none";
-  tau.hidden = distillation !== "soft";
-  lambda.hidden = distillation === "none" && tokens === "class";
-}
-
-/** The teachers' weights, which lie one after the other. */
-function teachersIn(manifests, weights) {
-  let at = weights.byteOffset ?? 0;
-  const opened = {};
-  for (const [name, manifest] of Object.entries(manifests)) {
-    const bytes = 2 * manifest.tensors.reduce((total, [, shape]) => total + sizeOf(shape), 0);
-    opened[name] = { manifest, weights: new DataView(weights.buffer, at, bytes) };
-    at += bytes;
-  }
-  return opened;
-}
-
-/** The weights to begin with, by name; none where the seed draws them. */
-function weightsIn(model, bytes) {
-  const shapes = model.get("student_weights_given");
-  if (!shapes) return undefined;
-  const numbers = unpacked(bytes, "f4");
-  let at = 0;
-  return Object.fromEntries(
-    shapes.map(([name, count]) => [name, numbers.slice(at, (at += count))]),
-  );
-}
-
-const mostOf = (curves) =>
-  Math.max(0.1, ...curves.flatMap(({ points }) => points.map(([, value]) => value)));
-
-/** From zero to a little more than curves reach; of shares, to a full tenth. */
-const rangeOf = (curves) => /** @type {[number, number]} */ ([0, 1.05 * mostOf(curves)]);
-const sharesOf = (curves) =>
-  /** @type {[number, number]} */ ([0, Math.min(1, Math.ceil(10 * mostOf(curves)) / 10)]);
-
-const signedPoints = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`;
-
-function seedsInWords({ mean, low, high, seeds }, values, verdict) {
-  const ahead = values.filter((value) => value > 0).length;
-  const interval = seeds > 1 ? ` [${signedPoints(low)}, ${signedPoints(high)}]` : "";
-  return (
-    `B minus A, ${seeds} ${seeds === 1 ? "seed" : "seeds"}: ` +
-    `${signedPoints(mean)} points${interval}; ` +
-    `B is ahead in ${ahead}. ${verdict}.`
-  );
-}
-
-/** Numbers that JSON can hold. */
-const finite = ({ low, high, ...rest }) => ({
-  ...rest,
-  low: Number.isFinite(low) ? low : null,
-  high: Number.isFinite(high) ? high : null,
-});
-
-const pause = () => new Promise((resolve) => setTimeout(resolve));
+const makeLegend = () =>
+  legend([
+    ["class", "class head"],
+    ["distillation", "distillation head"],
+    ["fused", "both heads"],
+    ["teacher", "teacher"],
+  ]);
 
 /**
  * @param {{ model: Model, el: HTMLElement }} given the figure's model, and where it goes

@@ -16,6 +16,7 @@ from deit_edu.evidence.races import (
     race_data,
     race_items,
     race_teacher,
+    score,
     settings,
 )
 from deit_edu.model import DeiT, DeiTConfig
@@ -259,12 +260,6 @@ def first_images(data, count=10):
     kept = np.frombuffer(data["items"], np.uint8).reshape(-1, size)[data["learnt"] :][:count]
     labels = data["item_labels"][data["learnt"] :]
     return [{"pixels": image.tolist(), "label": label} for image, label in zip(kept, labels, strict=False)]
-
-
-def score(point):
-    """A student's accuracy: of both heads where it has two, else of the one."""
-    accuracy = point["measured"]["accuracy"]
-    return accuracy["class"] if accuracy["fused"] is None else accuracy["fused"]
 
 
 def word_of(one):

@@ -13,6 +13,7 @@
 
 /** @type {("a" | "b")[]} */
 export const SIDES = ["a", "b"];
+export const NAMES = { a: "A", b: "B" };
 const KINDS = ["soft", "hard"];
 const TOKENS = ["class", "both"];
 
@@ -127,6 +128,17 @@ export function raceIn(hash, teachers) {
  * @returns {number} a student's accuracy: of both heads where it has two, else of the one
  */
 export const scoreOf = ({ accuracy }) => accuracy.fused ?? accuracy.class;
+
+/**
+ * What a finished race came to.
+ * @param {{ a: StudentSettings, b: StudentSettings, seed: number, points: any[] }} race
+ * @returns {{ seed: number, words: { a: string, b: string }, a: number, b: number }} accuracies
+ */
+export function resultOf({ a, b, seed, points }) {
+  const { a: one, b: other } = points[points.length - 1];
+  const words = { a: wordOf(a), b: wordOf(b) };
+  return { seed, words, a: scoreOf(one.measured), b: scoreOf(other.measured) };
+}
 
 /**
  * @param {StudentSettings} settings

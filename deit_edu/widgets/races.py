@@ -18,6 +18,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.ledger import ledger_folder
 from deit_edu.evidence.races import (
     CLASSES,
+    CONDITIONS,
     CONFIGURATIONS,
     RACE_CLAIMS,
     REGIME,
@@ -113,8 +114,8 @@ def run_student(page, configuration, seed, shown=()):
     }
     own = bundled(*(FOLDER / name for name in MODULES))
     found = page.evaluate(f"(given) => {{ {own}\nreturn ({RUN})(given); }}", given)
-    return {"configuration": configuration, "seed": seed, "settings": settings, "regime": REGIME,
-            "student": STUDENT.to_dict()} | rounded(found)  # fmt: skip
+    said = {"configuration": configuration, "seed": seed, "settings": settings}
+    return said | CONDITIONS | rounded(found)
 
 
 def append(path, record):
