@@ -8,6 +8,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from deit_edu.cli import main
 from deit_edu.errors import DeiTEduError
@@ -143,3 +144,32 @@ def test_a_trunk_without_heads_starts_a_training_and_others_are_named(tmp_path):
     ):
         with pytest.raises(DeiTEduError, match=message):
             open_initial(str(tmp_path / f"{file}.pth"))
+
+
+def test_layer_scale_and_a_wrong_shape_are_named(tmp_path):
+    scaled = tiny(init_values=0.1).state_dict()
+    torch.save(scaled, tmp_path / "scaled.pth")
+    odd = tiny().state_dict()
+    odd["blocks.0.attn.proj.weight"] = odd["blocks.0.attn.proj.weight"][:-1]
+    torch.save(odd, tmp_path / "odd.pth")
+    for file, message in (
+        ("scaled", "scaled.pth is no DeiT: these have LayerScale, which a DeiT has not"),
+        ("odd", r"odd.pth is no DeiT: blocks\.0\.attention\.projection\.weight do not fit one"),
+    ):
+        with pytest.raises(DeiTEduError, match=message):
+            open_initial(str(tmp_path / f"{file}.pth"))
+
+
+def test_a_hugging_face_folder_is_read_with_older_weights_and_refused_without(network, tmp_path):
+    folder = tmp_path / "theirs"
+    exports.to_huggingface(*network, folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    model, metadata = open_initial(str(folder))
+    pixels = network[0].preprocessing(torch.full((1, 3, 28, 28), 99, dtype=torch.uint8))
+    with torch.no_grad():
+        torch.testing.assert_close(mean_of_heads(model(pixels)), mean_of_heads(network[0](pixels)))
+    assert metadata["classes"] == SEEN["classes"] and model.preprocessing.mean == tuple(SEEN["mean"])
+    (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(DeiTEduError, match="theirs has no model.safetensors: save the model there"):
+        open_initial(str(folder))

@@ -3,12 +3,15 @@
 import importlib.metadata
 import math
 import re
+import subprocess
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from deit_edu.errors import DeiTEduError
+from deit_edu.widgets.kernels import build
 from deit_edu.widgets.kernels.build import BINARIES, FOLDER, compiled
 
 wasmtime = pytest.importorskip("wasmtime")
@@ -94,6 +97,29 @@ def test_the_binary_is_what_kernels_c_compiles_to(name):
     if importlib.metadata.version("ziglang") != pinned:
         pytest.skip(f"the binaries are compiled by ziglang {pinned}: another version was NOT compared")
     assert compiled(name) == (FOLDER / name).read_bytes(), "run python -m deit_edu.widgets.kernels.build"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("python: No module named ziglang", "the compiler is missing: pip install ziglang -c constraints.txt"),
+        ("kernels.c:7: error: no semicolon", "kernels.c does not compile:\nkernels.c:7: error: no semicolon"),
+    ],
+)
+def test_what_cannot_be_compiled_is_said(said, message, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(build.subprocess, "run", lambda *given, **named: failed)
+    with pytest.raises(DeiTEduError) as raised:
+        compiled("kernels.wasm")
+    assert str(raised.value) == message
+
+
+def test_the_build_writes_both_binaries(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    monkeypatch.setattr(build, "compiled", lambda name: name.encode())
+    build.main()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: name for name in BINARIES}
+    assert capsys.readouterr().out == "kernels.wasm: 12 bytes\nkernels_relaxed.wasm: 20 bytes\n"
 
 
 @pytest.mark.parametrize("name", BINARIES)

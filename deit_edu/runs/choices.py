@@ -28,11 +28,11 @@ SIDE = {"cpu": 64}  # pixels that photographs are brought to; on a GPU twice as 
 PATCHES = 8  # along a side: 64 tokens, enough to see where something is, few enough for a laptop
 FIRST = ("image_size", "patch_size", "model", "batch_size", "epochs", "teacher")  # of the options that are told
 FEW = 2000  # training pictures: with fewer, a smaller network
+VERY_FEW = 128  # and with fewer than these the smallest, alone: a teacher of fifty pictures brings nothing (chapter 8)
 BATCHES = (64, 32, 16, 8, 4, 2)
 STEPS = 4  # in an epoch at least
 SHOWN, EPOCHS = 100_000, (40, 200)  # pictures, over all epochs; the fewest and the most epochs
 SHOWN_TUNING, EPOCHS_TUNING = 20_000, (5, 40)  # where it starts from another's weights
-ENOUGH_FOR_A_TEACHER = 32  # training pictures
 FORGOTTEN = 0.01  # what the first weights may still count for in a moving average when the run ends
 
 
@@ -173,15 +173,21 @@ def good_patch(side):
 
 def choose_model(typed, settings, dataset, device):
     """A DeiT by the number of pictures, and the patch size that cuts them well."""
-    small = len(dataset.train) < FEW and device.type == "cpu"
-    name = (typed | settings).get("model") or ("deit_micro_patch4_28" if small else "deit_micro_patch4_32")
+    name = (typed | settings).get("model") or size_for(len(dataset.train), device)
     sizes = settings.get("model_settings", {}) | typed.get("model_settings", {})
     side = dataset.image_shape[1]
     own = MODELS[name].get("patch_size", DeiTConfig.patch_size) if name in MODELS else None
     if "patch_size" not in sizes and name in MODELS:
-        keeps = "model" in typed and side % own == 0
+        keeps = side % own == 0 and ("model" in typed or 4 <= side // own <= PATCHES)
         sizes = {"patch_size": own if keeps else good_patch(side) or 1} | sizes
     return {"model": name, "model_settings": sizes}
+
+
+def size_for(n, device):
+    """The name of a DeiT that n training pictures can teach something."""
+    if n < VERY_FEW:
+        return "deit_nano_patch7_28"
+    return "deit_micro_patch4_28" if n < FEW and device.type == "cpu" else "deit_micro_patch4_32"
 
 
 def check_patch(patch, side, data):
@@ -217,7 +223,7 @@ def choose_batch(n):
 def choose_teacher(typed, dataset):
     """The convnet that a student learns from, unless the reader has said what it learns from."""
     said = {"teacher", "distillation", "initial"} & set(typed) or typed.get("tokens") == "class"
-    return None if said or role_of(typed) == "teacher" or len(dataset.train) < ENOUGH_FOR_A_TEACHER else "convnet"
+    return None if said or role_of(typed) == "teacher" or len(dataset.train) < VERY_FEW else "convnet"
 
 
 def teacher_of(scale, config, typed):
