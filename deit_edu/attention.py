@@ -10,6 +10,8 @@ from torch import nn
 from deit_edu.errors import DeiTEduError
 from deit_edu.layers import untouched
 
+SHORT = 32  # tokens: up to here a CPU has the explicit products sooner than PyTorch's fused kernel
+
 
 def attention(queries, keys, values):
     """Attention(Q, K, V) = softmax(Q K^T / sqrt(d)) V (paper, equation 1).
@@ -72,7 +74,7 @@ class MultiHeadSelfAttention(nn.Module):
         return F.dropout(self.projection(merged), self.drop_rate, self.training)
 
     def forward(self, tokens, num_queries=None):
-        """(B, T, D) -> (B, T, D), by PyTorch's fused kernel: the same numbers as `attention`, no weights kept.
+        """(B, T, D) -> (B, T, D): the numbers of `attention`, by PyTorch's fused kernel where that is faster.
 
         With `num_queries`, only the first tokens ask (all answer): (B, T, D) -> (B, num_queries, D).
         """
@@ -80,8 +82,9 @@ class MultiHeadSelfAttention(nn.Module):
             queries, keys, values = self.split_heads(tokens)
         else:
             queries, keys, values = self.split_heads_of_first(tokens, num_queries)
-        if torch.compiler.is_compiling() and tokens.device.type == "cpu":
-            answers, _ = attention(queries, keys, values)  # the compiler fuses it, for short sequences better
+        short = tokens.shape[1] <= SHORT or torch.compiler.is_compiling()  # compiled, explicit products are fused too
+        if short and tokens.device.type == "cpu":
+            answers, _ = attention(queries, keys, values)
         else:
             answers = F.scaled_dot_product_attention(queries, keys, values)
         return self.merge_heads(answers)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import references
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from deit_edu.attention import MultiHeadSelfAttention, attention
+from deit_edu.attention import SHORT, MultiHeadSelfAttention, attention
 from deit_edu.errors import DeiTEduError
 
 
@@ -44,7 +45,7 @@ def test_a_query_that_prefers_no_key_takes_the_mean_of_the_values():
     assert torch.allclose(answers, values.mean(0).expand(2, 4), atol=1e-6)
 
 
-@pytest.mark.parametrize("B, T, D, h", [(2, 11, 64, 4), (1, 27, 48, 3), (3, 51, 32, 1), (2, 5, 10, 10)])
+@pytest.mark.parametrize("B, T, D, h", [(2, 33, 64, 4), (1, 66, 48, 3), (3, 51, 32, 1), (2, 5, 10, 10)])
 def test_fused_and_explicit_attention_are_equal_forward_and_backward(B, T, D, h):
     layer = random_layer(D, h)
     pull = random(B, T, D, seed=1)
@@ -55,6 +56,15 @@ def test_fused_and_explicit_attention_are_equal_forward_and_backward(B, T, D, h)
         results.append((answer, *torch.autograd.grad(answer, [tokens, *layer.parameters()], pull)))
     for fused, explicit in zip(*results, strict=True):
         assert references.relative_error(fused, explicit) < 1e-5
+
+
+@pytest.mark.parametrize("num_queries", [None, 2])
+def test_only_long_sequences_are_left_to_the_fused_kernel_on_a_cpu(monkeypatch, num_queries):
+    fused, asked = F.scaled_dot_product_attention, []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *qkv: asked.append(qkv[1].shape[2]) or fused(*qkv))
+    for T in (SHORT, SHORT + 1):
+        random_layer()(random(1, T, 24), num_queries)
+    assert asked == [SHORT + 1]
 
 
 @pytest.mark.parametrize("num_queries", [1, 2, 9])

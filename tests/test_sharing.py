@@ -15,6 +15,7 @@ from deit_edu.losses import DistillationObjective
 from deit_edu.runs import train
 from deit_edu.runs.build import build_model
 from deit_edu.runs.machine import compiled
+from deit_edu.runs.remembered import Remembered
 from deit_edu.runs.sharing import Parts, shared_learning
 from deit_edu.teachers import FrozenTeacher
 from deit_edu.train import World, learn
@@ -99,6 +100,12 @@ def test_a_teacher_that_remembers_what_it_was_asked_is_asked_once_for_the_whole_
         together = learned(share, student, teacher, objective)
     assert asked == [70, 70]
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+    remembered = Remembered(teacher, 10, 2**20)
+    with shared_learning(student, toy_config(batch_size=70), CPU) as share:
+        for _ in range(2):
+            part_by_part = learned(share, student, remembered, objective)
+            torch.testing.assert_close(part_by_part, alone, rtol=1e-4, atol=1e-6)
+    assert asked == [70, 70, 35, 35]  # what is known of each picture, each part asks for alone
 
 
 DATASET = toy_dataset()

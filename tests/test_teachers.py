@@ -1,5 +1,6 @@
 """Teachers: what they are, that they only answer, and how they are stored."""
 
+import copy
 import json
 
 import pytest
@@ -25,6 +26,7 @@ from deit_edu.teachers import (
     ResidualBlock,
     as_head_logits,
     create_teacher,
+    fold_norms,
 )
 from deit_edu.train import TrainConfig, make_optimizer
 
@@ -160,6 +162,27 @@ def test_without_a_network_the_weights_are_named(monkeypatch):
 
 
 # ---- frozen ----
+
+
+@pytest.mark.parametrize("name", ["convnet", "convnet_large", "convnet_weak"])
+def test_folded_norms_change_no_answer_but_by_rounding(name):
+    torch.manual_seed(0)
+    network = create_teacher(name, 1, 10)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            for tensor, low, high in ((part.running_mean, -1, 1), (part.running_var, 0.5, 2), (part.weight, -2, 2)):
+                nn.init.uniform_(tensor, low, high)
+    expected = FrozenTeacher(network)(images())
+    folded = fold_norms(Ensemble([copy.deepcopy(network)])).models[0]
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    torch.testing.assert_close(FrozenTeacher(folded)(images()), expected, rtol=1e-5, atol=1e-5)
+    assert fold_norms(folded) is folded  # once is enough
+
+
+def test_other_networks_are_not_folded():
+    for network in (create_teacher("convnet_whitening", 1, 10), create_model("deit_nano_patch7_28")):
+        before = repr(network)
+        assert repr(fold_norms(network)) == before
 
 
 def test_a_frozen_teacher_never_leaves_eval_mode():

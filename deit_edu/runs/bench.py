@@ -21,7 +21,7 @@ from deit_edu.runs.machine import can_compile, compiled, machine, machine_name
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.sharing import shared_learning
 from deit_edu.runs.weights import timm_settings
-from deit_edu.teachers import FrozenTeacher, create_teacher
+from deit_edu.teachers import FrozenTeacher, create_teacher, fold_norms
 from deit_edu.train import TrainConfig, join_world, learn, make_optimizer, train_epoch
 
 
@@ -68,7 +68,7 @@ def measure(steps, rounds):
     dataset = first_images(dataset, steps * config.batch_size)
     world = join_world(config)
     student = create_model(config.model, distilled=True)
-    teacher = FrozenTeacher(create_teacher("convnet", 1, dataset.num_classes)).to(world.device)
+    teacher = FrozenTeacher(fold_norms(create_teacher("convnet", 1, dataset.num_classes))).to(world.device)
     timm_student = TimmStudent(student.config)
     contenders = {"timm": (timm_student, teacher), "ours": (student, teacher)}
     contenders["ours, not shared"] = (create_model(config.model, distilled=True), teacher)  # as timm's: by operations

@@ -19,7 +19,7 @@ from deit_edu.runs.machine import can_compile, compiled
 from deit_edu.runs.preprocess import Preprocessing, for_network, prepared
 from deit_edu.runs.sources import open_initial, open_timm
 from deit_edu.runs.weights import resize_model
-from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher
+from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher, fold_norms
 
 
 def open_dataset(config, load=load_dataset):
@@ -219,7 +219,7 @@ def build_teacher(config, dataset):
     if config.teacher is None:
         raise DeiTEduError(f"{config.distillation} distillation needs a teacher: name a run folder or a model")
     check_teachers_data(config.teacher, dataset)
-    return FrozenTeacher(open_teacher(config.teacher, dataset))
+    return FrozenTeacher(fold_norms(open_teacher(config.teacher, dataset)))
 
 
 def check_teachers_data(name, dataset):

@@ -21,7 +21,7 @@ from deit_edu.runs.evaluate import predict
 from deit_edu.runs.recipes import RECIPES, recipe
 from deit_edu.runs.sharing import shared_learning
 from deit_edu.runs.sources import open_initial
-from deit_edu.teachers import CONVNETS, FrozenTeacher
+from deit_edu.teachers import CONVNETS, FrozenTeacher, fold_norms
 from deit_edu.train import SEEN_BY_BOTH, TrainConfig, make_optimizer, steps_per_epoch, train_epoch
 
 SIDE = {"cpu": 64}  # pixels that photographs are brought to; on a GPU twice as many
@@ -287,9 +287,9 @@ def seconds_of(config, dataset, world, teacher=None):
     torch.manual_seed(config.seed)
     student = build_model(config, dataset).to(world.device)
     if teacher:
-        asked = FrozenTeacher(build_model(teacher, dataset)).to(world.device)
+        asked = FrozenTeacher(fold_norms(build_model(teacher, dataset))).to(world.device)
     else:
-        asked = config.teacher and FrozenTeacher(open_teacher(config.teacher, dataset)).to(world.device)
+        asked = config.teacher and FrozenTeacher(fold_norms(open_teacher(config.teacher, dataset))).to(world.device)
     per_step, measured = step_seconds(student, asked or None, config, dataset, world)
     some = torch.arange(min(len(dataset.validation), 256))
     begun = time.perf_counter()

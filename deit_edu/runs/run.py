@@ -44,6 +44,7 @@ from deit_edu.runs.machine import machine, source_digest
 from deit_edu.runs.preprocess import Preprocessing, for_network
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.record import ask_teacher, describe_network, speed_and_curve
+from deit_edu.runs.remembered import remembering
 from deit_edu.runs.resume import pack, unpack
 from deit_edu.runs.sharing import shared_learning
 from deit_edu.train import (
@@ -196,7 +197,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
     """
     config, world, student = run.config, run.world, run.student
     fast_student, fast_teacher = wrap(student, config, world), wrap(teacher, config, world)
-    answers = None
+    answers, asked = None, remembering(fast_teacher, config, dataset, world)
     if config.keep_answers:
         answers = Answers(fast_teacher, answers_key(teacher, config, dataset, world), config, dataset, world)
         if progress and world.rank == 0:
@@ -224,7 +225,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
             started = time.perf_counter()
             with answers.of_epoch(run.epoch) if answers else nullcontext():
                 loss = train_epoch(
-                    fast_student, answers or fast_teacher, objective, run.optimizer, config, dataset, run.epoch, world,
+                    fast_student, answers or asked, objective, run.optimizer, config, dataset, run.epoch, world,
                     on_step, learn=learn,
                 )  # fmt: skip
             seconds = time.perf_counter() - started

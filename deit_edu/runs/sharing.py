@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 
 from deit_edu.model import DeiT
+from deit_edu.runs.remembered import Remembered
 from deit_edu.teachers import FrozenTeacher
 from deit_edu.train import learn
 
@@ -68,9 +69,9 @@ class Parts:
     def __call__(self, student, teacher, objective, images, targets, world):
         """As `learn`, for the student that it was made for."""
         parts = len(self.copies)
-        if isinstance(teacher, FrozenTeacher):
+        if isinstance(teacher, FrozenTeacher | Remembered):
             teachers = [teacher] * parts
-        else:  # it may remember whom it was asked about: it is asked once, for all
+        else:  # it may count its batches: it is asked once, for all
             answers = [None] * parts if teacher is None else teacher(images).tensor_split(parts)
             teachers = [None if answer is None else lambda _, answer=answer: answer for answer in answers]
         batches = zip(self.copies, teachers, images.tensor_split(parts), targets.tensor_split(parts), strict=True)
