@@ -33,7 +33,7 @@ class TrainConfig:
     interpolation: str = "bicubic"  # of their position embedding to another image_size: bicubic, bilinear or antialias
     # what it learns from
     teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME; several joined by + are an ensemble
-    distillation: str = "none"  # none, soft, hard
+    distillation: str = "none"  # none, soft, hard, drawn
     tokens: str = "class"  # class, both
     temperature: float = 3.0  # tau of soft distillation
     distillation_weight: float | None = None  # lambda, the teacher's share; not given: the paper's, 0.1 soft, 0.5 hard

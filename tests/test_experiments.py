@@ -18,6 +18,7 @@ from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger, ledger_for_writing
 from deit_edu.evidence.regime import BASE
 from deit_edu.evidence.report import DECIDERS, HEADS, Results, disagreement_table, report
+from deit_edu.evidence.second_claims import SECOND_CLAIMS
 from deit_edu.evidence.verdicts import Difference, paired_difference, verdict
 from deit_edu.model import HeadLogits
 from deit_edu.runs.checkpoints import packaged_path
@@ -148,10 +149,11 @@ def test_the_sign_of_a_claim_is_that_of_the_papers_numbers(claim):
         assert claim.paper_difference(model) * claim.sign > 0
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+@pytest.mark.parametrize("claim", CLAIMS + SECOND_CLAIMS, ids=lambda claim: claim.id)
 def test_a_claim_names_what_its_experiment_measures(claim):
     assert sum(weight for weight, _, _ in claim.terms) == 0 and EXPERIMENTS[claim.experiment].seeds >= 5
-    for _, configuration, measure in claim.terms:
+    named = [(one, measure) for _, several, measure in claim.terms for one in several.split("|")]
+    for configuration, measure in named:
         settings = EXPERIMENTS[claim.experiment].configurations[configuration]
         kind, *names = measure.split(":")
         assert kind in (*HEADS, "similarity", "disagreement", "norm") and set(names) <= {"input", "last", *DECIDERS}
@@ -161,7 +163,30 @@ def test_a_claim_names_what_its_experiment_measures(claim):
 
 
 def test_claims_have_names_of_their_own():
-    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
+    assert len({claim.id for claim in CLAIMS + SECOND_CLAIMS}) == len(CLAIMS + SECOND_CLAIMS)
+
+
+def test_a_question_of_the_second_series_costs_no_run_that_the_first_has():
+    known = {(cell.configuration, cell.seed): cell.key for cell in GRID.cells("schedule")}
+    for seed in range(5):
+        for name, plain, hard in [
+            ("batch_and_rate", "none_batch_64_warmup_2", "hard_batch_64_warmup_2"),
+            ("hard_or_soft", "none", None),
+        ]:
+            found = cells_of(name)
+            assert found[plain, seed].key == known["none_x1", seed]
+            assert hard is None or found[hard, seed].key == known["token_hard_x1", seed]
+    short, again = cells_of("distillation_short"), cells_of("hard_or_soft")
+    assert again["hard_0.5", 0].key == short["hard_class", 0].key
+    assert again["soft_0.1", 0].key == short["soft_class", 0].key
+
+
+def test_a_fixed_rate_is_that_of_the_regimes_batch_and_a_scaled_one_grows_with_it():
+    found = {name: cell.config for (name, seed), cell in cells_of("batch_and_rate").items() if seed == 0}
+    rates = {name: config.learning_rate * config.batch_size / 512 for name, config in found.items()}
+    usual = rates["none_batch_64_warmup_2"]
+    assert rates["hard_batch_16_warmup_2_fixed"] == rates["none_batch_256_warmup_2_fixed"] == usual
+    assert rates["none_batch_256_warmup_2"] == 4 * usual and rates["none_batch_16_warmup_2"] == usual / 4
 
 
 # ---- statistics ----

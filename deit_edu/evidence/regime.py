@@ -42,6 +42,12 @@ TEACHERS = {
     "convnet_mixed": dict(role="teacher", **MIXING),  # sees its images mixed, as the student of `regime` does
 }
 
+
+def convnet(name="convnet", **settings):
+    """The settings of a convnet as a configuration of its own: the very run that teaches, where there is one."""
+    return {**TEACHERS[name], **settings}
+
+
 # ---- what the grids change in it, by name ----
 
 NONE = dict()

@@ -43,7 +43,7 @@ def answers_key(teacher, config, dataset, world):
     told = {name: getattr(config, name) for name in PICTURES}
     told |= {"data": dataset.checksum, "mean": dataset.mean, "std": dataset.std, "shape": dataset.image_shape}
     told |= {"kept": kept_classes(config, dataset.num_classes), "world": [str(part) for part in vars(world).values()]}
-    if config.distillation == "soft":
+    if config.distillation != "hard":
         told["temperature"] = float(config.temperature)
     # The weights, and what leaves no trace in them: sizes, heads, how pictures are prepared.
     told["teacher"] = [digest(teacher.state_dict()), repr(teacher)]
