@@ -176,6 +176,9 @@ def test_a_question_of_the_second_series_costs_no_run_that_the_first_has():
             found = cells_of(name)
             assert found[plain, seed].key == known["none_x1", seed]
             assert hard is None or found[hard, seed].key == known["token_hard_x1", seed]
+    kept = cells_of("kept_answers")
+    assert all(kept["asked_anew", seed].key == known["token_hard_x2", seed] for seed in range(5))
+    assert all(kept["none", seed].key == known["none_x2", seed] for seed in range(5))
     short, again = cells_of("distillation_short"), cells_of("hard_or_soft")
     assert again["hard_0.5", 0].key == short["hard_class", 0].key
     assert again["soft_0.1", 0].key == short["soft_class", 0].key

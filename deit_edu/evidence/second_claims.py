@@ -11,6 +11,11 @@ def ours(name, experiment, sentence, sign, terms, where="ours"):
     return Claim(name, experiment, sentence, where, sign, terms, {})
 
 
+def both_heads(one, other):
+    """The fusion of two distilled students' heads."""
+    return minus((one, "fused"), (other, "fused"))
+
+
 def change(kind, setting, usual="batch_64_warmup_2"):
     """What a setting does to a student, against the regime's."""
     head = "fused" if kind == "hard" else "class"
@@ -51,6 +56,25 @@ SECOND_CLAIMS = (
     ours("distilled-is-sturdier-to-warmup", "batch_and_rate",
          "To leave out the warm-up costs the distilled student less than the plain one.",
          +1, sturdier("batch_64_warmup_0")),
+    # ---- 5. kept answers ----
+    ours("anew-beats-answers-of-image", "kept_answers",
+         "A teacher that is asked about every picture teaches better than one asked once about each image as it is.",
+         +1, both_heads("asked_anew", "answers_of_image"), "section 4"),
+    ours("anew-beats-answers-of-one", "kept_answers",
+         "It teaches better than one whose answers to the pictures of one epoch are kept.",
+         +1, both_heads("asked_anew", "answers_of_1"), "section 4"),
+    ours("anew-beats-answers-of-five", "kept_answers",
+         "It teaches better than one whose answers to the pictures of five epochs are kept.",
+         +1, both_heads("asked_anew", "answers_of_5"), "section 4"),
+    ours("five-beat-one", "kept_answers",
+         "Answers kept from five epochs teach better than answers kept from one.",
+         +1, both_heads("answers_of_5", "answers_of_1")),
+    ours("pictures-beat-answers", "kept_answers",
+         "Answers of five epochs teach better when their pictures are kept with them.",
+         +1, both_heads("pictures_of_5", "answers_of_5"), "TinyViT"),
+    ours("kept-answers-beat-none", "kept_answers",
+         "Answers kept from one epoch teach better than labels alone.",
+         +1, minus(("answers_of_1", "fused"), ("none", "class"))),
     # ---- 7. why hard beats soft ----
     ours("hard-beats-soft-at-tenth", "hard_or_soft",
          "With a tenth of the loss each, hard answers beat soft ones.",

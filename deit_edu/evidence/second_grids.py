@@ -5,7 +5,7 @@ hours of one core that trains 800 images a second; what the first series has rec
 """
 
 from deit_edu.evidence.experiment import Experiment
-from deit_edu.evidence.regime import BASE, NONE, QUARTER, TOKEN_HARD
+from deit_edu.evidence.regime import BASE, HALF, NONE, QUARTER, TOKEN_HARD
 
 KINDS = {"none": NONE, "hard": TOKEN_HARD}
 STUDENT = BASE["tiny"]["student"]
@@ -56,6 +56,11 @@ def shares(distillation, weights, **settings):
     }
 
 
+# ---- 5. kept answers ----
+
+TAUGHT = TOKEN_HARD | HALF
+
+
 SECOND = {
     # 60 runs to do, 2.1 hours, and half as much again where the batch is 16.
     "batch_and_rate": Experiment(
@@ -82,6 +87,21 @@ SECOND = {
             **shares("drawn", (0.5, 0.9)),
             **shares("soft", (0.5, 0.9), temperature=1.0),
             **shares("soft", (0.5, 0.9), temperature=5.0),
+        },
+        scales=("tiny",),
+    ),
+    # 30 runs to do, 2.1 hours.
+    "kept_answers": Experiment(
+        "The teacher asked anew, about each image once, about the pictures of few epochs; and those pictures kept too",
+        "section 4",
+        {
+            "none": HALF,
+            "asked_anew": TAUGHT,
+            "answers_of_image": dict(TAUGHT, ask_about="image"),
+            **{f"answers_of_{epochs}": dict(TAUGHT, ask_about=str(epochs)) for epochs in (1, 5)},
+            # What is kept with the answers is how each picture was made: the student sees it again.
+            **{f"pictures_of_{epochs}": dict(TAUGHT, replay=epochs, keep_answers=1) for epochs in (1, 5)},
+            "none_pictures_of_5": dict(HALF, replay=5),
         },
         scales=("tiny",),
     ),
