@@ -129,6 +129,8 @@ def measure_of(record, split, measure):
         return 100 * record["position_norm"]["resized"] / record["position_norm"]["before"]
     if kind == "similarity":
         return record["tokens"]["similarity"][{"input": 0, "last": -1}[names[0]]]
+    if kind in record.get("places", {}):  # "right:fused": of the test's items there
+        return 100 * record["places"][kind][names[0]]["accuracy"]
     head = record[split].get(kind)
     return None if head is None else 100 * head["accuracy"]
 

@@ -46,6 +46,9 @@ def describe_network(student, config, dataset):
         split = getattr(dataset, name)
         said = predict(student, split, dataset)
         described[name] = {head: score.to_dict() for head, score in accuracies(said, split.labels).items()}
+    for place, items in (dataset.places or {}).items():
+        scores = accuracies(predict(student, items, dataset), items.labels)
+        described.setdefault("places", {})[place] = {head: score.to_dict() for head, score in scores.items()}
     by_class = per_class(said, split.labels, dataset.num_classes)
     if by_class.uneven:
         described["test_classes"] = {"classes": list(dataset.classes), **asdict(by_class)}
