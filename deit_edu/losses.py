@@ -128,7 +128,27 @@ def hard_distillation(student_logits, teacher_logits):
     return F.cross_entropy(student_logits, teacher_logits.argmax(dim=-1))
 
 
-DISTILLATIONS = ("none", "soft", "hard")
+def drawn_distillation(student_logits, teacher_logits):
+    """CE(psi(Z_s), y) with y drawn from psi(Z_t): a label as hard as the teacher's decision, and as unsure as it.
+
+    Its mean over many draws is soft distillation at temperature 1, but for a constant. Not in the paper. The draw is
+    of PyTorch's own generator.
+
+    Args:
+        student_logits, teacher_logits: (B, K).
+
+    Returns:
+        A scalar.
+
+    Raises:
+        DeiTEduError: for logits of different shapes.
+    """
+    check_same_classes(student_logits, teacher_logits)
+    drawn = torch.multinomial(teacher_logits.detach().softmax(dim=-1), 1)  # (B, 1)
+    return F.cross_entropy(student_logits, drawn[:, 0])
+
+
+DISTILLATIONS = ("none", "soft", "hard", "drawn")
 TOKENS = ("class", "both")
 
 
@@ -140,10 +160,10 @@ class DistillationObjective(nn.Module):
     heads learn the label, which is the paper's control with two class tokens (section 4).
 
     Args:
-        distillation: "none", "soft" or "hard".
+        distillation: "none", "soft", "hard" or "drawn".
         tokens: "class" or "both".
         temperature: tau of the soft loss; the paper uses 3.
-        weight: lambda, the teacher's share. None takes the paper's: 0.1 soft, 1/2 hard.
+        weight: lambda, the teacher's share. None takes the paper's: 0.1 soft, 1/2 hard or drawn.
         reduction: of the soft loss, see `soft_distillation`.
 
     Raises:
@@ -163,7 +183,7 @@ class DistillationObjective(nn.Module):
         self.distillation = distillation
         self.tokens = tokens
         self.temperature = temperature
-        paper = {"none": 0.5 if tokens == "both" else 0.0, "soft": 0.1, "hard": 0.5}
+        paper = {"none": 0.5 if tokens == "both" else 0.0, "soft": 0.1, "hard": 0.5, "drawn": 0.5}
         self.weight = paper[distillation] if weight is None else weight
         self.reduction = reduction
 
@@ -194,6 +214,8 @@ class DistillationObjective(nn.Module):
             raise DeiTEduError(f"{self.distillation} distillation needs the teacher's logits: name a teacher")
         elif self.distillation == "soft":
             second = soft_distillation(student, teacher_logits, self.temperature, self.reduction)
+        elif self.distillation == "drawn":
+            second = drawn_distillation(student, teacher_logits)
         else:
             second = hard_distillation(student, teacher_logits)
         return (1 - self.weight) * loss + self.weight * second

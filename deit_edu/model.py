@@ -33,6 +33,7 @@ class DeiTConfig:
     num_heads: int = 3  # h, must divide embed_dim
     mlp_ratio: float = 4.0  # the MLP's hidden width is mlp_ratio * D
     distilled: bool = True  # with the distillation token and its head
+    pool: str = "token"  # what the class head reads: token, its own; mean, of the patches, as in timm's "avg"
     drop_rate: float = 0.0  # dropout on embeddings, attention output and MLP; the paper turns it off
     drop_path_rate: float = 0.0  # stochastic depth at the last block, rising linearly from 0; the paper uses 0.1
 
@@ -42,6 +43,8 @@ class DeiTConfig:
                 raise DeiTEduError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if not 1 <= self.mlp_ratio * self.embed_dim < math.inf:
             raise DeiTEduError(f"mlp_ratio is {self.mlp_ratio}: the MLP needs a hidden width of 1 or more")
+        if self.pool not in ("token", "mean"):
+            raise DeiTEduError(f"pool is {self.pool!r}: say token (the class token) or mean (of the patches)")
         for name in ("drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise DeiTEduError(f"{name} is {getattr(self, name)}: it must lie in [0, 1)")
@@ -233,14 +236,24 @@ class DeiT(nn.Module):
             tokens = block(tokens)
         return self.norm(tokens)
 
+    def read_by_heads(self, tokens):
+        """The last block, and of it what the heads read: (B, T, D) -> (B, prefix, D).
+
+        That is the prefix tokens, so nobody else needs to ask there: the same numbers for less work. With pool="mean"
+        the mean of the patches stands in the class token's place.
+        """
+        prefix = self.config.num_prefix_tokens
+        if self.config.pool == "token":
+            return self.blocks[-1](tokens, num_queries=prefix)
+        tokens = self.blocks[-1](tokens)  # (B, T, D)
+        return torch.cat([tokens[:, prefix:].mean(dim=1, keepdim=True), tokens[:, 1:prefix]], dim=1)
+
     def forward(self, images):
         """What each head says: (B, C, H, W) -> HeadLogits of (B, K) each; the same in train and eval mode."""
         tokens = self.embed(images)  # (B, T, D)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        # The heads read the prefix tokens only, so in the last block nobody else needs to ask: the same
-        # numbers as forward_features for less work.
-        tokens = self.norm(self.blocks[-1](tokens, num_queries=self.config.num_prefix_tokens))  # (B, prefix, D)
+        tokens = self.norm(self.read_by_heads(tokens))  # (B, prefix, D)
         class_logits = self.class_head(tokens[:, 0])  # (B, K)
         if not self.config.distilled:
             return HeadLogits(class_logits, None)

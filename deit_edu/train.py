@@ -33,10 +33,13 @@ class TrainConfig:
     interpolation: str = "bicubic"  # of their position embedding to another image_size: bicubic, bilinear or antialias
     # what it learns from
     teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME; several joined by + are an ensemble
-    distillation: str = "none"  # none, soft, hard
+    distillation: str = "none"  # none, soft, hard, drawn
     tokens: str = "class"  # class, both
     temperature: float = 3.0  # tau of soft distillation
     distillation_weight: float | None = None  # lambda, the teacher's share; not given: the paper's, 0.1 soft, 0.5 hard
+    ask_about: str = (
+        "pictures"  # every picture it shows; image: each as it is, once; N: the pictures of N epochs, in turn
+    )
     keep_answers: int = 0  # classes of each teacher answer to keep on disk, for who sees the same pictures; 0 is off
     soft_reduction: str = "batchmean"  # of soft distillation: batchmean, or official as in the authors' code
     label_smoothing: float = 0.1  # epsilon, of true labels only
@@ -57,6 +60,7 @@ class TrainConfig:
     train_images: int = 0  # so many of the training images, shown as often as all would be; 0 is all
     balanced: bool = False  # show every class equally often, whatever number of images it has
     class_weights: bool = False  # weigh the label's loss so that all classes weigh the same together
+    replay: int = 0  # after so many epochs show their pictures again, the same to the last bit; 0 is new ones always
     redraw: bool = True  # training images anew every epoch, where the data can (fashion_clutter)
     crop_padding: int = 2  # random crops: shifts of at most so many pixels
     flip: bool = True  # mirror half of the images
@@ -97,6 +101,7 @@ LIMITS = {  # the smallest and the largest value that can be; the rooms that use
     "learning_rate": (0, math.inf),
     "warmup_epochs": (0, math.inf),
     "keep_answers": (0, math.inf),
+    "replay": (0, math.inf),
     "weight_decay": (0, math.inf),
     "ema_decay": (0, 1),
     "train_images": (0, math.inf),
@@ -302,6 +307,11 @@ class Divergence:
             )
 
 
+def shown_epoch(config, epoch):
+    """The epoch whose pictures an epoch shows: its own, or an earlier one's, again."""
+    return epoch % config.replay if config.replay else epoch
+
+
 def training_split(config, dataset, epoch):
     """The training images of an epoch: drawn anew where the data can and the config says so."""
     return dataset.redraw(config.seed, epoch) if dataset.redraw and config.redraw else dataset.train
@@ -317,6 +327,27 @@ def shown_order(labels, config, epoch):
     if config.balanced:
         chosen = chosen[balanced_order(labels[chosen], len(labels), seeded_generator(config.seed, epoch, 1 << 32))]
     return chosen[order % len(chosen)]
+
+
+def batches_of_epoch(config, dataset, epoch, world):
+    """What an epoch shows, batch by batch; the last may be smaller.
+
+    Everything random in it follows from (seed, epoch), so that a run can stop after any epoch and go on.
+
+    Args:
+        config, dataset, world: as for `train_epoch`. epoch: from 0.
+
+    Yields:
+        indices (B,) of the training images, images (B, C, H, W) float32, targets (B, K) probabilities.
+    """
+    generator = seeded_generator(config.seed, epoch, 1 + world.rank)  # each process augments differently
+    torch.manual_seed(generator.initial_seed())  # dropout, stochastic depth, labels that are drawn
+    split = training_split(config, dataset, epoch)
+    order = shown_order(split.labels, config, epoch)
+    order = order[world.rank :: world.size]  # with repeats, the copies of an image go to different processes
+    for indices in order.split(config.batch_size):
+        images, labels = split.batch(indices, generator).to(world.device), split.labels[indices].to(world.device)
+        yield indices, *augmented_batch(images, labels, config, dataset, generator)
 
 
 def learn(student, teacher, objective, images, targets, world):
@@ -352,26 +383,19 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
     Raises:
         DeiTEduError: when the loss is no finite number any more.
     """
-    # Everything random in an epoch follows from (seed, epoch), so that a run can stop after any epoch and go on.
-    generator = seeded_generator(config.seed, epoch, 1 + world.rank)  # each process augments differently
-    torch.manual_seed(generator.initial_seed())  # dropout and stochastic depth
-    split = training_split(config, dataset, epoch)
-    order = shown_order(split.labels, config, epoch)
-    order = order[world.rank :: world.size]  # with repeats, the copies of an image go to different processes
+    batches = batches_of_epoch(config, dataset, shown_epoch(config, epoch), world)
     steps = steps_per_epoch(config, dataset, world)
     peak = config.learning_rate * config.batch_size * world.size / 512
     divergence, losses = Divergence(), []
-    weights = class_weights(class_counts(split, dataset.num_classes)) if config.class_weights else None  # (K,)
+    counts = class_counts(dataset.train, dataset.num_classes)
+    weights = class_weights(counts) if config.class_weights else None  # (K,)
     student.train()
-    for step in range(steps):
+    for step, (indices, images, targets) in zip(range(steps), batches, strict=False):  # whole batches only
         learning_rate = learning_rate_at(
             epoch * steps + step, config.epochs * steps, config.warmup_epochs * steps, peak
         )
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        indices = order[step * config.batch_size : (step + 1) * config.batch_size]
-        images, labels = split.batch(indices, generator).to(world.device), split.labels[indices].to(world.device)
-        images, targets = augmented_batch(images, labels, config, dataset, generator)  # targets: (B, K)
         if weights is not None:  # cross-entropy is linear in its targets
             targets = targets * weights.to(targets)
         optimizer.zero_grad()

@@ -215,6 +215,21 @@ def test_places_are_uniform():
     assert len(counts) == 225 and chi_squared < 310  # 224 degrees of freedom: p < 0.0001
 
 
+def test_items_of_the_left_half_have_their_middle_there_and_the_test_is_the_same(cluttered):
+    items = np.full((2_000, 28, 28), 255, np.uint8)  # fills its cell: the box is the place
+    source = clutter.ClutterSource(items, np.zeros(2_000, np.int64))
+    for half, columns in (("left", range(7)), ("right", range(8, 15))):
+        boxes = source.draw(0, columns=clutter.HALVES[half]).boxes
+        assert set(boxes[:, 1].tolist()) == set(columns) and set(boxes[:, 0].tolist()) == set(range(15))
+    data = load_dataset("fashion_clutter_left", classes="0-4")
+    assert torch.equal(clutter.fashion_clutter_left().test.images, cluttered.test.images)
+    for half, split in data.places.items():  # of these items none is as wide as its cell
+        middles = split.boxes[:, 1] + split.boxes[:, 3] / 2
+        assert (middles < 14.5).float().mean() == (1 if half == "left" else 0) and split.labels.unique().numel() == 5
+    for split in (data.train, data.validation, data.redraw(1, 2)):
+        assert (split.boxes[:, 1] + split.boxes[:, 3] / 2 < 14.5).all()
+
+
 def test_clutter_comes_from_other_items_of_the_same_split(monkeypatch):
     bases = (1, 101, 176)  # the items of a split are of one brightness each, and no two splits share any
     sizes = (100, 75, 75)

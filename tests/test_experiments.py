@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from toy import toy_config, toy_dataset
 
 from deit_edu.cli import main
 from deit_edu.data import nested_subset
+from deit_edu.data.clutter import HALVES
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence import cells
 from deit_edu.evidence.cells import Grid, run_key, unique_runs
@@ -17,9 +19,11 @@ from deit_edu.evidence.claims import CLAIMS
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger, ledger_for_writing
 from deit_edu.evidence.regime import BASE
-from deit_edu.evidence.report import DECIDERS, HEADS, Results, disagreement_table, report
+from deit_edu.evidence.report import DECIDERS, HEADS, Results, disagreement_table, measure_of, report
+from deit_edu.evidence.second_claims import SECOND_CLAIMS
 from deit_edu.evidence.verdicts import Difference, paired_difference, verdict
 from deit_edu.model import HeadLogits
+from deit_edu.runs import train
 from deit_edu.runs.checkpoints import packaged_path
 from deit_edu.runs.evaluate import decisions, load_decisions, save_predictions
 from deit_edu.teachers import Ensemble
@@ -148,12 +152,15 @@ def test_the_sign_of_a_claim_is_that_of_the_papers_numbers(claim):
         assert claim.paper_difference(model) * claim.sign > 0
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+@pytest.mark.parametrize("claim", CLAIMS + SECOND_CLAIMS, ids=lambda claim: claim.id)
 def test_a_claim_names_what_its_experiment_measures(claim):
     assert sum(weight for weight, _, _ in claim.terms) == 0 and EXPERIMENTS[claim.experiment].seeds >= 5
-    for _, configuration, measure in claim.terms:
+    named = [(one, measure) for _, several, measure in claim.terms for one in several.split("|")]
+    for configuration, measure in named:
         settings = EXPERIMENTS[claim.experiment].configurations[configuration]
         kind, *names = measure.split(":")
+        if kind in HALVES and settings["data"] == "fashion_clutter_left":
+            (kind,), names = names, []
         assert kind in (*HEADS, "similarity", "disagreement", "norm") and set(names) <= {"input", "last", *DECIDERS}
         assert kind in ("class", "disagreement") or (
             settings["tokens"] == "both" if kind != "norm" else "initial" in settings
@@ -161,7 +168,44 @@ def test_a_claim_names_what_its_experiment_measures(claim):
 
 
 def test_claims_have_names_of_their_own():
-    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
+    assert len({claim.id for claim in CLAIMS + SECOND_CLAIMS}) == len(CLAIMS + SECOND_CLAIMS)
+
+
+def test_a_question_of_the_second_series_costs_no_run_that_the_first_has():
+    known = {(cell.configuration, cell.seed): cell.key for cell in GRID.cells("schedule")}
+    for seed in range(5):
+        for name, plain, hard in [
+            ("batch_and_rate", "none_batch_64_warmup_2", "hard_batch_64_warmup_2"),
+            ("hard_or_soft", "none", None),
+        ]:
+            found = cells_of(name)
+            assert found[plain, seed].key == known["none_x1", seed]
+            assert hard is None or found[hard, seed].key == known["token_hard_x1", seed]
+    kept = cells_of("kept_answers")
+    assert all(kept["asked_anew", seed].key == known["token_hard_x2", seed] for seed in range(5))
+    assert all(kept["none", seed].key == known["none_x2", seed] for seed in range(5))
+    pooled, transfer = cells_of("pooling"), cells_of("transfer")
+    assert pooled["hard_token_0.016", 4].key == known["token_hard_x1", 4]
+    assert pooled["none_token_0.008", 2].key == cells_of("tuning")["learning_rate_0.008", 2].key
+    assert cells_of("classes_taught")["labels", 3].key == transfer["from_distilled_all", 3].key
+    assert cells_of("head_gap_long")["by_convnet_x4", 2].key == known["token_hard_x4", 2]
+    assert (
+        cells_of("student_beats_teacher")["by_convnet_few", 1].key == cells_of("head_gap")["by_convnet_few_x2", 1].key
+    )
+    taught = cells_of("resolution_taught")["taught_at_28", 0]
+    assert taught.teachers[0].key == cells_of("distillation")["convnet", 0].key  # the one of 28 pixels
+    assert cells_of("resolution_taught")["taught_at_42", 0].teachers[0].config.image_size == 42
+    short, again = cells_of("distillation_short"), cells_of("hard_or_soft")
+    assert again["hard_0.5", 0].key == short["hard_class", 0].key
+    assert again["soft_0.1", 0].key == short["soft_class", 0].key
+
+
+def test_a_fixed_rate_is_that_of_the_regimes_batch_and_a_scaled_one_grows_with_it():
+    found = {name: cell.config for (name, seed), cell in cells_of("batch_and_rate").items() if seed == 0}
+    rates = {name: config.learning_rate * config.batch_size / 512 for name, config in found.items()}
+    usual = rates["none_batch_64_warmup_2"]
+    assert rates["hard_batch_16_warmup_2_fixed"] == rates["none_batch_256_warmup_2_fixed"] == usual
+    assert rates["none_batch_256_warmup_2"] == 4 * usual and rates["none_batch_16_warmup_2"] == usual / 4
 
 
 # ---- statistics ----
@@ -419,6 +463,28 @@ def test_the_list_says_what_is_recorded(tmp_path, monkeypatch, capsys):
 
 
 # ---- what the experiments asked of the library ----
+
+
+def test_the_best_of_several_is_chosen_on_validation_once_all_have_run(tmp_path):
+    cells = [cell for cell in GRID.cells("pooling") if cell.configuration.startswith("none_mean")]
+    validation = {"none_mean_0.008": 0.5, "none_mean_0.016": 0.6, "none_mean_0.032": 0.55}
+    test = {"none_mean_0.008": 0.9, "none_mean_0.016": 0.4, "none_mean_0.032": 0.8}  # which nobody looks at
+    records = [
+        record_of(cell, {"class": test[cell.configuration]})
+        | {"validation": {"class": {"accuracy": validation[cell.configuration] + cell.seed / 1000}}}
+        for cell in cells
+    ]
+    every = "|".join(validation)
+    assert Results(write(tmp_path / "some", records[:-1])).measure("pooling", every, 0, "class") is None
+    assert Results(write(tmp_path / "all", records)).measure("pooling", every, 0, "class") == 40
+
+
+def test_accuracy_by_place_is_recorded_and_measured(tmp_path):
+    data = dataclasses.replace(toy_dataset(), places={"left": toy_dataset().test, "right": toy_dataset().validation})
+    record = train(toy_config(epochs=1), tmp_path / "run", dataset=data, progress=False)
+    assert record["places"] == {"left": record["test"], "right": record["validation"]}
+    for place, split in {"left": "test", "right": "validation"}.items():
+        assert measure_of(record, "test", f"{place}:class") == 100 * record[split]["class"]["accuracy"]
 
 
 def test_a_smaller_subset_is_balanced_and_lies_within_a_larger_one():

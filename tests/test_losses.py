@@ -16,6 +16,7 @@ from deit_edu.losses import (
     DISTILLATIONS,
     TOKENS,
     DistillationObjective,
+    drawn_distillation,
     hard_distillation,
     smooth_labels,
     soft_cross_entropy,
@@ -134,6 +135,16 @@ def test_hard_distillation_is_cross_entropy_on_the_teachers_decision():
     assert torch.equal(hard_distillation(STUDENT, TEACHER), hard_distillation(STUDENT, 100 * TEACHER))
 
 
+def test_drawn_labels_teach_on_average_what_soft_answers_do_at_temperature_1():
+    torch.manual_seed(0)
+    draws = torch.stack([drawn_distillation(STUDENT, TEACHER) for _ in range(4000)])
+    expected = soft_cross_entropy(STUDENT, TEACHER.softmax(-1))
+    error = draws.std() / len(draws) ** 0.5
+    assert len(draws.unique()) > 10 and abs(draws.mean() - expected) < 4 * error
+    certain = drawn_distillation(STUDENT, 1000 * TEACHER)  # who is sure says what it decides
+    assert torch.equal(certain, hard_distillation(STUDENT, TEACHER))
+
+
 def objective_on_teacher(**settings):
     return lambda student, teacher: DistillationObjective(**settings)(HeadLogits(student, student), LABELS, teacher)
 
@@ -142,6 +153,7 @@ EVERY_LOSS = {
     "soft": lambda student, teacher: soft_distillation(student, teacher, 3.0),
     "official": lambda student, teacher: soft_distillation(student, teacher, 3.0, "official"),
     "hard": hard_distillation,
+    "drawn": drawn_distillation,
     "objective-soft": objective_on_teacher(distillation="soft"),
     "objective-hard": objective_on_teacher(distillation="hard"),
     "objective-soft-class": objective_on_teacher(distillation="soft", tokens="class"),
@@ -344,7 +356,7 @@ def call_objective(*settings, heads=None, teacher=None, **more):
             lambda: soft_distillation(STUDENT, TEACHER, 0.0),
             "temperature 0.0 must be positive and finite; the paper uses 3",
         ),
-        (lambda: call_objective("medium"), "unknown distillation 'medium': choose one of none, soft, hard"),
+        (lambda: call_objective("medium"), "unknown distillation 'medium': choose one of none, soft, hard, drawn"),
         (lambda: call_objective("hard", "three"), """unknown tokens 'three': choose "class" or "both\""""),
         (
             lambda: call_objective("hard", weight=1.5),
@@ -382,6 +394,7 @@ def test_under_bfloat16_loss_and_gradients_are_those_of_float32_to_the_last_bit(
     targets = torch.randn(16, 10, generator=generator).softmax(-1)
     objective, results = DistillationObjective(distillation, tokens), []
     for under in (False, True):
+        torch.manual_seed(0)  # of the labels that are drawn
         class_logits, distillation_logits = (one.clone().requires_grad_() for one in logits[:2])
         with torch.autocast("cpu", torch.bfloat16, enabled=under):
             loss = objective(HeadLogits(class_logits, distillation_logits), targets, 3 * logits[2])

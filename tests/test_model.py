@@ -1,13 +1,17 @@
 """The model equals timm's, counts as the paper's do, and its two heads are fused as the paper and the code say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import references
+import timm
 import torch
 from torch import nn
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT, DeiTConfig, HeadLogits, create_model, drop_path, fuse
+from deit_edu.runs.weights import timm_settings, to_timm_state_dict
 
 SMALL = references.SHAPES["3x3-grid"]
 every_shape = pytest.mark.parametrize("shape", references.SHAPES.values(), ids=references.SHAPES)
@@ -63,6 +67,35 @@ def test_the_heads_read_the_first_tokens_of_the_features():
     features, logits = model.forward_features(images), model(images)
     assert references.relative_error(logits.class_logits, model.class_head(features[:, 0])) < 1e-5
     assert references.relative_error(logits.distillation_logits, model.distillation_head(features[:, 1])) < 1e-5
+
+
+@every_shape
+def test_the_mean_of_the_patches_is_read_as_by_timms_avg(shape):
+    model = references.random_deit(distilled=False, **shape)
+    name, settings = timm_settings(model.config)
+    mean = DeiT(replace(model.config, pool="mean")).eval()
+    mean.load_state_dict(model.state_dict())
+    twin = timm.create_model(name, **settings, global_pool="avg").eval()  # there the norm comes after the mean, too
+    weights = {name.replace("norm.", "fc_norm.", 1) if name.startswith("norm.") else name: tensor
+               for name, tensor in to_timm_state_dict(model).items()}  # fmt: skip
+    twin.load_state_dict(weights, strict=True)
+    images = references.random_images(model)
+    assert references.relative_error(mean(images).class_logits, twin(images)) < 1e-5
+    assert references.relative_error(mean(images).class_logits, model(images).class_logits) > 1e-3
+
+
+def test_beside_the_mean_of_the_patches_the_distillation_token_is_read_as_ever():
+    token = references.random_deit(distilled=True, **SMALL)
+    mean = DeiT(replace(token.config, pool="mean")).eval()
+    mean.load_state_dict(token.state_dict())
+    images = references.random_images(token)
+    found, before = mean(images), token(images)
+    assert references.relative_error(found.distillation_logits, before.distillation_logits) < 1e-5
+    assert references.relative_error(found.class_logits, before.class_logits) > 1e-3
+    with pytest.raises(DeiTEduError, match="pool is 'max': say token .* or mean"):
+        replace(token.config, pool="max")
+    with pytest.raises(DeiTEduError, match="runs in deit_edu only"):
+        timm_settings(mean.config)
 
 
 @every_shape

@@ -120,6 +120,7 @@ CUDA = World(torch.device("cuda"), torch.float32)
         ("batch norm", {"model": "convnet_weak"}, CPU, 2),
         ("dropout", {"drop_rate": 0.1}, CPU, 2),
         ("stochastic depth", {"drop_path_rate": 0.1}, CPU, 2),
+        ("labels are drawn", {"distillation": "drawn"}, CPU, 2),
         ("a GPU", {}, CUDA, 2),
         ("several processes", {}, dataclasses.replace(CPU, size=2), 2),
         ("compiled", {}, CPU, 2),

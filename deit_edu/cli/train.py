@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from deit_edu.errors import DeiTEduError
+from deit_edu.losses import DISTILLATIONS
 from deit_edu.model import MODELS
 from deit_edu.runs.build import open_dataset
 from deit_edu.runs.choices import Plan, fitted, in_words, is_open, is_teacher_name, plan_for, role_of, seconds_of
@@ -39,7 +40,7 @@ def add_arguments(parser):
         "trained first, unless it has been",
     )
     parser.add_argument(
-        "--distill", choices=("none", "soft", "hard"), help="what the teacher gives (default: hard with a teacher)"
+        "--distill", choices=DISTILLATIONS, help="what the teacher gives (default: hard with a teacher)"
     )
     parser.add_argument("--tokens", choices=("class", "both"), help="who listens to it (default: both with a teacher)")
 

@@ -1,5 +1,7 @@
 """fashion_clutter: items anywhere among crops of other items, made from the packaged images at load time."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
@@ -11,6 +13,8 @@ from deit_edu.errors import DeiTEduError
 
 CANVAS, ITEM = 28, 14  # sides in pixels; both twice that where more detail is asked for
 CLUTTER_CROPS = (6, 6, 5, 5)  # side of each crop of another item, in the order of pasting
+ANYWHERE = (0, CANVAS - ITEM)  # an item's columns, its left-most and its right-most place, in pixels
+HALVES = {"left": (0, 6), "right": (8, 14)}  # its middle stands in this half; never in both
 FIXED_DRAW, REDRAW = 0, 1  # keep the fixed splits and the draws of training apart, whatever the seed
 
 
@@ -39,6 +43,24 @@ def fashion_clutter(image_size=None):
     return make_dataset("fashion_clutter", FASHION_CLASSES, *splits, redraw)
 
 
+def fashion_clutter_left():
+    """fashion_clutter with every item's middle in the left half of its canvas, but for the test: that is the same.
+
+    Who learned items on the left alone, does it know them on the right? `places` has the test's items drawn in either
+    half. A picture that is mirrored would show its item on the right: train without.
+    """
+    sources = [ClutterSource(*part) for part in packaged_splits()]
+    train, validation, test = sources
+    splits = (train.draw(FIXED_DRAW, 0, columns=HALVES["left"]), validation.draw(FIXED_DRAW, 1, columns=HALVES["left"]))
+    places = {half: test.draw(FIXED_DRAW, 2, columns=columns) for half, columns in HALVES.items()}
+
+    def redraw(seed, epoch):
+        return train.draw(REDRAW, seed, epoch, columns=HALVES["left"])
+
+    dataset = make_dataset("fashion_clutter_left", FASHION_CLASSES, *splits, test.draw(FIXED_DRAW, 2), redraw)
+    return replace(dataset, places=places)
+
+
 class ClutterSource:
     """The items of one split, and where in each a crop shows something.
 
@@ -54,8 +76,11 @@ class ClutterSource:
         self.boxes = tight_boxes(self.items)  # (n, 4)
         self.crops = {size: crop_corners(halved, size) for size in set(CLUTTER_CROPS)}
 
-    def draw(self, *seed):
-        """A Split of all n items, in whole numbers only, so that every machine makes the same pixels."""
+    def draw(self, *seed, columns=ANYWHERE):
+        """A Split of all n items, in whole numbers only, so that every machine makes the same pixels.
+
+        columns: the left-most and the right-most place of an item, in pixels of scale 1.
+        """
         random = np.random.RandomState(seed)  # its stream is frozen by NumPy's policy, a Generator's is not
         n, s, side = len(self.items), self.scale, self.side  # places are drawn in pixels of scale 1: scenes agree
         each = np.arange(n)
@@ -69,7 +94,8 @@ class ClutterSource:
             top, left = s * random.randint(0, side - size + 1, (2, n), np.int64)
             windows(canvas, s * size)[each, top, left] = crops
 
-        top, left = s * random.randint(0, side - ITEM + 1, (2, n), np.int64)
+        top = s * random.randint(0, side - ITEM + 1, n, np.int64)
+        left = s * random.randint(columns[0], columns[1] + side - CANVAS + 1, n, np.int64)
         under = windows(canvas, s * ITEM)[each, top, left]  # clutter, seen where the item is empty
         windows(canvas, s * ITEM)[each, top, left] = np.where(self.items > 0, self.items, under)
 

@@ -4,7 +4,7 @@ import difflib
 import os
 from pathlib import Path
 
-from deit_edu.data.clutter import fashion_clutter
+from deit_edu.data.clutter import fashion_clutter, fashion_clutter_left
 from deit_edu.data.folders import load_folder
 from deit_edu.data.imagenet import load_imagenet
 from deit_edu.data.packaged import fashion_mnist_10k
@@ -15,6 +15,7 @@ from deit_edu.errors import DeiTEduError
 DATASETS = {
     "fashion_mnist_10k": "packaged: 10,000 / 2,000 / 10,000 images of clothes, 28x28 grey, 10 classes",
     "fashion_clutter": "made from the packaged images: items at half size, anywhere, among clutter; boxes",
+    "fashion_clutter_left": "the same, items of training in the left half alone; tested anywhere and by half",
     "fashion_mnist": "download, 31 MB: 54,000 / 6,000 / 10,000 images, 28x28 grey, 10 classes",
     "cifar10": "download, 170 MB: 45,000 / 5,000 / 10,000 images, 32x32 colour, 10 classes",
     "cifar100": "download, 169 MB: 45,000 / 5,000 / 10,000 images, 32x32 colour, 100 classes",
@@ -54,6 +55,8 @@ def load_all_classes(name, kind, path, root, image_size, on_disk):
         return fashion_mnist_10k()
     if kind == "fashion_clutter":
         return fashion_clutter(image_size)
+    if kind == "fashion_clutter_left":
+        return fashion_clutter_left()
     if kind == "folder":
         return load_folder(name, Path(path).expanduser(), image_size, data_root(root) / "decoded", on_disk)
     if kind == "imagenet":

@@ -45,6 +45,7 @@ class ImageDataset:
     checksum: str  # sha256 over all images and labels: what a ledger record cites
     redraw: Callable[[int, int], Split] | None = None  # redraw(seed, epoch): train, afresh (fashion_clutter)
     found: object = None  # of pictures in folders, what lies there and how it was read: `deit_edu.data.found.Found`
+    places: dict[str, Split] | None = None  # the test's items elsewhere, by where (fashion_clutter_left)
 
     @property
     def image_shape(self):
@@ -193,6 +194,7 @@ def keep_classes(dataset, classes):
 
     redraw = dataset.redraw and (lambda seed, epoch: of_split(dataset.redraw(seed, epoch)))
     splits = {name: of_split(getattr(dataset, name)) for name in ("train", "validation", "test")}
+    splits["places"] = dataset.places and {place: of_split(split) for place, split in dataset.places.items()}
     return replace(dataset, classes=tuple(dataset.classes[number] for number in kept), redraw=redraw, **splits)
 
 

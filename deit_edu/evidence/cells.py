@@ -90,7 +90,7 @@ class Grid:
         # with the library teaches every seed.
         shipped = [name for name in names if is_packaged(name)]
         teachers = tuple(
-            self.cell(experiment, f"teacher {name}", TEACHERS[name] | shared, seed + position)
+            self.cell(experiment, f"teacher {name}", shared | TEACHERS[name], seed + position)
             for position, name in enumerate(names)
             if name not in shipped
         )

@@ -4,8 +4,7 @@ Paper: tables 2 to 8 and 10, figure 3, sections 3.2 and 4. `BASE` is the regime,
 configuration changes in it. What should come out is written in `deit_edu.evidence.claims`.
 """
 
-from dataclasses import dataclass
-
+from deit_edu.evidence.experiment import Experiment
 from deit_edu.evidence.regime import (
     BFLOAT16,
     BY_SHIPPED,
@@ -16,10 +15,11 @@ from deit_edu.evidence.regime import (
     NONE,
     QUARTER,
     SGD,
-    TEACHERS,
     TOKEN_HARD,
     TOKEN_SOFT,
+    convnet,
 )
+from deit_edu.evidence.second_grids import SECOND
 from deit_edu.runs.recipes import RECIPES
 
 LONG = TOKEN_HARD | BY_SHIPPED | BFLOAT16 | RECIPES["small", "cifar10"]["student"]
@@ -43,24 +43,6 @@ SCHEDULE = {
     for times in (1, 2, 4)  # x4 is the others' length
     for kind, settings in {"none": NONE, "token_hard": TOKEN_HARD}.items()
 }
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A question, and the networks that answer it."""
-
-    title: str
-    where: str  # in the paper
-    configurations: dict  # {name: settings over the base}
-    seeds: int = 5
-    split: str = "test"  # where its table looks; validation while something is being chosen
-    scales: tuple = ("tiny", "small")  # where it can be run
-    keep_predictions: int = 0  # of the runs of how many seeds, in the ledger, for tables and figures
-
-
-def convnet(name="convnet", **settings):
-    """The settings of a convnet as a configuration of its own: the very run that teaches, where there is one."""
-    return {**TEACHERS[name], **settings}
 
 
 def training_sizes(sizes):
@@ -387,4 +369,4 @@ EXPERIMENTS = {
         scales=("small",),
         keep_predictions=1,
     ),
-}
+} | SECOND

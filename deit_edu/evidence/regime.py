@@ -33,6 +33,9 @@ BASE = {
 
 MIXING = dict(mixup_alpha=0.8, cutmix_alpha=1.0, mix_probability=0.8)
 
+# Items stay in the half of the canvas where they are drawn: neither mirrored nor shifted.
+UNMOVED = dict(flip=False, crop_padding=0)
+
 # A teacher's settings over the base: "role" says which of the two recipes trains it.
 TEACHERS = {
     "convnet": dict(role="teacher"),
@@ -40,7 +43,21 @@ TEACHERS = {
     "convnet_weak": dict(role="teacher", model="convnet_weak"),
     "transformer": dict(role="student"),  # the student itself, without distillation
     "convnet_mixed": dict(role="teacher", **MIXING),  # sees its images mixed, as the student of `regime` does
+    # Of the second series. What a teacher says here of its images stands, whatever its student sees.
+    "convnet_left": dict(role="teacher", **UNMOVED),
+    "convnet_left_early": dict(role="teacher", epochs=3, **UNMOVED),
+    "transformer_left": dict(role="student", epochs=20, **UNMOVED),
+    "convnet_28": dict(role="teacher", image_size=0),  # of the data's own size, where its student sees another
+    "convnet_early": dict(role="teacher", epochs=3),
+    "convnet_earlier": dict(role="teacher", epochs=1, warmup_epochs=0.5),
+    "convnet_few": dict(role="teacher", train_images=1000),
 }
+
+
+def convnet(name="convnet", **settings):
+    """The settings of a convnet as a configuration of its own: the very run that teaches, where there is one."""
+    return {**TEACHERS[name], **settings}
+
 
 # ---- what the grids change in it, by name ----
 

@@ -43,7 +43,7 @@ def answers_key(teacher, config, dataset, world):
     told = {name: getattr(config, name) for name in PICTURES}
     told |= {"data": dataset.checksum, "mean": dataset.mean, "std": dataset.std, "shape": dataset.image_shape}
     told |= {"kept": kept_classes(config, dataset.num_classes), "world": [str(part) for part in vars(world).values()]}
-    if config.distillation == "soft":
+    if config.distillation != "hard":
         told["temperature"] = float(config.temperature)
     # The weights, and what leaves no trace in them: sizes, heads, how pictures are prepared.
     told["teacher"] = [digest(teacher.state_dict()), repr(teacher)]
@@ -65,7 +65,8 @@ class Answers:
         self.kept = kept_classes(config, dataset.num_classes)
         self.temperature = None if config.distillation == "hard" else config.temperature
         self.folder = runs_root() / "answers" / key
-        self.images = steps_per_epoch(config, dataset, world) * config.batch_size * config.epochs
+        epochs = min(config.epochs, config.replay or config.epochs)
+        self.images = steps_per_epoch(config, dataset, world) * config.batch_size * epochs
         self.reused = self.asked = 0  # batches
         self.far = self.farthest = 0.0  # nats from the teacher's answers to the kept ones: sum of means, largest
         self.full = False

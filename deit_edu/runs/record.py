@@ -11,7 +11,7 @@ from deit_edu.model import DeiT
 from deit_edu.runs.build import build_model
 from deit_edu.runs.checkpoints import digest
 from deit_edu.runs.evaluate import accuracies, per_class, predict
-from deit_edu.train import training_split
+from deit_edu.train import shown_epoch, training_split
 
 ASKED_OF_TEACHER = 10_000  # training images at most, of which the record says how often the teacher is right
 
@@ -46,6 +46,9 @@ def describe_network(student, config, dataset):
         split = getattr(dataset, name)
         said = predict(student, split, dataset)
         described[name] = {head: score.to_dict() for head, score in accuracies(said, split.labels).items()}
+    for place, items in (dataset.places or {}).items():
+        scores = accuracies(predict(student, items, dataset), items.labels)
+        described.setdefault("places", {})[place] = {head: score.to_dict() for head, score in scores.items()}
     by_class = per_class(said, split.labels, dataset.num_classes)
     if by_class.uneven:
         described["test_classes"] = {"classes": list(dataset.classes), **asdict(by_class)}
@@ -66,7 +69,7 @@ def ask_teacher(teacher, config, dataset):
     Returns:
         `Accuracy.to_dict` of at most `ASKED_OF_TEACHER` training images.
     """
-    taught = training_split(config, dataset, max(0, config.epochs - 1))
+    taught = training_split(config, dataset, shown_epoch(config, max(0, config.epochs - 1)))
     asked = nested_subset(taught.labels, min(config.train_images or len(taught), ASKED_OF_TEACHER))
     said = predict(teacher, taught, dataset, indices=asked)
     return accuracies(said, taught.labels[asked])["class"].to_dict()

@@ -28,6 +28,7 @@ from deit_edu.runs.build import (
     wrap,
 )
 from deit_edu.runs.checkpoints import load, save, save_network, write_atomically
+from deit_edu.runs.earlier import EarlierAnswers, check_asks, epochs_asked
 from deit_edu.runs.evaluate import accuracies, predict, save_predictions
 from deit_edu.runs.folders import (
     check_folder,
@@ -53,6 +54,7 @@ from deit_edu.train import (
     TrainConfig,
     join_world,
     make_optimizer,
+    shown_epoch,
     steps_per_epoch,
     train_epoch,
 )
@@ -176,6 +178,7 @@ def prepare(config, dataset, world, begun=False):
     smooth_labels(dataset.train.labels[:1], dataset.num_classes, config.label_smoothing, config.smoothing_over)
     if config.keep_answers and config.distillation == "none":
         raise DeiTEduError("keep_answers keeps a teacher's answers: name a teacher, or leave it out")
+    check_asks(config, world)
     if config.train_images:
         nested_subset(dataset.train.labels, config.train_images)
     torch.manual_seed(config.seed)
@@ -193,12 +196,14 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
         progress, on_images: as for `train`.
 
     Returns:
-        The `Answers` that were kept, or None.
+        The `Answers` that were kept, or the `EarlierAnswers`, or None.
     """
     config, world, student = run.config, run.world, run.student
     fast_student, fast_teacher = wrap(student, config, world), wrap(teacher, config, world)
     answers, asked = None, remembering(fast_teacher, config, dataset, world)
-    if config.keep_answers:
+    if teacher and epochs_asked(config.ask_about) is not None:
+        answers = EarlierAnswers(teacher, config, dataset, world)
+    elif config.keep_answers:
         answers = Answers(fast_teacher, answers_key(teacher, config, dataset, world), config, dataset, world)
         if progress and world.rank == 0:
             size = f"{answers.bytes / 1e6:,.1f} MB"
@@ -223,7 +228,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
 
         while run.epoch < config.epochs:
             started = time.perf_counter()
-            with answers.of_epoch(run.epoch) if answers else nullcontext():
+            with answers.of_epoch(shown_epoch(config, run.epoch)) if answers else nullcontext():
                 loss = train_epoch(
                     fast_student, answers or asked, objective, run.optimizer, config, dataset, run.epoch, world,
                     on_step, learn=learn,

@@ -31,7 +31,7 @@ def shared_learning(student, config, world):
     """
     threads = torch.get_num_threads()
     parts = min(threads, config.batch_size // SMALLEST_PART)
-    if parts < 2 or not can_share(student, world):
+    if parts < 2 or not can_share(student, config, world):
         yield learn
         return
     torch.set_num_threads(threads // parts)  # here too: helpers of this thread would wait for work on a part's core
@@ -42,8 +42,10 @@ def shared_learning(student, config, world):
         torch.set_num_threads(threads)
 
 
-def can_share(student, world):
+def can_share(student, config, world):
     """Whether the parts of a batch teach what the batch does: nobody draws at random, or looks at the others."""
+    if config.distillation == "drawn":
+        return False
     if world.device.type != "cpu" or world.size > 1 or not isinstance(student, DeiT):
         return False  # batch norm looks at the others; a compiled network belongs to one thread
     return student.config.drop_rate == 0 and student.config.drop_path_rate == 0

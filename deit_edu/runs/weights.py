@@ -93,12 +93,25 @@ def rename(name, pairs):
     return name
 
 
+def check_reads_class_token(config):
+    """Refuse a DeiT that others would run otherwise: in their DeiT the class head reads the class token."""
+    if config.pool != "token":
+        raise DeiTEduError(
+            f"this network's class head reads the {config.pool} of the patches, which no DeiT of others does: it runs "
+            f"in deit_edu only; train one with pool token to take it elsewhere"
+        )
+
+
 def timm_settings(config):
     """What timm.create_model is told for a DeiT of this shape: (its name there, the settings).
 
     Args:
         config: DeiTConfig.
+
+    Raises:
+        DeiTEduError: for one whose class head reads the mean of the patches.
     """
+    check_reads_class_token(config)
     name = "deit_tiny_distilled_patch16_224" if config.distilled else "deit_tiny_patch16_224"
     settings = dict(
         img_size=config.image_size,

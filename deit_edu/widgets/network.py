@@ -11,6 +11,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
 from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.runs.preprocess import Prepared, in_channels
+from deit_edu.runs.weights import check_reads_class_token
 from deit_edu.teachers import ConvNet, FrozenTeacher, PooledStage, ResidualBlock, WhiteningConvNet
 from deit_edu.widgets.figure import packed
 
@@ -74,6 +75,8 @@ def check_runs_here(model):
     """Raises DeiTEduError for a network that network.js does not know."""
     if not isinstance(model, DeiT | ConvNet | WhiteningConvNet):
         raise DeiTEduError(f"a page runs a DeiT or a convnet of deit_edu.teachers, not {type(model).__name__}")
+    if isinstance(model, DeiT):
+        check_reads_class_token(model.config)
 
 
 def asked_as_in_the_page(teacher, own, given):

@@ -1,0 +1,49 @@
+"""What an experiment is, and what a claim is: `grids` and `claims` have those of the paper, `second_*` our own."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, and the networks that answer it."""
+
+    title: str
+    where: str  # in the paper
+    configurations: dict  # {name: settings over the base}
+    seeds: int = 5
+    split: str = "test"  # where its table looks; validation while something is being chosen
+    scales: tuple = ("tiny", "small")  # where it can be run
+    keep_predictions: int = 0  # of the runs of how many seeds, in the ledger, for tables and figures
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper as a signed difference between measured numbers.
+
+    The difference is the sum of weight * measure over `terms`, for one seed at a time. A measure is a head's name
+    (its test accuracy, in points), "similarity:input" or "similarity:last" (the two tokens' cosine),
+    "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.evidence.report.DECIDERS`, or "norm" (what
+    interpolation leaves of the length of the position embeddings, in percent).
+    """
+
+    id: str
+    experiment: str
+    sentence: str
+    where: str
+    sign: int  # of the difference, as the paper has it
+    terms: tuple  # ((weight, configuration, measure), ...)
+    paper: dict  # {which model: (the paper's number for each term)}; empty where the paper gives none
+
+    @property
+    def unit(self):
+        """What its difference is counted in: points of test images, or what stands in their place."""
+        kinds = {"similarity": "in cosine", "norm": "in percent of the norm"}
+        return kinds.get(self.terms[0][2].partition(":")[0], "in points")
+
+    def paper_difference(self, model):
+        return sum(weight * value for (weight, _, _), value in zip(self.terms, self.paper[model], strict=True))
+
+
+def minus(one, other):
+    """Terms of one measure minus another; each is (configuration, measure)."""
+    return ((1, *one), (-1, *other))
