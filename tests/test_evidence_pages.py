@@ -3,6 +3,7 @@
 import ast
 import html
 import importlib
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -14,14 +15,18 @@ import pytest
 from conftest import ROOT
 
 from deit_edu.errors import DeiTEduError
-from deit_edu.evidence.pages import overview, pieces, speed, ways
+from deit_edu.evidence.grids import EXPERIMENTS
+from deit_edu.evidence.pages import equal_shares, overview, pieces, running, speed, ways
 from deit_edu.evidence.pages.pieces import cards, evidence, fold, together
 from deit_edu.evidence.report import seed_rows
+from deit_edu.evidence.second_claims import SECOND_CLAIMS
+from deit_edu.evidence.second_grids import SECOND
 from deit_edu.evidence.verdicts import expanded_level
 
 PAGES = sorted(path.stem for path in (ROOT / "book").glob("evidence*.md"))
 QUESTIONS = [
     "ways", "teachers", "tokens", "schedule", "recipe", "resolution", "transfer", "soft_loss", "images", "photographs",
+    "equal_shares", "running",
 ]  # fmt: skip
 VERDICTS = {
     "reproduced": """hard-beats-none hard-beats-soft token-beats-none both-beat-distillation-head
@@ -70,6 +75,26 @@ def test_a_verdict_that_moves_is_said_before_the_text_that_explains_another(monk
     told = ways.answer().markdown
     assert told.startswith("**The ledger has moved on since this was written:**")
     assert "is not resolved now, the text says reversed" in told
+
+
+def test_every_question_of_the_second_series_is_listed_with_its_claims_once():
+    asked = [name for question in running.QUESTIONS for name in question.experiments]
+    assert sorted(asked) == sorted(SECOND) and {claim.experiment for claim in SECOND_CLAIMS} == set(SECOND)
+    told = running.every_question().markdown
+    assert all(told.count(html.escape(claim.sentence)) >= 1 for claim in SECOND_CLAIMS)
+    assert all(EXPERIMENTS[name].seeds >= 5 for name in SECOND)
+
+
+def test_a_page_whose_runs_are_missing_says_so_and_draws_nothing(monkeypatch, tmp_path):
+    (tmp_path / "runs.jsonl").write_text(json.dumps(next(iter(evidence().ledger.records.values()))) + "\n")
+    monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
+    almost_none = evidence.__wrapped__()
+    monkeypatch.setattr(pieces, "evidence", lambda: almost_none)
+    monkeypatch.setattr(running, "evidence", lambda: almost_none)
+    told = "".join(piece.markdown for piece in (equal_shares.answer(), equal_shares.figure(), equal_shares.reading()))
+    assert "not yet run" in told and "not in the ledger yet" in told and "<img" not in told and "nan" not in told
+    assert re.search(r"\*[01] of the \d+ networks", told)
+    assert "not run" in running.every_question().markdown and re.search(r"\b0 of 55 claims", running.answer().markdown)
 
 
 def test_without_a_ledger_there_is_one_clear_line(tmp_path, monkeypatch):

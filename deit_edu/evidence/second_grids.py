@@ -71,6 +71,7 @@ def batches(sizes, warmups, rates=("", "_fixed")):
 
 # ---- 7. why hard beats soft ----
 
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 PAPERS_SHARE = {"hard": 0.5, "drawn": 0.5, "soft": 0.1}
 BY_CLASS_TOKEN = dict(TOKEN_HARD, tokens="class", **QUARTER)
 
@@ -160,8 +161,8 @@ SECOND = {
         "equations 2 and 3",
         {
             "none": QUARTER,
-            **shares("hard", (0.1, 0.3, 0.5, 0.7, 0.9)),
-            **shares("soft", (0.1, 0.3, 0.5, 0.7, 0.9)),
+            **shares("hard", SHARES),
+            **shares("soft", SHARES),
             **shares("drawn", (0.5, 0.9)),
             **shares("soft", (0.5, 0.9), temperature=1.0),
             **shares("soft", (0.5, 0.9), temperature=5.0),

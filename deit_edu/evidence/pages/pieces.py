@@ -8,9 +8,11 @@ import matplotlib
 import numpy as np
 
 from deit_edu.errors import DeiTEduError
+from deit_edu.evidence.cells import unique_runs
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger
 from deit_edu.evidence.report import Results, interval, judge, missing, paragraph, seed_rows
+from deit_edu.evidence.second_claims import SECOND_CLAIMS
 from deit_edu.evidence.verdicts import ENOUGH_SEEDS, Difference, paired_difference
 from deit_edu.reading import figures
 
@@ -37,6 +39,7 @@ class Evidence:
     photos: Results  # scale small: CIFAR-10
     own: Results  # scale own: a folder of pictures
     judged: dict
+    second: dict  # the claims of the second series
 
 
 @cache
@@ -49,8 +52,21 @@ def evidence():
     ledger = Ledger()
     if not ledger.records:
         raise DeiTEduError(f"{ledger.path} holds no records: the ledger comes with a clone of the repository")
-    results = Results(ledger)
-    return Evidence(ledger, results, Results(ledger, "small"), Results(ledger, "own"), judge(results))
+    results, photos = Results(ledger), Results(ledger, "small")
+    second = judge(results, SECOND_CLAIMS) | judge(photos, SECOND_CLAIMS)
+    return Evidence(ledger, results, photos, Results(ledger, "own"), judge(results), second)
+
+
+def judged(claim):
+    """A claim of either series with its verdict, by its id."""
+    return (evidence().judged | evidence().second)[claim]
+
+
+def networks(*experiments):
+    """How many networks some experiments of scale tiny have in the ledger, and how many they ask for."""
+    of = evidence().results
+    cells = unique_runs(cell for name in experiments for cell in of.grid.cells(name))
+    return sum(of.ledger.find(cell) is not None for cell in cells), len(cells)
 
 
 # ---- numbers in words ----
@@ -88,11 +104,11 @@ def taught_right(configuration, experiment="teachers", of=None):
 
 def ours(claim):
     """A claim's difference with its interval."""
-    return evidence().judged[claim].ours
+    return judged(claim).ours
 
 
 def seeds_of(claim):
-    return evidence().judged[claim].found.seeds
+    return judged(claim).found.seeds
 
 
 # ---- text ----
@@ -105,7 +121,7 @@ def said(text, **verdicts):
         text: Markdown. verdicts: a claim's id with _ for -: the verdict that the text explains.
     """
     tied = {claim.replace("_", "-"): verdict for claim, verdict in verdicts.items()}
-    return Text(paragraph(evidence().judged, text, tied))
+    return Text(paragraph(evidence().judged | evidence().second, text, tied))
 
 
 def markup(piece):
@@ -192,7 +208,7 @@ def claims_table(groups, caption):
 def claims(*experiments):
     """The claims of some experiments, and what of these is not in the ledger yet."""
     known = evidence()
-    found = [one for one in known.judged.values() if one.claim.experiment in experiments]
+    found = [one for one in (known.judged | known.second).values() if one.claim.experiment in experiments]
     lines = [line for name in experiments if (line := missing(known.results, name))]
     notes = [f"*Still to run: {line.partition(': ')[2]}.*" for line in lines]
     return together(claims_table({"": found}, "The claims of this page; differences in points"), *notes)
@@ -229,7 +245,7 @@ def row_of_terms(label, experiment, terms, colour="fused", of=None, verdict=""):
 
 def claimed(claim, label, colour="fused"):
     """A claim's difference as a row, with its verdict."""
-    one = evidence().judged[claim]
+    one = judged(claim)
     return row_of_terms(label, one.claim.experiment, one.claim.terms, colour, verdict=one.verdict)
 
 

@@ -1,0 +1,112 @@
+"""What is still running: the questions of the second series, what we expect, and what their runs will cost."""
+
+import html
+from dataclasses import dataclass
+
+from deit_edu.evidence.cells import unique_runs
+from deit_edu.evidence.grids import EXPERIMENTS
+from deit_edu.evidence.pages.pieces import cards, evidence, said, together
+from deit_edu.evidence.verdicts import ENOUGH_SEEDS
+
+IMAGES = {"tiny": 10_000, "small": 45_000}  # of a training set
+PER_SECOND = {"tiny": 800, "small": 150}  # pictures, of one core with work beside it: a rough rate to plan with
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of the second series, and the experiments that answer it."""
+
+    asks: str
+    experiments: tuple
+    scale: str = "tiny"
+
+
+QUESTIONS = (
+    Question("Why do hard answers beat soft ones?", ("hard_or_soft",)),
+    Question("Batch, warm-up, rate: what may a reader change?", ("batch_and_rate", "warmup_and_rate")),
+    Question("Must the teacher be asked anew for every picture?", ("kept_answers",)),
+    Question("Is the convnet's bias inherited?", ("unseen_places",)),
+    Question("Class token, or mean of the patches?", ("pooling",)),
+    Question("Fine-tuning with a teacher", ("classes_taught", "resolution_taught")),
+    Question("When is the distillation head behind?", ("head_gap", "head_gap_long")),
+    Question("Can a student beat its teacher?", ("student_beats_teacher",)),
+    Question("The plain twin of the CIFAR-10 student", ("twin",), "small"),
+    Question("Which reversed claims turn in a longer or wider regime?", ("longer", "wider")),
+)
+
+
+def cells_of(question):
+    """The runs that a question asks for, its teachers among them."""
+    grid = (evidence().photos if question.scale == "small" else evidence().results).grid
+    return unique_runs(cell for name in question.experiments for cell in grid.cells(name))
+
+
+def to_do(question):
+    """The cells of a question that are not in the ledger."""
+    return [cell for cell in cells_of(question) if not evidence().ledger.find(cell)]
+
+
+def hours(question):
+    """What the missing runs of a question cost in hours of one core, roughly."""
+    images = sum(
+        cell.config.epochs * IMAGES[question.scale] / (2 if cell.config.classes else 1) for cell in to_do(question)
+    )
+    return images / PER_SECOND[question.scale] / 3600
+
+
+def begun(question):
+    return [one for one in evidence().second.values() if one.claim.experiment in question.experiments]
+
+
+def answer():
+    """How much is in the ledger."""
+    wanted = unique_runs(cell for question in QUESTIONS for cell in cells_of(question))
+    there = sum(evidence().ledger.find(cell) is not None for cell in wanted)
+    claims = [one for question in QUESTIONS for one in begun(question)]
+    decided = sum(one.found.seeds >= ENOUGH_SEEDS for one in claims)
+    left = sum(map(hours, QUESTIONS))
+    return said(f"""Of {len(wanted)} networks {there} are in the ledger, many from the first series, whose rows serve
+again; {decided} of {len(claims)} claims have the {ENOUGH_SEEDS} seeds that a verdict asks for. What is missing takes
+about {left:.0f} hours of one core.""")
+
+
+def question_table(question):
+    """A question's claims as cards: what we expect, and where it stands."""
+    rows = []
+    for one in begun(question):
+        expected = "more" if one.claim.sign > 0 else "less"
+        verdict = one.verdict if one.found.seeds >= ENOUGH_SEEDS else "not judged" if one.found.seeds else "not run"
+        stands = f'<span class="verdict">{verdict}</span>'
+        rows.append((html.escape(one.claim.sentence), one.claim.where, expected, one.ours, one.found.seeds, stands))
+    columns = ("what we expect", "where", "difference", "so far", "seeds", "verdict")
+    return cards(columns, {"": rows}, question.asks)
+
+
+def every_question():
+    """Every question with its cost and its claims."""
+    pieces = []
+    for question in QUESTIONS:
+        missing, wanted = len(to_do(question)), len(cells_of(question))
+        names = ", ".join(f"`{name}`" for name in question.experiments)
+        titles = "; ".join(EXPERIMENTS[name].title for name in question.experiments)
+        pieces += [
+            f"### {question.asks}",
+            f"{titles} ({names}). {wanted - missing} of {wanted} networks are recorded, teachers among them; about "
+            f"{hours(question):.1f} hours of one core are left.",
+            question_table(question),
+        ]
+    return together(*pieces)
+
+
+def reading():
+    """What is not asked, and how to help."""
+    small = next(question for question in QUESTIONS if question.scale == "small")
+    return said(f"""The order is the order of the runs: what decides most for its hours comes first. The hours are
+counted at {PER_SECOND["tiny"]} pictures a second, at {PER_SECOND["small"]} for the photographs, where the plain twin
+alone takes {hours(small):.0f}. A network recorded is never trained again, and a run that was cut off goes on.
+
+Two questions are not built yet: a register token, which no head reads, and two teachers with a distillation token
+each. Of the longer regime, 400 epochs and larger images are left out: one network of that length takes over an hour.
+
+A claim's sentence and its sign were written into the library before its first run, as for the first series.
+Run them yourself: `deit-edu ablate kept_answers --dry-run` says how long one takes here.""")
