@@ -62,7 +62,7 @@ def figure():
     def draw():
         fig, ax = plt.subplots(figsize=(figures.NARROW, 3.2))
         for place, (alone, taught) in enumerate(PAIRS.values()):
-            ax.plot([alone, taught], [place, place], color=figures.COLOURS["fused"], linewidth=1.5)
+            ax.plot([alone, taught], [place, place], color=figures.COLOURS["fused"], linewidth=1.5, linestyle="-")
             ax.plot(alone, place, "o", color=figures.COLOURS["plain"], label="alone" if not place else None)
             ax.plot(taught, place, "s", color=figures.COLOURS["fused"], label="with a teacher" if not place else None)
         ax.set(yticks=range(len(PAIRS)), yticklabels=PAIRS, xlabel="top-1 on ImageNet, %")
