@@ -29,7 +29,7 @@ KINDS = {  # configuration: (head, words, colour, mark and line)
 }
 QUESTIONS = {  # what a claim's name begins with: the row's label
     "own-convnet-ahead": "convnet − alone",
-    "own-teacher-helps": "with the convnet − alone",
+    "own-teacher-helps": "taught − alone",
     "own-start-helps": "trained start − alone",
     "own-longer-helps": "alone, longer − alone",
 }
@@ -112,7 +112,7 @@ def compared():
     for question, label in QUESTIONS.items():
         for size in OWN_SIZES:
             one = judged()[f"{question}-{size}"]
-            told, verdict = f"{label}, {size:,} pictures", VERDICTS[one.verdict]
+            told, verdict = f"{label}, {size:,}", VERDICTS[one.verdict]
             rows.append(row_of_terms(told, one.claim.experiment, one.claim.terms, of=evidence().own, verdict=verdict))
     return differences(rows)
 
