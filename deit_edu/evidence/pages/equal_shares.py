@@ -94,7 +94,8 @@ def reading():
   stands at {points(hard(SHARE["hard"]), soft(SHARE["soft"]))} against soft here, after a quarter of the epochs.
 - *The weight's part*, what it does to soft answers to get {SHARE["hard"]:.0%} as well:
   {points(soft(SHARE["hard"]), soft(SHARE["soft"]))}.
-- *The kind's part*, what is left at equal shares: {points(hard(SHARE["hard"]), soft(SHARE["hard"]))}, from {seeds} seeds.
+- *The kind's part*, what is left at equal shares, from {seeds} seeds:
+  {points(hard(SHARE["hard"]), soft(SHARE["hard"]))}.
 
 A label *drawn* from the teacher's probabilities is as hard as its decision, and is wrong more often where the teacher
 is unsure. Many draws together say what a soft answer at temperature 1 says. So if hardness itself were what helps,
