@@ -18,9 +18,9 @@ from deit_edu.losses import DistillationObjective
 
 NAME = "hard_or_soft"
 AT_EQUAL_SHARES = {
-    "a tenth": "hard-beats-soft-at-tenth",
-    "half": "hard-beats-soft-at-half",
-    "nine tenths": "hard-beats-soft-at-nine-tenths",
+    "10 %": "hard-beats-soft-at-tenth",
+    "50 %": "hard-beats-soft-at-half",
+    "90 %": "hard-beats-soft-at-nine-tenths",
 }
 SHARE = {kind: DistillationObjective(kind, "class").weight for kind in PAPERS_SHARE}
 
@@ -55,8 +55,8 @@ def verdict_words(claim):
 
 
 def answer():
-    told = ", ".join(f"with {share} {verdict_words(claim)}" for share, claim in AT_EQUAL_SHARES.items())
-    return said(f"At equal shares of the loss hard answers stand against soft ones at these points: {told}.")
+    told = ", ".join(f"{verdict_words(claim)} at {share}" for share, claim in AT_EQUAL_SHARES.items())
+    return said(f"With the same share of the loss, hard answers minus soft ones, in points: {told}.")
 
 
 def figure():
