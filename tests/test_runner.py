@@ -19,7 +19,7 @@ from deit_edu.evidence.cells import Grid, unique_runs
 from deit_edu.evidence.grids import EXPERIMENTS, Experiment
 from deit_edu.evidence.ledger import Ledger, ledger_for_writing
 from deit_edu.evidence.report import retrained
-from deit_edu.evidence.verify import compare, seed_noise, verify
+from deit_edu.evidence.verify import compare, noise_of_experiment, seed_noise, verify
 from deit_edu.runs.checkpoints import digest, load_network, packaged_path
 from deit_edu.runs.machine import machine_name
 
@@ -188,6 +188,22 @@ def test_the_noise_of_seeds_is_of_runs_that_differ_in_the_seed_alone():
     ]
     deviation, freedom = seed_noise(SimpleNamespace(records=dict(enumerate(several))))
     assert (round(deviation, 6), freedom) == (round(2**0.5, 6), 1)
+
+
+def test_a_run_is_held_against_the_spread_of_its_own_experiment_where_that_is_known(toy, tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path)
+    known = Experiment("a toy", "nowhere", {"steady": {}, "other": dict(epochs=2)}, seeds=5)
+    monkeypatch.setitem(EXPERIMENTS, "known", known)
+    cells = Grid("tiny").cells("known")
+    for cell in cells:
+        ledger.records[cell.key] = record_with(0.5 + cell.seed / 1000) | {
+            "experiment": "known", "configuration": cell.configuration, "config": {"seed": cell.seed}}  # fmt: skip
+    broken = [record_with(0.1 + 0.4 * seed) | {"experiment": "e", "configuration": "c", "config": {"seed": seed}}
+              for seed in range(2)]  # fmt: skip
+    ledger.records |= dict(enumerate(broken))
+    deviation, freedom = noise_of_experiment(ledger, cells + toy, "known")
+    assert (round(deviation, 6), freedom) == (round(0.1 * 2.5**0.5, 6), 8)  # of 0 to 4 tenths of a point
+    assert noise_of_experiment(ledger, cells + toy, "toy") == seed_noise(ledger) and seed_noise(ledger)[0] > 5
 
 
 def test_a_run_is_kept_for_every_experiment_that_wants_it(toy, tmp_path, monkeypatch):

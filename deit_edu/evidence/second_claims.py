@@ -22,9 +22,10 @@ def change(kind, setting, usual="batch_64_warmup_2"):
     return minus((f"{kind}_{setting}", head), (f"{kind}_{usual}", head))
 
 
-def sturdier(setting):
+def sturdier(setting, usual="batch_64_warmup_2"):
     """What a setting does to the distilled student, minus what it does to the plain one."""
-    return (*change("hard", setting), *((-weight, *term) for weight, *term in change("none", setting)))
+    plain = ((-weight, *term) for weight, *term in change("none", setting, usual))
+    return (*change("hard", setting, usual), *plain)
 
 
 def carries_over(student, other, head="fused", others_head="fused"):
@@ -103,6 +104,12 @@ SECOND_CLAIMS = (
     ours("distilled-is-sturdier-to-warmup", "batch_and_rate",
          "To leave out the warm-up costs the distilled student less than the plain one.",
          +1, sturdier("batch_64_warmup_0")),
+    ours("warmup-tames-a-high-rate", "warmup_and_rate",
+         "At a rate four times too high, with a batch of 16, a warm-up of half the run is better than none.",
+         +1, change("none", "batch_16_warmup_5_fixed", "batch_16_warmup_0_fixed")),
+    ours("distilled-needs-less-warmup", "warmup_and_rate",
+         "At a batch of 256 to leave out the warm-up costs the distilled student less than the plain one.",
+         +1, sturdier("batch_256_warmup_0", "batch_256_warmup_5")),
     # ---- 4. class token or mean of the patches ----
     ours("mean-beats-class-token", "pooling",
          "Without a teacher the mean of the patches is better than the class token.",

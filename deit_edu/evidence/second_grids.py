@@ -69,27 +69,6 @@ def batches(sizes, warmups, rates=("", "_fixed")):
     }
 
 
-# ---- 7. why hard beats soft ----
-
-SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
-PAPERS_SHARE = {"hard": 0.5, "drawn": 0.5, "soft": 0.1}
-BY_CLASS_TOKEN = dict(TOKEN_HARD, tokens="class", **QUARTER)
-
-
-def shares(distillation, weights, **settings):
-    """One way to distil by the class token, with several shares of the loss: {"hard_0.3": settings}.
-
-    The paper's share is left to the objective, so that these runs are those of the first series.
-    """
-    named = distillation + "".join(f"_{name}_{value:g}" for name, value in settings.items())
-    settings = BY_CLASS_TOKEN | dict(distillation=distillation) | settings
-    return {
-        f"{named}_{weight:g}": settings
-        | ({} if weight == PAPERS_SHARE[distillation] else dict(distillation_weight=weight))
-        for weight in weights
-    }
-
-
 # ---- 4. class token or mean of the patches ----
 
 
@@ -112,6 +91,27 @@ AT_42 = dict(
     initial=TAUGHT, image_size=42, crop_padding=3, epochs=5, warmup_epochs=0, learning_rate=1.6e-2, tokens="both"
 )
 ON_OTHERS = dict(TARGET, **HALF, initial=TOKEN_HARD | SOURCE, tokens="both", learning_rate=3.2e-2)
+
+# ---- 7. why hard beats soft ----
+
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+PAPERS_SHARE = {"hard": 0.5, "drawn": 0.5, "soft": 0.1}
+BY_CLASS_TOKEN = dict(TOKEN_HARD, tokens="class", **QUARTER)
+
+
+def shares(distillation, weights, **settings):
+    """One way to distil by the class token, with several shares of the loss: {"hard_0.3": settings}.
+
+    The paper's share is left to the objective, so that these runs are those of the first series.
+    """
+    named = distillation + "".join(f"_{name}_{value:g}" for name, value in settings.items())
+    settings = BY_CLASS_TOKEN | dict(distillation=distillation) | settings
+    return {
+        f"{named}_{weight:g}": settings
+        | ({} if weight == PAPERS_SHARE[distillation] else dict(distillation_weight=weight))
+        for weight in weights
+    }
+
 
 # ---- 8. and 9. a teacher that is less often right ----
 
@@ -139,6 +139,8 @@ def ingredients(**regime):
     }  # fmt: skip
     return {name: change | regime for name, change in changes.items()}
 
+
+# ---- in the order of the runs: what decides most for its hours comes first ----
 
 SECOND = {
     # 60 runs to do, 2.1 hours, and half as much again where the batch is 16.

@@ -13,6 +13,8 @@ from deit_edu.evidence.cells import unique_runs
 from deit_edu.evidence.ledger import settings_of
 from deit_edu.evidence.runner import run_cells
 
+FEWEST_FREEDOM = 4  # degrees, of one configuration with five seeds: fewer do not know their own spread
+
 
 def verify(cells, ledger, number, jobs=None, progress=True):
     """Run recorded cells again, chosen at random, in a folder that is thrown away, and compare.
@@ -35,8 +37,8 @@ def verify(cells, ledger, number, jobs=None, progress=True):
     threads = {key: record["machine"]["threads"] for key, record in ledger.records.items()}
     with tempfile.TemporaryDirectory() as root:
         again = run_cells(chosen, ledger, jobs, Path(root), record=False, progress=progress, threads=threads)
-    noise = seed_noise(ledger)
-    return [(cell, *compare(ledger.find(cell), again[cell.key], noise)) for cell in chosen]
+    noise = {cell.experiment: noise_of_experiment(ledger, cells, cell.experiment) for cell in chosen}
+    return [(cell, *compare(ledger.find(cell), again[cell.key], noise[cell.experiment])) for cell in chosen]
 
 
 def main_accuracy(record):
@@ -51,6 +53,28 @@ def seed_noise(ledger):
     for record in ledger.records.values():
         group = (record["experiment"], record["configuration"], json.dumps(settings_of(record), sort_keys=True))
         groups.setdefault(group, []).append(main_accuracy(record))
+    return pooled(groups)
+
+
+def noise_of_experiment(ledger, cells, experiment):
+    """The same of one experiment's configurations; of the whole ledger where its runs are too few to say.
+
+    The whole ledger has rates that break training among its runs, and where these differ by ten points, an experiment's
+    do by one.
+
+    Args:
+        ledger: a Ledger. cells: [Cell], of this experiment and maybe of others. experiment: its name.
+    """
+    groups = {}
+    for cell in unique_runs(cells):
+        if cell.experiment == experiment and (record := ledger.find(cell)):
+            groups.setdefault(cell.configuration, []).append(main_accuracy(record))
+    own = pooled(groups)
+    return own if own[1] >= FEWEST_FREEDOM else seed_noise(ledger)
+
+
+def pooled(groups):
+    """{configuration: accuracies of its seeds} -> their standard deviation, and its degrees of freedom."""
     squares = sum(np.var(group) * len(group) for group in groups.values())
     freedom = sum(len(group) - 1 for group in groups.values())
     return (squares / freedom) ** 0.5 if freedom else 0.0, freedom
@@ -69,11 +93,11 @@ def compare(record, again, noise):
     weights, accuracies and curve must be equal to the last bit. On another one, where rounding differs, training takes
     another course. So it does under a teacher that another one trained, and in a run that was stopped and went on on
     another one. There the test accuracies must differ by no more than two seeds of one configuration do, 99 times in
-    100, with the standard deviation pooled over the ledger (`bound_of`). The oldest records do not name the instruction
-    set: then the type is taken for another one where it makes a difference.
+    100, with the standard deviation pooled over their experiment (`bound_of`). The oldest records do not name the
+    instruction set: then the type is taken for another one where it makes a difference.
 
     Args:
-        record, again: the recorded run and the new one. noise: from `seed_noise`.
+        record, again: the recorded run and the new one. noise: from `noise_of_experiment`.
     """
     exact = ("checkpoint", "validation", "test", "curve", "teachers", "parameters")
     differ = [name for name in exact if record[name] != again[name]]

@@ -1,11 +1,13 @@
 """Why do my numbers differ? What a run's bits depend on, by how much runs part, and what --verify says."""
 
 from collections import Counter
+from statistics import median
 
+from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.pages.pieces import evidence, fold, said, table
 from deit_edu.evidence.power import sensitivities, typical_spread
 from deit_edu.evidence.report import retrained
-from deit_edu.evidence.verify import bound_of, seed_noise, trained_twice
+from deit_edu.evidence.verify import bound_of, noise_of_experiment, seed_noise, trained_twice
 from deit_edu.runs.machine import machine_name
 
 
@@ -72,18 +74,27 @@ the seed: initial weights, order, crops, mixing.""",
     )
 
 
+def bounds_of_experiments():
+    """How far apart two runs may be, of every experiment of scale tiny that knows its own spread: points."""
+    of, everywhere = evidence().results, seed_noise(evidence().ledger)
+    names = [name for name, experiment in EXPERIMENTS.items() if of.grid.scale in experiment.scales]
+    noises = [noise_of_experiment(of.ledger, of.grid.cells(name), name) for name in names]
+    return [bound_of(noise) for noise in noises if noise != everywhere]
+
+
 def tolerance():
     """What --verify tolerates."""
-    noise = seed_noise(evidence().ledger)
+    bounds = sorted(bounds_of_experiments())
     return said(f"""`--verify` picks recorded runs at random, trains them again in a folder that is thrown away, with
 the threads of the record, and compares.
 
 - **Same kind of machine** (processor, instruction set, threads, precision, versions of torch and Python): weights,
   curve and accuracies must be equal to the last bit. Anything else is an error, and it says whether the library's code
   is another one.
-- **Another kind**: test accuracy may differ by {bound_of(noise):.1f} points, as two seeds of one configuration do 99
-  times in 100. More is an error. The spread is pooled over the whole ledger, tuning at rates that break training among
-  it, so the allowance is wider than a good recipe needs.
+- **Another kind**: test accuracy may differ as two seeds of one configuration do 99 times in 100. More is an error.
+  The spread is that of the run's own experiment: from {bounds[0]:.1f} points to {bounds[-1]:.1f}, in the middle
+  {median(bounds):.1f}. The widest are those with rates that break training among them. An experiment whose runs are
+  too few to know their spread gets that of the whole ledger, {bound_of(seed_noise(evidence().ledger)):.1f}.
 - **A teacher that was trained again**, or a run that was stopped and went on elsewhere: the same allowance, for the
   student learned from other weights.
 

@@ -18,9 +18,9 @@ from deit_edu.losses import DistillationObjective
 
 NAME = "hard_or_soft"
 AT_EQUAL_SHARES = {
-    "a tenth": "hard-beats-soft-at-tenth",
-    "half": "hard-beats-soft-at-half",
-    "nine tenths": "hard-beats-soft-at-nine-tenths",
+    "10 %": "hard-beats-soft-at-tenth",
+    "50 %": "hard-beats-soft-at-half",
+    "90 %": "hard-beats-soft-at-nine-tenths",
 }
 SHARE = {kind: DistillationObjective(kind, "class").weight for kind in PAPERS_SHARE}
 
@@ -55,8 +55,8 @@ def verdict_words(claim):
 
 
 def answer():
-    told = ", ".join(f"with {share} {verdict_words(claim)}" for share, claim in AT_EQUAL_SHARES.items())
-    return said(f"At equal shares of the loss hard answers stand against soft ones at these points: {told}.")
+    told = ", ".join(f"{verdict_words(claim)} at {share}" for share, claim in AT_EQUAL_SHARES.items())
+    return said(f"With the same share of the loss, hard answers minus soft ones, in points: {told}.")
 
 
 def figure():
@@ -94,7 +94,8 @@ def reading():
   stands at {points(hard(SHARE["hard"]), soft(SHARE["soft"]))} against soft here, after a quarter of the epochs.
 - *The weight's part*, what it does to soft answers to get {SHARE["hard"]:.0%} as well:
   {points(soft(SHARE["hard"]), soft(SHARE["soft"]))}.
-- *The kind's part*, what is left at equal shares: {points(hard(SHARE["hard"]), soft(SHARE["hard"]))}, from {seeds} seeds.
+- *The kind's part*, what is left at equal shares, from {seeds} seeds:
+  {points(hard(SHARE["hard"]), soft(SHARE["hard"]))}.
 
 A label *drawn* from the teacher's probabilities is as hard as its decision, and is wrong more often where the teacher
 is unsure. Many draws together say what a soft answer at temperature 1 says. So if hardness itself were what helps,
