@@ -197,7 +197,7 @@ def test_accuracies_recall_and_confusions_are_those_of_the_record(place, text):
     for head, words in (("class", "class head"), ("distillation", "distillation head"), ("fused", "both heads")):
         told = Accuracy(record["test"][head]["correct"], record["test"][head]["total"])
         low, high = told.interval
-        assert f"{words}</th><td>{told.value:.2%}</td><td>{low:.2%} to {high:.2%}</td><td>{told.correct} of 9" in text
+        assert f"{words}</th><td>{told.value:.1%}</td><td>{low:.0%} to {high:.0%}</td><td>9</td>" in text
     table = re.search(r'<table class="confusion">.*?</table>', text, re.S)[0]
     counts = [int(cell) for cell in re.findall(r"<td[^>]+>(\d+)</td>", table)]
     assert len(counts) == 9 and sum(counts) == 9
