@@ -150,6 +150,8 @@ def test_the_page_fits_a_phone_in_both_themes_and_every_reader(theme, opened):
     page = opened(theme=theme)
     page.wait_for_selector(".deit-edu-host[data-ready]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    cut = page.evaluate("[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)")
+    assert not cut  # tables of a few classes
     assert page.evaluate("document.documentElement.dataset.theme") == theme
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
     assert found.violations_count == 0, found.generate_report()
