@@ -24,7 +24,8 @@ help:
 	@echo "make constraints  write the installed versions to constraints.txt"
 	@echo "make audit        known holes in the versions of constraints.txt, asked of PyPI"
 
-# One environment for everything, installed again only when the dependencies have changed.
+# One environment for everything, installed again only when the dependencies have changed. Python compiles what is
+# imported; to compile all that is installed beforehand would take minutes.
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -32,7 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "error: $(PYTHON) is missing or older than 3.11: install Python 3.11 or newer, or name one, as in PYTHON=python3.12 make book" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the library and its tools into $(VENV) ..."
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[book,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[book,test]'
 	@touch $@
 
 # The tiny teacher and student, trained once on the packaged data and kept in runs/.
@@ -44,10 +45,10 @@ book: $(INSTALLED) pair
 	@echo
 	@echo "The book's first page: file://$(CURDIR)/$(SITE)/index.html"
 
-# Two workers of one thread each are as fast as one worker of two threads, and keep both cores busy. The lines of the
-# library that were run are counted at the end.
+# Two workers of one thread each are as fast as one worker of two threads, and keep both cores busy; tests/conftest.py
+# says which files are dealt first. The lines of the library that were run are counted at the end.
 test: book
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 # tests/test_repository.py runs these lines one by one. Types are checked where there is Node.js.
 lint: $(INSTALLED)
@@ -87,7 +88,7 @@ audit: constraints.txt
 	  _build/audit/bin/python -m pip install --quiet --disable-pip-version-check $(AUDIT); } || { \
 	  rm -rf _build/audit; echo "error: $(AUDIT) could not be fetched: make audit needs a network" >&2; exit 1; }
 	@$(AUDITOR) --strict --disable-pip --no-deps --progress-spinner off -r constraints.txt > _build/audit.txt 2>&1; \
-	  status=$$?; tail -n 40 _build/audit.txt; test $$status -eq 0 || { grep -q "^Found" _build/audit.txt && \
+	  status=$$?; grep -v '^WARNING' _build/audit.txt | tail -n 40; test $$status -eq 0 || { grep -q "^Found" _build/audit.txt && \
 	  echo "error: known holes, named above: raise those versions in pyproject.toml, then make constraints" >&2 || \
 	  echo "error: PyPI could not be asked about every version: make audit needs a network that reaches pypi.org" >&2; \
 	  exit 1; }

@@ -36,8 +36,13 @@ FLAGS = [
 ]
 
 
+# Files that take minutes are dealt first, so that no worker is left with one of them when the others have ended.
+LONG = ("test_runner.py", "test_book.py", "test_widgets.py", "test_runs.py", "test_book_build.py")
+
+
 def pytest_collection_modifyitems(items):
-    """Two workers must collect the same names: an address in memory is another in each."""
+    """Two workers must collect the same names, and an address in memory is another in each. The long files go first."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     if wrong := [item.nodeid for item in items if " at 0x" in item.nodeid]:
         raise pytest.UsageError(f"give this test an id of its own: {wrong[0][:200]}")
 

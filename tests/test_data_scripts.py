@@ -1,15 +1,17 @@
 """The scripts that prepare data: what they write, that it repeats, and that nothing half-written is left behind."""
 
+import contextlib
 import gzip
 import hashlib
 import importlib.util
 import io
-import os
 import resource
+import runpy
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,9 +30,18 @@ needs_official_files = pytest.mark.skipif(
 )
 
 
-def run(script, *arguments, **options):
-    command = [sys.executable, SCRIPTS / script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+def run(script, *arguments):
+    """What `python data_scripts/SCRIPT ARGUMENTS` does, in this process, which has imported torch already."""
+    said, error, status = io.StringIO(), io.StringIO(), 0
+    command = [str(SCRIPTS / script), *map(str, arguments)]
+    path = [str(SCRIPTS), *sys.path]
+    with mock.patch.object(sys, "argv", command), mock.patch.object(sys, "path", path):
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(error):
+            try:
+                runpy.run_path(command[0], run_name="__main__")
+            except SystemExit as ended:
+                status = ended.code or 0
+    return subprocess.CompletedProcess(command, status, said.getvalue(), error.getvalue())
 
 
 def files_below(folder):
@@ -71,18 +82,21 @@ def test_dry_run_of_the_packaged_data_says_the_size_and_writes_nothing(tmp_path)
     assert not (tmp_path / "new").exists()
 
 
-def test_dry_run_without_a_source_downloads_nothing(tmp_path):
-    done = run("make_fashion_mnist_10k.py", "--dry-run", env=os.environ | {"DEIT_EDU_DATA": str(tmp_path / "root")})
+def test_dry_run_without_a_source_downloads_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_DATA", str(tmp_path / "root"))
+    done = run("make_fashion_mnist_10k.py", "--dry-run")
     assert done.returncode == 0 and "downloads 31 MB" in done.stdout
     assert not (tmp_path / "root").exists()
 
 
 @needs_official_files
 def test_full_disk_leaves_no_half_written_file_under_the_final_name(tmp_path):
-    done = run(
-        "make_fashion_mnist_10k.py", "--source", DEBIAN, "--output", tmp_path,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
-    )  # fmt: skip
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # bytes
+    try:
+        done = run("make_fashion_mnist_10k.py", "--source", DEBIAN, "--output", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "train.bin").exists()
 

@@ -1,10 +1,14 @@
 """book/deit_in_one_file.py is the library's method: same weights, same answers, same losses, same steps."""
 
 import ast
+import contextlib
 import importlib.util
+import io
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -67,7 +71,15 @@ def test_it_is_at_most_200_lines_of_120_columns_and_imports_torch_and_the_standa
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, FILE, *arguments], capture_output=True, text=True, timeout=300)
+    """What `python deit_in_one_file.py ARGUMENTS` does, in this process, which has imported torch already."""
+    said, error, status = io.StringIO(), io.StringIO(), 0
+    with mock.patch.object(sys, "argv", [str(FILE), *arguments]), contextlib.redirect_stdout(said):
+        with contextlib.redirect_stderr(error):
+            try:
+                runpy.run_path(str(FILE), run_name="__main__")
+            except SystemExit as ended:
+                status = ended.code or 0
+    return subprocess.CompletedProcess(FILE, status, said.getvalue(), error.getvalue())
 
 
 @pytest.mark.parametrize("distillation", ["hard", "soft"])

@@ -150,6 +150,8 @@ def test_the_page_fits_a_phone_in_both_themes_and_every_reader(theme, opened):
     page = opened(theme=theme)
     page.wait_for_selector(".deit-edu-host[data-ready]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    cut = page.evaluate("[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)")
+    assert not cut  # tables of a few classes
     assert page.evaluate("document.documentElement.dataset.theme") == theme
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
     assert found.violations_count == 0, found.generate_report()
@@ -197,7 +199,7 @@ def test_accuracies_recall_and_confusions_are_those_of_the_record(place, text):
     for head, words in (("class", "class head"), ("distillation", "distillation head"), ("fused", "both heads")):
         told = Accuracy(record["test"][head]["correct"], record["test"][head]["total"])
         low, high = told.interval
-        assert f"{words}</th><td>{told.value:.2%}</td><td>{low:.2%} to {high:.2%}</td><td>{told.correct} of 9" in text
+        assert f"{words}</th><td>{told.value:.1%}</td><td>{low:.0%} to {high:.0%}</td><td>9</td>" in text
     table = re.search(r'<table class="confusion">.*?</table>', text, re.S)[0]
     counts = [int(cell) for cell in re.findall(r"<td[^>]+>(\d+)</td>", table)]
     assert len(counts) == 9 and sum(counts) == 9

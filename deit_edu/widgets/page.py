@@ -286,9 +286,10 @@ def accuracy_table(measured):
         if head in measured.record["test"]:
             accuracy = measured.accuracy(head)
             low, high = accuracy.interval
-            cells = (f"{accuracy.value:.2%}", f"{low:.2%} to {high:.2%}", f"{accuracy.correct:,} of {accuracy.total:,}")
-            rows.append(row(HEAD_WORDS[head], cells, head))
-    table = f"<table>{head_row(['', 'right', '95 % interval', 'pictures'])}<tbody>{''.join(rows)}</tbody></table>"
+            digits = 0 if accuracy.total < 1000 else 1  # those that the number of pictures can tell
+            interval = f"{low:.{digits}%} to {high:.{digits}%}"
+            rows.append(row(HEAD_WORDS[head], (f"{accuracy.value:.1%}", interval, f"{accuracy.total:,}"), head))
+    table = f"<table>{head_row(['', 'right', '95 % interval', 'of pictures'])}<tbody>{''.join(rows)}</tbody></table>"
     note = "<p>Wilson intervals: they speak of the choice of test pictures. Another seed moves it as well.</p>"
     return scrolling("accuracy of each head", table) + note
 
@@ -397,12 +398,11 @@ def legend(lines):
     if len(lines) < 2:
         return ""
     marks = [
-        f'<svg viewBox="0 0 26 8" style="width: 26px; display: inline-block" aria-hidden="true"><polyline '
-        f'style="stroke: var(--{head})" stroke-dasharray="{DASHES.get(head, "none")}" points="0,4 26,4"/></svg> '
-        f"{HEAD_WORDS[head]}"
+        f'<span class="whose"><svg viewBox="0 0 26 8" aria-hidden="true"><polyline style="stroke: var(--{head})" '
+        f'stroke-dasharray="{DASHES.get(head, "none")}" points="0,4 26,4"/></svg> {HEAD_WORDS[head]}</span>'
         for head in lines
     ]
-    return "<br>" + "&ensp; ".join(marks)
+    return "<br>" + " ".join(marks)
 
 
 # ---- how it was trained ----
@@ -426,8 +426,8 @@ def how_trained(found, measured):
         f"{record['data']['checksum'][:16]}",
         "settings": ", ".join(f"{name} {value}" for name, value in settings_of(config).items()),
         "seed": config["seed"],
-        "machine": f"{machine_name(machine)}, {machine['device']}, {machine['threads']} threads, "
-        f"{machine['precision']}",
+        "machine": f"{machine_name(machine)}, {machine['device']}, {machine['threads']} "
+        f"thread{'s' * (machine['threads'] > 1)}, {machine['precision']}",
         "time": f"{record['seconds'] / 60:.1f} minutes, begun {record['started'][:16].replace('T', ' ')} UTC",
         "versions": f"deit_edu {record['library']['version']}, torch {machine['torch']}, Python {machine['python']}",
     }
