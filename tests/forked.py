@@ -1,0 +1,59 @@
+"""Processes that start at once: forked from one that has imported the library and has computed nothing yet."""
+
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+from deit_edu.evidence import runner
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["deit_edu.evidence.runner"])
+
+
+def start(function, *arguments):
+    """A process that calls a function of a module."""
+    process = CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+class Popen:
+    """What `runner.Job` uses of subprocess.Popen, for its process and no other; its number lies beside its log.
+
+    Args:
+        prepare: a function of a module, called in the process before anything else. The others: as of subprocess.Popen.
+    """
+
+    def __init__(self, prepare, arguments, stdin, stdout, stderr, env, start_new_session):
+        reads, to_job = CONTEXT.Pipe(duplex=False)
+        from_job, writes = CONTEXT.Pipe(duplex=False)
+        self.process = start(job, prepare, reads, writes, stderr.name, env)
+        Path(stderr.name).with_name("pid").write_text(str(self.process.pid))
+        reads.close()
+        writes.close()
+        self.stdin, self.stdout = os.fdopen(os.dup(to_job.fileno()), "wb"), os.fdopen(os.dup(from_job.fileno()), "rb")
+        to_job.close()  # the job ends when our end of its stdin is closed: there is only one
+        from_job.close()
+        self.waiting = threading.Lock()
+
+    def wait(self):
+        with self.waiting:
+            self.process.join()
+        return self.process.exitcode
+
+    def kill(self):
+        self.process.kill()
+
+
+def job(prepare, reads, writes, log, env):
+    """The process: its pipes where `runner.work` looks for them."""
+    with open(log, "ab") as errors:
+        for connection, number in ((reads, 0), (writes, 1), (errors, 2)):
+            os.dup2(connection.fileno(), number)
+    reads.close()
+    writes.close()
+    os.environ.update(env)
+    prepare()
+    runner.sys.stdin = os.fdopen(0, closefd=False)
+    os._exit(runner.work())
