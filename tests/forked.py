@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -18,6 +19,25 @@ def start(function, *arguments):
     return process
 
 
+class Fork:
+    """A process that calls a function, forked from this one, which has computed in one thread only."""
+
+    def __init__(self, function, *arguments):
+        self.exitcode, self.pid = None, os.fork()
+        if self.pid == 0:
+            try:
+                function(*arguments)
+            finally:
+                os._exit(1)  # `job` ends by itself
+
+    def join(self):
+        if self.exitcode is None:
+            self.exitcode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+
 class Popen:
     """What `runner.Job` uses of subprocess.Popen, for its process and no other; its number lies beside its log.
 
@@ -25,10 +45,12 @@ class Popen:
         prepare: a function of a module, called in the process before anything else. The others: as of subprocess.Popen.
     """
 
+    start = staticmethod(start)  # in a process that was itself started so: Fork, or another server would be imported
+
     def __init__(self, prepare, arguments, stdin, stdout, stderr, env, start_new_session):
         reads, to_job = CONTEXT.Pipe(duplex=False)
         from_job, writes = CONTEXT.Pipe(duplex=False)
-        self.process = start(job, prepare, reads, writes, stderr.name, env)
+        self.process = self.start(job, prepare, reads, writes, stderr.name, env)
         Path(stderr.name).with_name("pid").write_text(str(self.process.pid))
         reads.close()
         writes.close()
@@ -51,8 +73,7 @@ def job(prepare, reads, writes, log, env):
     with open(log, "ab") as errors:
         for connection, number in ((reads, 0), (writes, 1), (errors, 2)):
             os.dup2(connection.fileno(), number)
-    reads.close()
-    writes.close()
+    os.closerange(3, 1024)  # what a fork has of others' pipes would keep those open
     os.environ.update(env)
     prepare()
     runner.sys.stdin = os.fdopen(0, closefd=False)

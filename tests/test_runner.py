@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import forked
 import pytest
+import torch
 
 from deit_edu.cli import main
 from deit_edu.data import clutter, packaged
@@ -78,6 +79,8 @@ def run_toy(folder):
 
 
 def run_small_toy(folder):
+    torch.set_num_threads(1)
+    forked.Popen.start = forked.Fork
     make_small_and_forked()
     run_toy(folder)
 
