@@ -7,7 +7,7 @@ SITE      := _build/html
 CHAPTERS  := $(wildcard book/notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab clean install pair notebooks picture readme constraints lint audit
+.PHONY: help book test lab clean install pair notebooks picture readme constraints lint audit bench
 
 help:
 	@echo "make book   install into $(VENV), train the tiny pair if it is missing, build the book"
@@ -22,6 +22,7 @@ help:
 	@echo "make notebooks    write book/notebooks again after a chapter has changed"
 	@echo "make readme       write README.md's list of chapters from the run times of the last build"
 	@echo "make constraints  write the installed versions to constraints.txt"
+	@echo "make bench        speed against the commit BEFORE and others' libraries; wants a quiet machine"
 	@echo "make audit        known holes in the versions of constraints.txt, asked of PyPI"
 
 # One environment for everything, installed again only when the dependencies have changed. Python compiles what is
@@ -67,6 +68,12 @@ lab: $(INSTALLED)
 
 notebooks: $(INSTALLED)
 	$(BIN)/python book/_ext/pair_notebooks.py
+
+# The other tree is a worktree of this clone; book/ledger/bench.json is what came out.
+BEFORE := 751d782
+bench: $(INSTALLED)
+	@test -d _build/$(BEFORE) || git worktree add --detach _build/$(BEFORE) $(BEFORE)
+	$(BIN)/python book/_ext/run_bench.py --against _build/$(BEFORE)
 
 # README.md's picture, from the packaged student.
 picture: $(INSTALLED)

@@ -47,6 +47,7 @@ class TrainConfig:
     # how long and how fast
     epochs: int = 30  # passes over the training images
     batch_size: int = 64  # images in a step of one process
+    accumulate: int = 1  # learn from a batch in so many parts, one after the other: the same step in less memory
     learning_rate: float = 8e-3  # per 512 images: the optimiser's is learning_rate * total batch / 512
     warmup_epochs: float = 2.0  # epochs in which the learning rate rises
     weight_decay: float = 0.05  # of matrices
@@ -88,6 +89,8 @@ class TrainConfig:
             if not low <= value <= high or math.isinf(value):
                 expected = f"a finite number, {low} or more" if math.isinf(high) else f"between {low} and {high}"
                 raise DeiTEduError(f"{name} is {value}: it must be {expected}")
+        if self.accumulate > self.batch_size:
+            raise DeiTEduError(f"accumulate is {self.accumulate}: a batch of {self.batch_size} has not as many images")
         if self.epochs == 0 and not self.initial:
             raise DeiTEduError("epochs is 0: it must be 1 or more, unless initial names the weights to measure")
 
@@ -98,6 +101,7 @@ SEEN_BY_BOTH = ("data", "image_size", "classes", "train_images", "balanced", "re
 LIMITS = {  # the smallest and the largest value that can be; the rooms that use the other settings look at those
     "epochs": (0, math.inf),
     "batch_size": (1, math.inf),
+    "accumulate": (1, math.inf),
     "learning_rate": (0, math.inf),
     "warmup_epochs": (0, math.inf),
     "keep_answers": (0, math.inf),
@@ -350,6 +354,11 @@ def batches_of_epoch(config, dataset, epoch, world):
         yield indices, *augmented_batch(images, labels, config, dataset, generator)
 
 
+def in_precision(world):
+    """Inside, matrix products are computed in the type that a `World` names."""
+    return torch.autocast(world.device.type, world.precision, enabled=world.precision != torch.float32)
+
+
 def learn(student, teacher, objective, images, targets, world):
     """One batch's gradients, left in the student's parameters: what a step does between augmenting and the optimiser.
 
@@ -359,7 +368,7 @@ def learn(student, teacher, objective, images, targets, world):
     Returns:
         The loss, a scalar without a gradient.
     """
-    with torch.autocast(world.device.type, world.precision, enabled=world.precision != torch.float32):
+    with in_precision(world):
         teacher_logits = None if teacher is None else teacher(images)  # the same images as the student
         head_logits = as_head_logits(student(images))
         loss = objective(head_logits, targets, teacher_logits)

@@ -1,11 +1,17 @@
 """The benchmark against timm's student: it times what it says it times."""
 
+import sys
+
 import pytest
 import torch
+from conftest import ROOT
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiTConfig, HeadLogits
 from deit_edu.runs import bench
+
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import run_bench  # noqa: E402
 
 
 def test_timms_student_has_the_same_shape_and_gives_both_heads():
@@ -52,3 +58,17 @@ def test_throughput_is_images_a_second_of_every_network_in_turn(monkeypatch):
 def test_a_benchmark_that_cannot_be_says_why(steps, rounds, says):
     with pytest.raises(DeiTEduError, match=says):
         bench.measure(steps, rounds)
+
+
+def test_two_trees_are_timed_in_turn_over_a_whole_run():
+    seconds, memory = run_bench.in_turn({"before": ROOT, "now": ROOT}, 1, epochs=2, each=1, images=128)
+    for name in ("before", "now"):
+        assert len(seconds[name]) == 2 and min(seconds[name]) > 0 and memory[name] > 0
+    line = run_bench.row("the run", 2.0, [0.2, 0.6], [0.1, 0.1])
+    assert (line["ratio"], line["low"], line["high"]) == pytest.approx((4.0, 2.0, 6.0))
+
+
+def test_a_tree_that_cannot_train_is_named(tmp_path):
+    (tmp_path / "deit_edu.py").write_text("raise SystemExit(3)")
+    with pytest.raises(RuntimeError, match=f"before: the run in {tmp_path} did not begin"):
+        run_bench.in_turn({"before": tmp_path}, 1)

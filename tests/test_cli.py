@@ -98,6 +98,19 @@ def test_help_names_every_setting_and_tells_what_it_does(capsys):
     assert "--patch-size" in said
 
 
+# ---- dry runs ----
+
+
+def test_a_dry_run_says_steps_time_and_memory_and_writes_nothing(pictures, tmp_path, capsys):
+    assert deit_edu(f"train {QUICK} {SMALL} --data {pictures} --teacher convnet_weak --dry-run") == 0
+    teacher, student, memory = capsys.readouterr().out.splitlines()[-3:]
+    took = r"steps \(\d+ epochs of 10\), about [\d.]+ (seconds|minutes), measured over \d steps"
+    assert re.fullmatch(rf"teacher: convnet_weak, \d+ {took}", teacher)
+    assert re.fullmatch(rf"student: deit_\w+, 10 {took}", student)
+    assert re.fullmatch(r"memory: [\d,]{3,} MB at most so far, on cpu; nothing was written", memory)
+    assert not (tmp_path / "runs").exists()
+
+
 # ---- mistakes ----
 
 

@@ -2,17 +2,22 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import pytest
+import torch
 
 from deit_edu.cli import main
+from deit_edu.data import clutter, packaged
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence import regime, runner
 from deit_edu.evidence.cells import Grid, unique_runs
@@ -23,7 +28,7 @@ from deit_edu.evidence.verify import compare, noise_of_experiment, seed_noise, v
 from deit_edu.runs.checkpoints import digest, load_network, packaged_path
 from deit_edu.runs.machine import machine_name
 
-SMALLEST = dict(batch_size=500, crop_padding=0, flip=False)
+SMALLEST = dict(batch_size=100, crop_padding=0, flip=False)
 TOY_BASE = dict(
     data="fashion_mnist_10k",
     student=dict(SMALLEST, model="deit_nano_patch7_28", model_settings={"embed_dim": 16, "depth": 1}, epochs=4),
@@ -32,6 +37,9 @@ TOY_BASE = dict(
 DISTILLED = dict(teacher=("convnet",), distillation="hard", tokens="both")
 TOY = Experiment("a toy", "nowhere", {"none": {}, "token_hard": DISTILLED}, seeds=1, keep_predictions=1)
 TUNED = Experiment("a toy's toy", "nowhere", {"tuned": dict(DISTILLED, initial=DISTILLED, epochs=0)}, seeds=1)
+KILLS = 20
+
+ALL_IMAGES = packaged.packaged_splits
 
 
 @pytest.fixture
@@ -45,11 +53,36 @@ def use_toy(setitem):
     setitem(EXPERIMENTS, "toy", TOY)
 
 
+@pytest.fixture(autouse=True)
+def small_and_forked(monkeypatch):
+    make_small_and_forked(monkeypatch.setattr)
+
+
+def make_small_and_forked(setattr=setattr):
+    """The first thousand images stand for all, and a run's process is forked, which takes no seconds to start."""
+    for module in (packaged, clutter):
+        setattr(module, "packaged_splits", few_images)
+    popen = partial(forked.Popen, make_small_and_forked)
+    setattr(runner, "subprocess", SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE))
+
+
+def few_images():
+    sizes = (1000, 200, 400)
+    return [(images[:n], labels[:n]) for (images, labels), n in zip(ALL_IMAGES(), sizes, strict=True)]
+
+
 def run_toy(folder):
     """What the process does that is killed: main's part of a grid, in a folder of its own."""
     use_toy(dict.__setitem__)
     with ledger_for_writing(folder / "ledger") as ledger:
         return runner.run_cells(Grid("tiny").cells("toy"), ledger, jobs=2, root=folder / "runs", progress=False)
+
+
+def run_small_toy(folder):
+    torch.set_num_threads(1)
+    forked.Popen.start = forked.Fork
+    make_small_and_forked()
+    run_toy(folder)
 
 
 def is_alive(pid):
@@ -59,37 +92,61 @@ def is_alive(pid):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A toy grid whose parent was killed while a student was training, and that was then finished."""
-    folder = tmp_path_factory.mktemp("toy")
-    tests = Path(__file__).parent
-    code = f"from pathlib import Path; from test_runner import run_toy; run_toy(Path({str(folder)!r}))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
-    parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("runs/*/resume.safetensors")):
-        assert parent.poll() is None and time.monotonic() < deadline, "the toy grid was not caught in the middle"
-        time.sleep(0.005)
-    started = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    deadline = time.monotonic() + 2
-    while (alive := [pid for pid in started if is_alive(pid)]) and time.monotonic() < deadline:
-        time.sleep(0.05)
+def undisturbed(tmp_path_factory):
+    """A toy grid, and the seconds that it took."""
+    folder, begun = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
+    process = forked.start(run_small_toy, folder)
+    process.join()
+    assert process.exitcode == 0
+    return dict(folder=folder, seconds=time.monotonic() - begun)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, undisturbed):
+    """A toy grid that was killed at random moments, begun anew when it was done too soon, and then finished."""
+    moments, kills, folder, children = random.Random(0), 0, tmp_path_factory.mktemp("killed"), {}
+    while kills < KILLS:
+        process = forked.start(run_small_toy, folder)
+        process.join(moments.uniform(0, undisturbed["seconds"]))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            kills += 1
+        else:
+            assert process.exitcode == 0
+            folder = tmp_path_factory.mktemp("killed")
+        for path in folder.glob("runs/*/pid"):
+            children[path.read_text()] = ended(path.read_text())
     # TOY is put in place by hand: monkeypatch does not live as long as this fixture.
-    base, known = regime.BASE["tiny"], dict(EXPERIMENTS)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        use_toy(patch.setitem)
+        make_small_and_forked(patch.setattr)
         done = run_toy(folder)
         done_again = run_toy(folder)
-    finally:
-        regime.BASE["tiny"] = base
-        EXPERIMENTS.clear()
-        EXPERIMENTS.update(known)
-    return dict(folder=folder, started=started, alive=alive, done=done, done_again=done_again)
+    return dict(folder=folder, children=children, done=done, done_again=done_again)
+
+
+def ended(pid, patience=120):
+    """Whether a process ends by itself in so many seconds."""
+    deadline = time.monotonic() + patience
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_alive(pid)
 
 
 def test_the_children_of_a_killed_grid_stop_with_it(finished):
-    assert finished["started"] and not finished["alive"]
+    assert finished["children"] and all(finished["children"].values())
+
+
+def test_a_grid_killed_twenty_times_ends_as_one_that_nobody_disturbed(finished, undisturbed):
+    """Weights, curves and tests of every run; what differs is when, how long and how often it was begun."""
+    killed, whole = (Ledger(grid["folder"] / "ledger").records for grid in (finished, undisturbed))
+    assert set(killed) == set(whole) and len(whole) == 3
+    for key, record in whole.items():
+        for part in ("checkpoint", "config", "test", "validation", "teachers"):
+            assert killed[key][part] == record[part], (key, part)
+        for ours, theirs in zip(killed[key]["curve"], record["curve"], strict=True):
+            assert (ours["loss"], ours["validation"]) == (theirs["loss"], theirs["validation"])
 
 
 def test_a_killed_grid_is_finished_without_duplicates(finished, toy):
@@ -280,7 +337,7 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
     monkeypatch.setitem(regime.TEACHERS, "convnet", dict(role="teacher", train_images=10_001))
     cells = Grid("tiny").cells("toy")
     with ledger_for_writing(tmp_path) as ledger:
-        with pytest.raises(DeiTEduError, match="2 of 3 runs failed, .*: .*10001 of 10000.*a run it needs failed"):
+        with pytest.raises(DeiTEduError, match="2 of 3 runs failed, .*: .*10001 of 1000 .*a run it needs failed"):
             runner.run_cells(cells, ledger, jobs=1, root=tmp_path / "runs", progress=False)
     assert list(Ledger(tmp_path).records) == [cells[1].key]
 
@@ -293,8 +350,8 @@ def test_a_second_writer_is_refused(tmp_path):
 
 
 def test_a_dry_run_measures_what_no_record_tells(toy, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(regime.BASE, "tiny", dict(TOY_BASE, student=dict(TOY_BASE["student"], batch_size=100),
-                                                       teacher=dict(TOY_BASE["teacher"], batch_size=100)))  # fmt: skip
+    monkeypatch.setitem(regime.BASE, "tiny", dict(TOY_BASE, student=dict(TOY_BASE["student"], batch_size=50),
+                                                       teacher=dict(TOY_BASE["teacher"], batch_size=50)))  # fmt: skip
     monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path / "ledger"))
     monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))
     assert main(["ablate", "toy", "--dry-run", "--jobs", "2"]) == 0
@@ -361,6 +418,7 @@ def test_who_needs_a_run_that_failed_is_never_started(tmp_path, monkeypatch):
 
 
 def test_the_readers_own_files_do_not_stand_in_for_the_librarys(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "subprocess", subprocess)  # a process that starts as it does for the reader
     (tmp_path / "queue.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "")

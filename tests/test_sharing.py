@@ -11,6 +11,7 @@ from references import random_deit
 from test_runs import stop_at_step
 from toy import CPU, toy_config, toy_dataset
 
+from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
 from deit_edu.runs import train
 from deit_edu.runs.build import build_model
@@ -106,6 +107,41 @@ def test_a_teacher_that_remembers_what_it_was_asked_is_asked_once_for_the_whole_
             part_by_part = learned(share, student, remembered, objective)
             torch.testing.assert_close(part_by_part, alone, rtol=1e-4, atol=1e-6)
     assert asked == [70, 70, 35, 35]  # what is known of each picture, each part asks for alone
+
+
+@pytest.mark.parametrize("distillation, count", [("none", 1), ("soft", 1), ("hard", 2)])
+def test_a_batch_in_eight_parts_one_after_the_other_gives_the_same_update(threads, distillation, count, monkeypatch):
+    threads(count)
+    monkeypatch.setattr("deit_edu.runs.sharing.SMALLEST_PART", 4)
+    student, objective = small_deit(), DistillationObjective(distillation, "both")
+    network, largest = FrozenTeacher(small_deit(distilled=False, seed=1)), []
+    student.register_forward_pre_hook(lambda _, given: largest.append(len(given[0])))
+    for teacher in (network, lambda images: network(images)):  # one that is asked by part, one for the whole batch
+        loss, alone = learned(learn, student, teacher, objective)
+        largest.clear()
+        with shared_learning(student, toy_config(batch_size=70, accumulate=8), CPU) as how:
+            its_loss, together = learned(how, student, teacher, objective)
+        torch.testing.assert_close(its_loss, loss, rtol=1e-6, atol=0)
+        for name in alone:
+            torch.testing.assert_close(together[name], alone[name], rtol=1e-4, atol=1e-6, msg=name)
+        assert sum(largest) == 70 and max(largest) == {1: 9, 2: 5}[count]  # images at a time, of each core
+
+
+def test_a_run_that_accumulates_goes_on_without(tmp_path, monkeypatch):
+    config = toy_config(accumulate=4)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 8)
+        train(config, tmp_path / "run", dataset=DATASET, progress=False)
+    losses = [
+        [line["loss"] for line in train(one, tmp_path / name, resume=True, dataset=DATASET, progress=False)["curve"]]
+        for one, name in ((dataclasses.replace(config, accumulate=1), "run"), (toy_config(), "other"))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_batch_has_no_more_parts_than_images():
+    with pytest.raises(DeiTEduError, match="accumulate is 17: a batch of 16 has not as many images"):
+        toy_config(accumulate=17)
 
 
 DATASET = toy_dataset()

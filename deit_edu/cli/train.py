@@ -15,9 +15,10 @@ from deit_edu.runs.build import open_dataset
 from deit_edu.runs.choices import Plan, fitted, in_words, is_open, is_teacher_name, plan_for, role_of, seconds_of
 from deit_edu.runs.evaluate import PerClass
 from deit_edu.runs.folders import check_folder, read_json, run_name, runs_root
+from deit_edu.runs.machine import peak_memory
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.run import train, train_pair
-from deit_edu.train import SEEN_BY_BOTH, TrainConfig, join_world
+from deit_edu.train import SEEN_BY_BOTH, TrainConfig, join_world, steps_per_epoch
 
 MODEL_SETTINGS = {"patch_size": "P, in pixels", "embed_dim": "width D", "depth": "blocks L", "num_heads": "heads h"}
 
@@ -31,6 +32,9 @@ def add_arguments(parser):
     parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/, then data, model and seed)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, with its settings")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say steps, time and memory, by a few steps; write nothing"
+    )
     parser.add_argument("--data", metavar="NAME", help="a data set (deit-edu data lists them)")
     parser.add_argument("--model", metavar="NAME", help="a DeiT, a convnet or timm:NAME")
     parser.add_argument(
@@ -73,6 +77,9 @@ def run(chosen):
         folder = Path(chosen.out or runs_root() / run_name(plan.config))
         if not (chosen.resume and (folder / "result.json").exists()):
             plan = made_to_fit(plan, say)
+    if chosen.dry_run:
+        rehearse(plan, say)
+        return
     if not chosen.resume:
         check_folder(folder, plan.config, resume=False)
     finished = (folder / "result.json").exists()
@@ -164,6 +171,22 @@ def with_teacher_there(plan, folder, say):
         return replace(plan, config=replace(plan.config, teacher=folder.name), teacher=None)
     say(f"the teacher goes on: {folder}, begun for {was['epochs']} epochs{other}; delete it to begin anew")
     return replace(plan, teacher=as_begun(folder / "config.json", {}))
+
+
+def rehearse(plan, say):
+    """Say how many steps a plan has, how long they take and what memory, by the first steps of teacher and student."""
+    world = join_world(plan.config)
+    dataset = plan.dataset or open_dataset(plan.config)
+    for role, config in (("teacher", plan.teacher), ("student" if plan.teacher else "run", plan.config)):
+        if config is None:
+            continue
+        seconds, measured = seconds_of(config, dataset, world, plan.teacher if config is plan.config else None)
+        steps = steps_per_epoch(config, dataset, world)
+        say(
+            f"{role}: {config.model}, {config.epochs * steps:,} steps ({config.epochs} epochs of {steps:,}), about "
+            f"{in_words(seconds)}, measured over {measured} steps"
+        )
+    say(f"memory: {peak_memory(world) / 1e6:,.0f} MB at most so far, on {world.device.type}; nothing was written")
 
 
 def tell(plan, say, measure):

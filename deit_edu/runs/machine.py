@@ -45,6 +45,21 @@ def processor_name():
         return platform.processor() or platform.machine()
 
 
+def peak_memory(world):
+    """The most memory that this process has had so far, in bytes: on a GPU what torch allocated there, else its own.
+
+    0 where the system does not say (Windows).
+    """
+    if world.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(world.device)
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def can_compile():
     """torch.compile needs a C++ compiler and Python's headers on a CPU; without them the loop runs uncompiled."""
     headers = Path(sysconfig.get_path("include")) / "Python.h"

@@ -1,9 +1,9 @@
-"""A batch shared by the cores: each learns from its part, and they meet once a step.
+"""A batch in parts: shared by the cores, or one part after the other where memory is short.
 
 PyTorch shares every single operation among its threads. A small network has some hundreds of them in a step, most far
 shorter than a millisecond: the threads wait for each other longer than they compute, and where another program has one
 of the cores, all wait for that one, every time. The gradient of a batch is the mean of the gradients of its parts, so
-the parts can be learned from side by side.
+the parts can be learned from side by side, and the cores meet once a step.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 from deit_edu.model import DeiT
 from deit_edu.runs.remembered import Remembered
 from deit_edu.teachers import FrozenTeacher
-from deit_edu.train import learn
+from deit_edu.train import in_precision, learn
 
 SMALLEST_PART = 32  # images: with fewer, a product has too few rows to keep a core busy
 
@@ -24,22 +24,59 @@ SMALLEST_PART = 32  # images: with fewer, a product has too few rows to keep a c
 def shared_learning(student, config, world):
     """What `train_epoch` finds gradients with: `Parts` where a batch can be shared, else `learn` itself.
 
-    Inside, the parts have together the threads that PyTorch has outside.
+    Inside, the parts have together the threads that PyTorch has outside. Where the config says to accumulate, they
+    share one part of the batch, then the next.
 
     Args:
         student: a module. config: TrainConfig. world: a `World`.
     """
     threads = torch.get_num_threads()
-    parts = min(threads, config.batch_size // SMALLEST_PART)
+    parts = min(threads, config.batch_size // config.accumulate // SMALLEST_PART)
     if parts < 2 or not can_share(student, config, world):
-        yield learn
+        yield accumulated(config.accumulate, learn)
         return
     torch.set_num_threads(threads // parts)  # here too: helpers of this thread would wait for work on a part's core
     try:
         with ThreadPoolExecutor(parts, "part", torch.set_num_threads, [threads // parts]) as pool:
-            yield Parts(student, parts, pool)
+            yield accumulated(config.accumulate, Parts(student, parts, pool))
     finally:
         torch.set_num_threads(threads)
+
+
+def accumulated(count, how):
+    """`learn` from a batch in `count` parts, one after the other: their gradients add up to the batch's.
+
+    Equal but for rounding, where the student has no batch norms: those see a part at a time. The memory for what the
+    student computes on its way is that of one part.
+
+    Args:
+        how: `learn`, or `Parts`.
+    """
+    if count == 1:
+        return how
+
+    def learn_in_turn(student, teacher, objective, images, targets, world):
+        teachers, loss = answers_by_part(teacher, images, count, world), 0.0
+        parts = zip(teachers, images.tensor_split(count), targets.tensor_split(count), strict=True)
+        for its_teacher, part, its_targets in parts:
+            share = len(part) / len(images)
+
+            def its_share(*said, share=share):
+                return share * objective(*said)
+
+            loss = loss + how(student, its_teacher, its_share, part, its_targets, world)
+        return loss
+
+    return learn_in_turn
+
+
+def answers_by_part(teacher, images, count, world):
+    """A teacher for each part of a batch: itself, or where it counts its batches, what it said of the whole one."""
+    if teacher is None or isinstance(teacher, FrozenTeacher | Remembered):
+        return [teacher] * count
+    with in_precision(world):
+        answers = teacher(images)  # (B, K)
+    return [lambda _, answer=answer: answer for answer in answers.tensor_split(count)]
 
 
 def can_share(student, config, world):
@@ -71,11 +108,7 @@ class Parts:
     def __call__(self, student, teacher, objective, images, targets, world):
         """As `learn`, for the student that it was made for."""
         parts = len(self.copies)
-        if isinstance(teacher, FrozenTeacher | Remembered):
-            teachers = [teacher] * parts
-        else:  # it may count its batches: it is asked once, for all
-            answers = [None] * parts if teacher is None else teacher(images).tensor_split(parts)
-            teachers = [None if answer is None else lambda _, answer=answer: answer for answer in answers]
+        teachers = answers_by_part(teacher, images, parts, world)
         batches = zip(self.copies, teachers, images.tensor_split(parts), targets.tensor_split(parts), strict=True)
         waiting = [self.pool.submit(learn, one, its, objective, *batch, world) for one, its, *batch in batches]
         losses = [each.result() for each in waiting]
@@ -85,10 +118,11 @@ class Parts:
 
     @torch.no_grad()
     def collect(self, shares):
-        """Give the student the mean of the copies' gradients, each by its share of the batch."""
+        """Add the mean of the copies' gradients, each by its share of the batch, to the student's."""
         of_copies = zip(*(one.parameters() for one in self.copies), strict=True)
         for theirs, shared in zip(of_copies, self.student.parameters(), strict=True):
             if theirs[0].grad is not None:
-                shared.grad = sum(own.grad * share for own, share in zip(theirs, shares, strict=True))
+                mean = sum(own.grad * share for own, share in zip(theirs, shares, strict=True))
+                shared.grad = mean if shared.grad is None else shared.grad + mean
             for own in theirs:
                 own.grad = None

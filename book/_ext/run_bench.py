@@ -1,0 +1,217 @@
+"""How much faster than another state of the repository, and than others' libraries: the table of targets, as ratios.
+
+    make bench                                      against the commit that the targets name; some ten minutes
+    python book/_ext/run_bench.py --against FOLDER  against another tree
+
+Two trees cannot be imported by one process, so each has a process of its own, and they compute in turn, a round each,
+so that a slow moment of the machine falls on both. A round is two epochs of a whole run of the tiny recipe, by
+`deit_edu.runs.train`, on a part of its images: whatever a run does to be fast is in it. The record is
+book/ledger/bench.json; run this on a machine with nothing else to do.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from pair_notebooks import BOOK
+
+import deit_edu
+from deit_edu.model import create_model
+from deit_edu.runs import bench
+from deit_edu.runs.checkpoints import write_atomically
+from deit_edu.runs.machine import machine
+from deit_edu.train import TrainConfig, join_world
+
+RECORD, HERE = BOOK / "ledger" / "bench.json", Path(deit_edu.__file__).resolve().parent.parent
+EPOCHS, ROUND = 40, 2  # of the tiny student, and how many of them are timed together
+
+# Run in each tree: trains a teacher for an epoch, then a student, and waits for a line before every round.
+WORKER = """
+import dataclasses, json, sys, tempfile, time
+from pathlib import Path
+import torch
+threads, epochs, each, images = map(int, sys.argv[1:])
+torch.set_num_threads(threads)
+from deit_edu.data import Split, load_dataset
+from deit_edu.runs import train
+from deit_edu.train import TrainConfig
+try:
+    from deit_edu.runs.recipes import recipe
+except ImportError:
+    from deit_edu.recipes import recipe
+
+def part(split, count):
+    return Split(split.images[:count], split.labels[:count])
+
+whole = load_dataset("fashion_mnist_10k")
+few = dict(train=part(whole.train, images), validation=part(whole.validation, images // 5),
+           test=part(whole.test, images // 5))
+data = dataclasses.replace(whole, **few)
+with tempfile.TemporaryDirectory() as folder:
+    teacher = dict(recipe("tiny", role="teacher"), epochs=1)
+    train(TrainConfig(**teacher), Path(folder, "teacher"), dataset=data, progress=False)
+    settings = dict(distillation="hard", tokens="both", teacher=str(Path(folder, "teacher")), epochs=epochs)
+    settings["warmup_epochs"] = min(2.0, epochs / 2)
+    per_round = images // 64 * 64 * each
+
+    def on_images(done):
+        global since
+        if done % per_round == 0:
+            print(json.dumps(time.perf_counter() - since), flush=True)
+            if done < epochs * (images // 64 * 64):
+                sys.stdin.readline()
+                since = time.perf_counter()
+
+    print("ready", flush=True)
+    sys.stdin.readline()
+    since = time.perf_counter()
+    train(TrainConfig(**dict(recipe("tiny"), **settings)), Path(folder, "student"), dataset=data, progress=False,
+          on_images=on_images)
+import resource
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def in_turn(trees, threads, epochs=EPOCHS, each=ROUND, images=1280):
+    """Seconds of each round of a run in each tree, and the most memory it had.
+
+    Args:
+        trees: {name: folder that holds deit_edu}. threads: of each process. epochs: of the run. each: epochs
+            of a round. images: to train on.
+
+    Returns:
+        {name: [seconds]}, {name: kilobytes}.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", WORKER, *map(str, (threads, epochs, each, images))]
+    workers = {
+        name: subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": str(threads)},
+        )
+        for name, folder in trees.items()
+    }  # fmt: skip
+
+    def answer(worker, line=None):
+        if line is not None:
+            worker.stdin.write(line)
+            worker.stdin.flush()
+        return worker.stdout.readline().strip()
+
+    for name, worker in workers.items():
+        if answer(worker) != "ready":
+            raise RuntimeError(f"{name}: the run in {trees[name]} did not begin")
+    seconds = {name: [] for name in trees}
+    for _ in range(epochs // each):
+        for name, worker in workers.items():
+            seconds[name].append(json.loads(answer(worker, "\n")))
+    memory = {name: int(answer(worker)) for name, worker in workers.items()}
+    for worker in workers.values():
+        worker.communicate()
+    return seconds, memory
+
+
+@contextlib.contextmanager
+def busy_cores():
+    """Inside, another process is at work on every core."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def row(what, target, slower, faster):
+    """A line of the table: how many times as long `slower` takes as `faster`, by totals, and over the rounds."""
+    ratios = [one / other for one, other in zip(slower, faster, strict=True)]
+    return {"what": what, "target": target, "ratio": sum(slower) / sum(faster), "low": min(ratios), "high": max(ratios)}
+
+
+def attention_maps(name, images, rounds=15):
+    """Seconds of a plain forward pass and of all attention maps, in turn."""
+    model = create_model(name, distilled=True).eval()
+    pictures = torch.randn(images, model.config.in_channels, *2 * [model.config.image_size])
+    seconds = {"forward": [], "maps": []}
+    with torch.no_grad():
+        for _ in range(rounds + 1):
+            for what, ask in (("forward", model.forward_features), ("maps", model.attention_maps)):
+                begun = time.perf_counter()
+                ask(pictures)
+                seconds[what].append(time.perf_counter() - begun)
+    return {what: times[1:] for what, times in seconds.items()}  # without the first
+
+
+SHAPES = {  # one part grows, the others stay
+    "tokens": [dict(image_size=side, patch_size=4) for side in (16, 32, 48, 64)],
+    "width": [dict(embed_dim=width) for width in (32, 64, 128, 256)],
+    "depth": [dict(depth=depth) for depth in (2, 4, 8, 16)],
+    "batch": [dict(batch=batch) for batch in (16, 64, 256)],
+}
+
+
+def growth(rounds=5):
+    """Seconds of a student's training step by its size: [{"grows": , "tokens": , "width": , ..., "seconds": }]."""
+    measured = []
+    for grows, shapes in SHAPES.items():
+        for shape in shapes:
+            shape = dict(image_size=28, patch_size=7, embed_dim=64, depth=4, num_heads=4, batch=64) | shape
+            batch = shape.pop("batch")
+            model = create_model("deit_nano_patch7_28", distilled=True, **shape)
+            images, times = torch.randn(batch, 1, *2 * [shape["image_size"]]), []
+            for _ in range(rounds + 1):
+                begun = time.perf_counter()
+                sum(logits.logsumexp(-1).mean() for logits in model(images)).backward()
+                times.append(time.perf_counter() - begun)
+            sizes = {"tokens": model.config.num_tokens, "width": shape["embed_dim"], "depth": shape["depth"]}
+            measured.append({"grows": grows, **sizes, "batch": batch, "seconds": median(times[1:])})
+    return measured
+
+
+def measure(against, images=1280, epochs=EPOCHS):
+    """All rows of the table."""
+    trees, cores, rows = {"before": against, "now": HERE}, os.cpu_count(), []
+    for threads, target in ((1, 1.6), (cores, 2.0)):
+        seconds, memory = in_turn(trees, threads, epochs, images=images)
+        rows.append(row(f"the tiny run, {threads} threads", target, seconds["before"], seconds["now"]))
+        quiet = seconds
+    rows.append(row("its memory, now over before", 0.7, [memory["now"]], [memory["before"]]))
+    with busy_cores():
+        loaded, _ = in_turn(trees, cores, epochs, images=images)
+    rows.append(row("the tiny run, other work on every core", 4.0, loaded["before"], loaded["now"]))
+    rows.append(row("its speed there, of its quiet speed", 0.45, quiet["now"], loaded["now"]))
+    for name, count in (("deit_nano_patch7_28", 64), ("deit_tiny_patch16_224", 4)):
+        looked = attention_maps(name, count)
+        rows.append(row(f"attention maps, of a forward pass: {name}", 1.25, looked["maps"], looked["forward"]))
+    steps = bench.measure(steps=20, rounds=7)
+    rows.append(row("the tiny step against timm's student", 1.5, steps["timm"], steps["ours"]))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--against", type=Path, required=True, help="a folder that holds another deit_edu")
+    args = parser.parse_args()
+    commits = [
+        subprocess.run(["git", "-C", tree, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
+        for tree in (args.against, HERE)
+    ]
+    rows = measure(args.against.resolve())
+    before, now = (commit.strip() for commit in commits)
+    record = {"before": before, "now": now, "machine": machine(join_world(TrainConfig())), "rows": rows}
+    record["growth"] = growth()
+    for one in rows:
+        print(f"{one['what']:50} {one['ratio']:5.2f} ({one['low']:.2f} to {one['high']:.2f}), target {one['target']}")
+    write_atomically(RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
