@@ -14,6 +14,7 @@ from deit_edu.inspect import prefix_attention
 from deit_edu.model import DeiT, DeiTConfig, HeadLogits, create_model, drop_path, fuse
 from deit_edu.runs.weights import timm_settings, to_timm_state_dict
 from deit_edu.train import parameter_groups
+from deit_edu.widgets.network import check_runs_here
 
 SMALL = references.SHAPES["3x3-grid"]
 every_shape = pytest.mark.parametrize("shape", references.SHAPES.values(), ids=references.SHAPES)
@@ -116,8 +117,9 @@ def test_registers_are_attended_to_and_not_read():
     assert any(model.register_token is parameter for parameter in groups[1]["params"])  # no decay, as other tokens
     with pytest.raises(DeiTEduError, match="registers is -1"):
         replace(model.config, registers=-1)
-    with pytest.raises(DeiTEduError, match="2 registers, which no DeiT of others has"):
-        timm_settings(model.config)
+    for elsewhere in (lambda: timm_settings(model.config), lambda: check_runs_here(model)):
+        with pytest.raises(DeiTEduError, match="2 registers, which no DeiT of others has"):
+            elsewhere()
 
 
 @every_shape
