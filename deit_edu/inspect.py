@@ -56,7 +56,8 @@ def prefix_attention(attention, config):
         {"class": (..., rows, columns), "distillation": (..., rows, columns)}; the latter for a distilled model only.
     """
     k = config.num_prefix_tokens
-    pictures = attention[..., :k, k:].unflatten(-1, config.grid)  # (..., k, rows, columns)
+    patches = attention[..., :k, k : config.num_tokens]  # (..., k, N); not to the registers behind them
+    pictures = patches.unflatten(-1, config.grid)  # (..., k, rows, columns)
     return dict(zip(("class", "distillation")[:k], pictures.unbind(-3), strict=True))
 
 

@@ -34,6 +34,7 @@ class DeiTConfig:
     mlp_ratio: float = 4.0  # the MLP's hidden width is mlp_ratio * D
     distilled: bool = True  # with the distillation token and its head
     pool: str = "token"  # what the class head reads: token, its own; mean, of the patches, as in timm's "avg"
+    registers: int = 0  # further tokens, without a position, that no head reads (Darcet et al., arXiv:2309.16588)
     drop_rate: float = 0.0  # dropout on embeddings, attention output and MLP; the paper turns it off
     drop_path_rate: float = 0.0  # stochastic depth at the last block, rising linearly from 0; the paper uses 0.1
 
@@ -45,6 +46,8 @@ class DeiTConfig:
             raise DeiTEduError(f"mlp_ratio is {self.mlp_ratio}: the MLP needs a hidden width of 1 or more")
         if self.pool not in ("token", "mean"):
             raise DeiTEduError(f"pool is {self.pool!r}: say token (the class token) or mean (of the patches)")
+        if self.registers < 0:
+            raise DeiTEduError(f"registers is {self.registers}: it must be 0 or more")
         for name in ("drop_rate", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise DeiTEduError(f"{name} is {getattr(self, name)}: it must lie in [0, 1)")
@@ -67,7 +70,7 @@ class DeiTConfig:
 
     @property
     def num_tokens(self):
-        """T = prefix tokens + N."""
+        """T = prefix tokens + N; registers stand behind them and are not counted."""
         return self.num_prefix_tokens + self.grid[0] * self.grid[1]
 
     def to_dict(self):
@@ -201,6 +204,8 @@ class DeiT(nn.Module):
         if config.distilled:
             self.distillation_token = nn.Parameter(torch.zeros(1, 1, D))  # new: a second learned token
             self.distillation_head = nn.Linear(D, K)  # new: with a head of its own
+        if config.registers:
+            self.register_token = nn.Parameter(torch.zeros(1, config.registers, D))
         self.initialise()
 
     def initialise(self):
@@ -213,6 +218,8 @@ class DeiT(nn.Module):
         nn.init.trunc_normal_(self.position_embedding, std=0.02)
         if self.config.distilled:
             nn.init.trunc_normal_(self.distillation_token, std=0.02)
+        if self.config.registers:
+            nn.init.trunc_normal_(self.register_token, std=0.02)
 
     def embed(self, images):
         """The sequence that enters block 1: (B, C, H, W) -> (B, T, D).
@@ -227,6 +234,8 @@ class DeiT(nn.Module):
             prefix.append(self.distillation_token.expand(B, -1, -1))  # new: it stands beside the class token
         tokens = torch.cat([*prefix, self.patch_embedding(images)], dim=1)  # (B, T, D)
         tokens = tokens + self.position_embedding  # (B, T, D)
+        if self.config.registers:
+            tokens = torch.cat([tokens, self.register_token.expand(B, -1, -1)], dim=1)  # (B, T + registers, D)
         return F.dropout(tokens, self.config.drop_rate, self.training)
 
     def forward_features(self, images):
@@ -246,7 +255,8 @@ class DeiT(nn.Module):
         if self.config.pool == "token":
             return self.blocks[-1](tokens, num_queries=prefix)
         tokens = self.blocks[-1](tokens)  # (B, T, D)
-        return torch.cat([tokens[:, prefix:].mean(dim=1, keepdim=True), tokens[:, 1:prefix]], dim=1)
+        patches = tokens[:, prefix : self.config.num_tokens]  # (B, N, D)
+        return torch.cat([patches.mean(dim=1, keepdim=True), tokens[:, 1:prefix]], dim=1)
 
     def forward(self, images):
         """What each head says: (B, C, H, W) -> HeadLogits of (B, K) each; the same in train and eval mode."""

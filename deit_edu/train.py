@@ -37,9 +37,7 @@ class TrainConfig:
     tokens: str = "class"  # class, both
     temperature: float = 3.0  # tau of soft distillation
     distillation_weight: float | None = None  # lambda, the teacher's share; not given: the paper's, 0.1 soft, 0.5 hard
-    ask_about: str = (
-        "pictures"  # every picture it shows; image: each as it is, once; N: the pictures of N epochs, in turn
-    )
+    ask_about: str = "pictures"  # all it shows; image: each as it is, once; N: the pictures of N epochs, in turn
     keep_answers: int = 0  # classes of each teacher answer to keep on disk, for who sees the same pictures; 0 is off
     soft_reduction: str = "batchmean"  # of soft distillation: batchmean, or official as in the authors' code
     label_smoothing: float = 0.1  # epsilon, of true labels only

@@ -10,8 +10,11 @@ import torch
 from torch import nn
 
 from deit_edu.errors import DeiTEduError
+from deit_edu.inspect import prefix_attention
 from deit_edu.model import DeiT, DeiTConfig, HeadLogits, create_model, drop_path, fuse
 from deit_edu.runs.weights import timm_settings, to_timm_state_dict
+from deit_edu.train import parameter_groups
+from deit_edu.widgets.network import check_runs_here
 
 SMALL = references.SHAPES["3x3-grid"]
 every_shape = pytest.mark.parametrize("shape", references.SHAPES.values(), ids=references.SHAPES)
@@ -96,6 +99,27 @@ def test_beside_the_mean_of_the_patches_the_distillation_token_is_read_as_ever()
         replace(token.config, pool="max")
     with pytest.raises(DeiTEduError, match="runs in deit_edu only"):
         timm_settings(mean.config)
+
+
+def test_registers_are_attended_to_and_not_read():
+    plain = references.random_deit(distilled=True, **SMALL)
+    model = DeiT(replace(plain.config, registers=2)).eval()
+    assert set(model.state_dict()) - set(plain.state_dict()) == {"register_token"}
+    model.load_state_dict(plain.state_dict() | {"register_token": torch.randn(1, 2, plain.config.embed_dim)})
+    images, N = references.random_images(model), 9
+    assert model.forward_features(images).shape[1] == 2 + N + 2 == model.config.num_tokens + 2
+    assert references.relative_error(model(images).class_logits, plain(images).class_logits) > 1e-3
+    maps = model.attention_maps(images)
+    assert maps.shape[-1] == 13 and (maps[..., -2:] > 0).all()
+    pictures = prefix_attention(maps, model.config)
+    assert torch.equal(pictures["class"].flatten(-2), maps[..., 0, 2:11])
+    groups = parameter_groups(model, 0.1)
+    assert any(model.register_token is parameter for parameter in groups[1]["params"])  # no decay, as other tokens
+    with pytest.raises(DeiTEduError, match="registers is -1"):
+        replace(model.config, registers=-1)
+    for elsewhere in (lambda: timm_settings(model.config), lambda: check_runs_here(model)):
+        with pytest.raises(DeiTEduError, match="2 registers, which no DeiT of others has"):
+            elsewhere()
 
 
 @every_shape

@@ -37,7 +37,7 @@ class Claim:
     @property
     def unit(self):
         """What its difference is counted in: points of test images, or what stands in their place."""
-        kinds = {"similarity": "in cosine", "norm": "in percent of the norm"}
+        kinds = {"similarity": "in cosine", "norm": "in percent of the norm", "inbox": "in points of attention"}
         return kinds.get(self.terms[0][2].partition(":")[0], "in points")
 
     def paper_difference(self, model):

@@ -129,6 +129,8 @@ def measure_of(record, split, measure):
         return 100 * record["position_norm"]["resized"] / record["position_norm"]["before"]
     if kind == "similarity":
         return record["tokens"]["similarity"][{"input": 0, "last": -1}[names[0]]]
+    if kind == "inbox":  # "inbox:class": of a token's attention to patches in the last block, inside the item's box
+        return 100 * record["tokens"]["attention_in_box"][names[0]][-1]
     if kind in record.get("places", {}):  # "right:fused": of the test's items there
         return 100 * record["places"][kind][names[0]]["accuracy"]
     head = record[split].get(kind)

@@ -199,6 +199,16 @@ SECOND_CLAIMS = (
            -1, gap_change(f"by_convnet_{name}_x{times}", f"by_convnet_x{times}"))
       for times in (1, 2, 4)
       for name, why in (("early", "was stopped early"), ("few", "saw few images"))),
+    # ---- 10. register tokens ----
+    ours("register-helps", "registers",
+         "A student with a register token, both heads, is better than one without.",
+         +1, both_heads("hard_registers_1", "hard")),
+    ours("register-focuses-class-token", "registers",
+         "With a register token more of the class token's attention in the last block falls inside the item's box.",
+         +1, minus(("hard_registers_1", "inbox:class"), ("hard", "inbox:class"))),
+    ours("register-focuses-distillation-token", "registers",
+         "So it is with the distillation token's attention.",
+         +1, minus(("hard_registers_1", "inbox:distillation"), ("hard", "inbox:distillation"))),
     # ---- 11. the claims in a longer regime ----
     *(ours(f"{what.replace('_', '-')}-helps-{regime}", regime, f"{words} {helps} {where}.", +1,
            minus((what, "class"), ("base", "class")), "table 8")

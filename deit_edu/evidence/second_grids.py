@@ -252,6 +252,16 @@ SECOND = {
         },
         scales=("tiny",),
     ),
+    # 10 runs to do, 0.7 hours.
+    "registers": Experiment(
+        "One or two tokens that no head reads beside the two that are read",
+        "ours",
+        {
+            "hard": TAUGHT,
+            **{f"hard_registers_{n}": dict(TAUGHT, model_settings={"registers": n}) for n in (1, 2)},
+        },
+        scales=("tiny",),
+    ),
     # 15 runs to do, 16 hours: 540,000 pictures each, at 180 a second alone, fewer while the teacher is asked.
     "twin": Experiment(
         "Plain, hard labels on the class token, and on a token of their own, with the whole recipe from the start",

@@ -97,7 +97,7 @@ def wrap(model, config, world):
 
 INTERPOLATIONS = {"bicubic": ("bicubic", False), "bilinear": ("bilinear", False), "antialias": ("bicubic", True)}
 
-SHAPE = ("patch_size", "in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio", "distilled", "pool")
+SHAPE = ("patch_size", "in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio", "distilled", "pool", "registers")
 
 
 def start_from(student, config, dataset):

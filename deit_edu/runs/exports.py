@@ -9,7 +9,7 @@ import torch
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import fuse
 from deit_edu.runs.checkpoints import write_atomically
-from deit_edu.runs.weights import check_reads_class_token, timm_settings, to_our_names, to_timm_state_dict
+from deit_edu.runs.weights import check_as_others, timm_settings, to_our_names, to_timm_state_dict
 
 FORMATS = ("timm", "huggingface", "onnx", "safetensors")
 
@@ -65,7 +65,7 @@ def to_huggingface(model, metadata, folder):
     except ImportError:
         raise DeiTEduError("Hugging Face's folder needs transformers: pip install transformers") from None
     ours, told = model.config, card(model, metadata)
-    check_reads_class_token(ours)
+    check_as_others(ours)
     classes = told.get("classes") or [str(number) for number in range(ours.num_classes)]
     settings = dict(
         image_size=ours.image_size, patch_size=ours.patch_size, num_channels=ours.in_channels,

@@ -93,12 +93,12 @@ def rename(name, pairs):
     return name
 
 
-def check_reads_class_token(config):
-    """Refuse a DeiT that others would run otherwise: in their DeiT the class head reads the class token."""
-    if config.pool != "token":
+def check_as_others(config):
+    """Refuse a DeiT that others would run otherwise: theirs reads the class token, and has no registers."""
+    if config.pool != "token" or config.registers:
         raise DeiTEduError(
-            f"this network's class head reads the {config.pool} of the patches, which no DeiT of others does: it runs "
-            f"in deit_edu only; train one with pool token to take it elsewhere"
+            f"this network has pool {config.pool} and {config.registers} registers, which no DeiT of others has: it "
+            f"runs in deit_edu only; train one with pool token and no registers to take it elsewhere"
         )
 
 
@@ -109,9 +109,9 @@ def timm_settings(config):
         config: DeiTConfig.
 
     Raises:
-        DeiTEduError: for one whose class head reads the mean of the patches.
+        DeiTEduError: for one whose class head reads the mean of the patches, or that has registers.
     """
-    check_reads_class_token(config)
+    check_as_others(config)
     name = "deit_tiny_distilled_patch16_224" if config.distilled else "deit_tiny_patch16_224"
     settings = dict(
         img_size=config.image_size,

@@ -11,7 +11,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
 from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.runs.preprocess import Prepared, in_channels
-from deit_edu.runs.weights import check_reads_class_token
+from deit_edu.runs.weights import check_as_others
 from deit_edu.teachers import ConvNet, FrozenTeacher, PooledStage, ResidualBlock, WhiteningConvNet
 from deit_edu.widgets.figure import packed
 
@@ -76,7 +76,7 @@ def check_runs_here(model):
     if not isinstance(model, DeiT | ConvNet | WhiteningConvNet):
         raise DeiTEduError(f"a page runs a DeiT or a convnet of deit_edu.teachers, not {type(model).__name__}")
     if isinstance(model, DeiT):
-        check_reads_class_token(model.config)
+        check_as_others(model.config)
 
 
 def asked_as_in_the_page(teacher, own, given):

@@ -8,6 +8,7 @@ from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.pages.pieces import cards, evidence, said, together
 from deit_edu.evidence.verdicts import ENOUGH_SEEDS
 
+LONGEST = 400  # epochs, of the regime that is left out
 IMAGES = {"tiny": 10_000, "small": 45_000}  # of a training set
 PER_SECOND = {"tiny": 800, "small": 150}  # pictures, of one core with work beside it: a rough rate to plan with
 
@@ -30,6 +31,7 @@ QUESTIONS = (
     Question("Fine-tuning with a teacher", ("classes_taught", "resolution_taught")),
     Question("When is the distillation head behind?", ("head_gap", "head_gap_long")),
     Question("Can a student beat its teacher?", ("student_beats_teacher",)),
+    Question("Do registers help?", ("registers",)),
     Question("The plain twin of the CIFAR-10 student", ("twin",), "small"),
     Question("Which reversed claims turn in a longer or wider regime?", ("longer", "wider")),
 )
@@ -90,9 +92,8 @@ def every_question():
         names = ", ".join(f"`{name}`" for name in question.experiments)
         titles = "; ".join(EXPERIMENTS[name].title for name in question.experiments)
         pieces += [
-            f"### {question.asks}",
-            f"{titles} ({names}). {wanted - missing} of {wanted} networks are recorded, teachers among them; about "
-            f"{hours(question):.1f} hours of one core are left.",
+            f"**{question.asks}** {titles} ({names}). {wanted - missing} of {wanted} networks are recorded, teachers "
+            f"among them; about {hours(question):.1f} hours of one core are left.",
             question_table(question),
         ]
     return together(*pieces)
@@ -100,13 +101,14 @@ def every_question():
 
 def reading():
     """What is not asked, and how to help."""
+    longest = LONGEST * IMAGES["tiny"] / PER_SECOND["tiny"] / 3600
     small = next(question for question in QUESTIONS if question.scale == "small")
     return said(f"""The order is the order of the runs: what decides most for its hours comes first. The hours are
 counted at {PER_SECOND["tiny"]} pictures a second, at {PER_SECOND["small"]} for the photographs, where the plain twin
 alone takes {hours(small):.0f}. A network recorded is never trained again, and a run that was cut off goes on.
 
-Two questions are not built yet: a register token, which no head reads, and two teachers with a distillation token
-each. Of the longer regime, 400 epochs and larger images are left out: one network of that length takes over an hour.
+Not built yet: two teachers with a distillation token each, and the norms of patch tokens beside the registers. Of the
+longer regime, {LONGEST} epochs and larger images are left out: one network of that length takes {longest:.1f} hours.
 
 A claim's sentence and its sign were written into the library before its first run, as for the first series.
 Run them yourself: `deit-edu ablate kept_answers --dry-run` says how long one takes here.""")
