@@ -17,8 +17,8 @@ def what_seeds_showed(claim_id):
     difference, said, held = races.judge(claim)
     words = {"reproduced": "it holds", "reversed": "the opposite holds", "not resolved": "not resolved"}
     return (
-        f"*{claim.sentence}* Over {difference.seeds} seeds: **{words[said]}**. The difference is "
-        f"{difference.mean:+.2f} {claim.unit} [{difference.low:+.2f}, {difference.high:+.2f}]; it is as claimed "
+        f"*{claim.sentence}* Over {difference.seeds} seeds: **{words[said]}**. The difference {claim.unit} is "
+        f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]; it is as claimed "
         f"in {held} of {difference.seeds} seeds, and {claim.at_least} of {SEEDS} were foretold."
     )
 
