@@ -16,6 +16,7 @@ from test_widgets import page_of, root_of, wait_asked
 from deit_edu.data import normalise
 from deit_edu.data.packaged import packaged_splits
 from deit_edu.errors import DeiTEduError
+from deit_edu.evidence.pages.races import explained, tried
 from deit_edu.evidence.races import (
     ASIDE,
     CLASSES,
@@ -27,10 +28,10 @@ from deit_edu.evidence.races import (
     SEEDS,
     STUDENT,
     TEACHERS,
+    TRIED,
     WRONG,
     Races,
     check_settings,
-    explained,
     race_data,
     race_items,
     race_teacher,
@@ -157,6 +158,12 @@ def test_the_chapter_explains_the_verdicts_that_the_records_give():
     assert "moved on" in explained("Because.", race_hard_beats_none="reversed")
     assert set(re.findall(r'what_seeds_showed\("([\w-]+)"\)', text)) == {claim.id for claim in RACE_CLAIMS}
     assert ("**One label in three is wrong.**" in text) == (WRONG == 1 / 3)
+
+
+def test_the_table_of_regimes_has_those_whose_records_were_given_up(monkeypatch, tmp_path):
+    assert "| 21 pixels, labels as they are, all claims of this page; the mean of 10 seeds | 15,360 |" in tried()
+    monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))
+    assert "all claims of this page" not in tried() and len(tried().splitlines()) == 2 + len(TRIED)
 
 
 def record_of(name, seed, accuracy):

@@ -7,7 +7,6 @@ in a browser; their records lie beside the ledger, in races.jsonl, one student o
 import functools
 import json
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from deit_edu.data.splits import make_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.claims import Claim, minus
 from deit_edu.evidence.ledger import ledger_folder, torn_tail
-from deit_edu.evidence.report import paragraph
 from deit_edu.evidence.verdicts import paired_difference, verdict
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import DeiTConfig
@@ -140,6 +138,12 @@ def race_teacher(name):
     return load_network(packaged_path(f"race_{name}"))
 
 
+def race_teacher_accuracy(name):
+    """A teacher's accuracy on validation scenes, as `data_scripts/train_race_teachers.py` measured what ships."""
+    record = json.loads((CHECKPOINTS / "race.json").read_text())
+    return record[name]["validation"]["accuracy"]
+
+
 # ---- the claims, and what the records say of them ----
 
 
@@ -199,6 +203,12 @@ RACE_CLAIMS = (
 )  # fmt: skip
 
 
+def score(point):
+    """A student's accuracy at a point of its record: of both heads where it has two, else of the one."""
+    accuracy = point["measured"]["accuracy"]
+    return accuracy["class"] if accuracy["fused"] is None else accuracy["fused"]
+
+
 class Races:
     """The records of races under CONDITIONS, by (configuration, seed); `earlier` are those under others.
 
@@ -256,72 +266,3 @@ class Races:
         each = sum(weight * np.array(values) for weight, values in terms)
         difference = paired_difference(terms)
         return difference, verdict(difference, claim.sign), int((claim.sign * each > 0).sum())
-
-
-# ---- in words ----
-
-
-def what_seeds_showed(claim_id):
-    """A claim, its verdict and its numbers, in two sentences of Markdown."""
-    (claim,) = (one for one in RACE_CLAIMS if one.id == claim_id)
-    races = Races()
-    if not races.seeds(*(name for _, name, _ in claim.terms)):
-        return f"*{claim.sentence}* No seed of it has been run yet."
-    difference, said, held = races.judge(claim)
-    words = {"reproduced": "it holds", "reversed": "the opposite holds", "not resolved": "not resolved"}
-    return (
-        f"*{claim.sentence}* Over {difference.seeds} seeds: **{words[said]}**. The difference is "
-        f"{difference.mean:+.2f} {claim.unit} [{difference.low:+.2f}, {difference.high:+.2f}]; it has that sign in "
-        f"{held} of {difference.seeds} seeds, and {claim.at_least} of {SEEDS} were claimed."
-    )
-
-
-def explained(text, **verdicts):
-    """Markdown that explains verdicts, tied to them as `deit_edu.evidence.pages.pieces.said` ties it to the ledger's.
-
-    Args:
-        text: Markdown. verdicts: a claim's id with _ for -: the verdict that the text explains.
-    """
-    races = Races()
-    judged = {claim.id: SimpleNamespace(claim=claim, verdict=races.judge(claim)[1]) for claim in RACE_CLAIMS}
-    return paragraph(judged, text, {claim.replace("_", "-"): verdict for claim, verdict in verdicts.items()})
-
-
-def race_teacher_accuracy(name):
-    """A teacher's accuracy on validation scenes, as `data_scripts/train_race_teachers.py` measured what ships."""
-    record = json.loads((CHECKPOINTS / "race.json").read_text())
-    return record[name]["validation"]["accuracy"]
-
-
-def tried():
-    """The regimes that were tried as a table in Markdown: accuracy in % on validation scenes.
-
-    The last rows are of records: whole runs of the claims in regimes that showed nothing.
-    """
-    rows = ["| classes, canvas, labels, teacher | images | none | hard | soft |", "|---|---|---|---|---|"]
-    rows += [f"| {what} | {images:,} | {none} | {hard} | {soft} |" for what, images, none, hard, soft in TRIED]
-    for what, images, means in earlier_regimes():
-        rows.append(f"| {what} | {images:,} | {' | '.join(f'{mean:.1f}' for mean in means)} |")
-    return "\n".join(rows)
-
-
-def earlier_regimes():
-    """Of the records under other conditions, by regime: (what, images, mean accuracies of none, hard and soft)."""
-    found = {}
-    for record in Races().earlier:
-        labels = f"{record['wrong']:.0%} of the labels wrong" if record.get("wrong") else "labels as they are"
-        what = f"{record['student']['image_size']} pixels, {labels}, all claims of this page"
-        images = record["regime"]["batch"] * record["regime"]["steps"]
-        ends = found.setdefault((what, images), {"none": {}, "hard": {}, "soft": {}})
-        if record["configuration"] in ends:
-            ends[record["configuration"]][record["seed"]] = 100 * score(record["points"][-1])
-    for (what, images), ends in found.items():
-        seeds = set.intersection(*map(set, ends.values()))
-        means = [np.mean([of[seed] for seed in seeds]) for of in ends.values()] if seeds else []
-        yield f"{what}; the mean of {len(seeds)} seeds", images, means
-
-
-def score(point):
-    """A student's accuracy at a point of its record: of both heads where it has two, else of the one."""
-    accuracy = point["measured"]["accuracy"]
-    return accuracy["class"] if accuracy["fused"] is None else accuracy["fused"]
