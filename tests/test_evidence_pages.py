@@ -85,6 +85,16 @@ def test_every_question_of_the_second_series_is_listed_with_its_claims_once():
     assert all(EXPERIMENTS[name].seeds >= 5 for name in SECOND)
 
 
+def test_students_of_two_trainings_of_one_teacher_are_told_apart(monkeypatch):
+    assert pieces.sisters("distillation_fashion_mnist") == [] == equal_shares.teachers()
+    known = evidence()
+    records = {key: dict(record) for key, record in known.ledger.records.items()}
+    changed = known.results.cell("hard_or_soft", "soft_0.1", 1).key
+    records[changed]["teachers"] = dict.fromkeys(records[changed]["teachers"], "other weights")
+    monkeypatch.setattr(known.ledger, "records", records)
+    assert pieces.sisters("hard_or_soft") == [1] and "In seed\n1 their teacher" in equal_shares.teachers()
+
+
 def test_a_page_whose_runs_are_missing_says_so_and_draws_nothing(monkeypatch, tmp_path):
     (tmp_path / "runs.jsonl").write_text(json.dumps(next(iter(evidence().ledger.records.values()))) + "\n")
     monkeypatch.setenv("DEIT_EDU_LEDGER", str(tmp_path))

@@ -10,6 +10,7 @@ from deit_edu.evidence.pages.pieces import (
     row,
     said,
     seeds_of,
+    sisters,
     together,
 )
 from deit_edu.evidence.second_grids import PAPERS_SHARE, SHARES
@@ -48,6 +49,17 @@ def points(plus, minus):
     return "*(not yet run)*" if found == "-" else f"{found} points"
 
 
+def teachers():
+    """Where the rows of the first series had another training of their teacher; empty where none had."""
+    seeds = sisters(NAME)
+    return (
+        seeds
+        and f"""The rows with the paper's shares were trained with the first series. In seed
+{", ".join(map(str, seeds))} their teacher was no longer at hand; trained again, on another type of machine, it came out
+different. So there a difference between these rows and the others holds the luck of two teachers."""
+    )
+
+
 def verdict_words(claim):
     """A claim's difference, and the verdict, or that it has no run yet."""
     one = judged(claim)
@@ -69,6 +81,7 @@ def figure():
             "difference, points; the share is the teacher's in the loss",
         ),
         so_far(),
+        teachers(),
     )
 
 

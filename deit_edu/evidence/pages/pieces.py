@@ -69,6 +69,20 @@ def networks(*experiments):
     return sum(of.ledger.find(cell) is not None for cell in cells), len(cells)
 
 
+def sisters(experiment):
+    """The seeds in which not all students of an experiment's one teacher learned from the same weights.
+
+    Those that an earlier series has trained learned from weights that are gone; trained again, on another type of
+    machine, the teacher comes out different.
+    """
+    of, found = evidence().results, []
+    for seed in range(EXPERIMENTS[experiment].seeds):
+        records = [of.record(experiment, name, seed) for name in EXPERIMENTS[experiment].configurations]
+        weights = {str(record["teachers"]) for record in records if record and record.get("teachers")}
+        found += [seed] if len(weights) > 1 else []
+    return found
+
+
 # ---- numbers in words ----
 
 
