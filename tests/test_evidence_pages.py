@@ -242,3 +242,17 @@ def visible_words(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_built_page_has_1000_words_at_most(site, page):
     assert 150 < visible_words((site / f"{page}.html").read_text("utf8")) <= 1000
+
+
+def test_the_table_of_speed_shows_what_was_written_down(monkeypatch):
+    row = {"what": "the run", "target": 2.0, "ratio": 1.5, "low": 1.25, "high": 1.75}
+    grown = [{"grows": "depth", "depth": depth, "seconds": depth / 100} for depth in (1, 2)]
+    grown += [{"grows": "width", "width": width, "seconds": width / 100} for width in (1, 3)]
+    machine = {"processor": "a processor"}
+    record = {"before": "abc", "now": "def", "machine": machine, "rows": [row], "growth": grown}
+    monkeypatch.setattr(speed, "benchmark", lambda: record)
+    for told in ("the run", "1.50", "1.25 to 1.75", "`abc`", "a processor"):
+        assert told in repr(speed.targets())
+    assert "depth: 10 to 20 ms; width: 10 to 30 ms" in speed.growth()._repr_html_()
+    monkeypatch.setattr(speed, "benchmark", lambda: None)
+    assert "make bench" in repr(speed.targets()) and repr(speed.growth()) == ""

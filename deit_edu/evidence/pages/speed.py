@@ -1,18 +1,22 @@
-"""Size and speed (table 5): accuracy from the ledger, speed measured where the page is built."""
+"""Size and speed (table 5): accuracy from the ledger, speed measured where the page is built, and by `make bench`."""
 
+import json
 from dataclasses import dataclass
 from functools import cache
 
+import matplotlib.pyplot as plt
 import torch
 
 from deit_edu.data import load_dataset, normalise
 from deit_edu.evidence.grids import EXPERIMENTS
-from deit_edu.evidence.pages.pieces import difference, differences, evidence, fold, row, said, table
+from deit_edu.evidence.ledger import ledger_folder
+from deit_edu.evidence.pages.pieces import Text, difference, differences, drawn, evidence, fold, row, said, table
 from deit_edu.evidence.regime import BASE
 from deit_edu.evidence.report import interval
 from deit_edu.evidence.verdicts import paired_difference
 from deit_edu.runs.bench import throughput
 from deit_edu.runs.build import build_model
+from deit_edu.runs.machine import machine_name
 
 BATCH = 250  # images
 
@@ -123,3 +127,50 @@ epochs and its learning rate, which was tuned for no convnet. Read their rows as
 what they can.""",
         replaced,
     )
+
+
+# ---- the library's own speed, by `make bench` ----
+
+
+@cache
+def benchmark():
+    """What book/_ext/run_bench.py wrote down; None where it has not run."""
+    path = ledger_folder() / "bench.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def targets():
+    """The table of ratios, each beside what was aimed at."""
+    record = benchmark()
+    if record is None:
+        return Text("*Not measured yet: `make bench` does it.*")
+    rows = [
+        (one["what"], f"{one['target']:g}", f"{one['ratio']:.2f}", f"{one['low']:.2f} to {one['high']:.2f}")
+        for one in record["rows"]
+    ]
+    where = machine_name(record["machine"])
+    note = f"""Commit `{record["now"]}` against `{record["before"]}`, {where}. A ratio is of whole runs, the last column
+its smallest and largest round. Memory and attention maps should stay below their target, all others reach it."""
+    return fold("How fast the library is", table(("what", "target", "ratio", "rounds"), rows), note)
+
+
+def growth():
+    """A student's training step as its tokens, width, depth and batch grow."""
+    record = benchmark()
+    if record is None:
+        return Text("")
+    curves = {}
+    for one in record["growth"]:
+        curves.setdefault(one["grows"], []).append((one[one["grows"]], 1000 * one["seconds"]))
+
+    def draw():
+        fig, axes = plt.subplots(1, len(curves), figsize=(7.2, 2.4), sharey=True)
+        for ax, (grows, points) in zip(axes, curves.items(), strict=True):
+            ax.loglog(*zip(*points, strict=True), "o-", base=2)
+            ax.set(xlabel=grows)
+        axes[0].set(ylabel="a step, ms")
+        fig.suptitle("What a step costs as one size grows")
+        return fig
+
+    ends = "; ".join(f"{grows}: {points[0][1]:.0f} to {points[-1][1]:.0f} ms" for grows, points in curves.items())
+    return drawn(draw, f"Milliseconds of a training step as one size grows and the others stay. {ends}.")
