@@ -24,14 +24,14 @@ shorter. What it printed last stands in the fold.""")
 
 
 def came_out(name, what_comes_out=True):
-    """A recipe's time, and its last lines in a fold.
+    """A recipe's time, and its last lines in a fold; None, of which a page shows nothing, where it is not measured.
 
     Args:
         name: of the recipe. what_comes_out: False where the lines say nothing, as of weights that were drawn at random.
     """
     entry = recorded().get("recipes", {}).get(name)
     if entry is None:
-        return Text("")
+        return None
     took = entry["cpu_seconds"]
     time = f"{max(1, round(took))} s" if took < 100 else f"{took / 60:.0f} minutes"
     told = f"*{time} of one core.*"
