@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -91,8 +92,17 @@ def wrap(model, config, world):
     if config.compile and can_compile():
         model = compiled(model)
     if world.size > 1 and any(parameter.requires_grad for parameter in model.parameters()):
+        for parameter in filter(lambda one: one.requires_grad, model.parameters()):
+            parameter.register_hook(partial(in_strides_of, parameter))
         model = torch.nn.parallel.DistributedDataParallel(model)
     return model
+
+
+def in_strides_of(parameter, gradient):
+    """A gradient that lies in memory as its parameter does: DistributedDataParallel warns of others."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 INTERPOLATIONS = {"bicubic": ("bicubic", False), "bilinear": ("bilinear", False), "antialias": ("bicubic", True)}
