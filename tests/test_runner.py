@@ -145,8 +145,7 @@ def test_a_grid_killed_twenty_times_ends_as_one_that_nobody_disturbed(finished, 
     for key, record in whole.items():
         for part in ("checkpoint", "config", "test", "validation", "teachers"):
             assert killed[key][part] == record[part], (key, part)
-        for ours, theirs in zip(killed[key]["curve"], record["curve"], strict=True):
-            assert (ours["loss"], ours["validation"]) == (theirs["loss"], theirs["validation"])
+        assert killed[key]["curve"] == record["curve"], key
 
 
 def test_a_killed_grid_is_finished_without_duplicates(finished, toy):
