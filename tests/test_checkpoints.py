@@ -256,12 +256,12 @@ def test_a_file_that_holds_no_deit_says_what_it_holds(tmp_path):
 
 def test_a_config_of_another_version_is_one_line(tmp_path):
     model = small_model()
-    config = {**model.config.to_dict(), "registers": 4}
+    config = {**model.config.to_dict(), "wings": 4}
     checkpoints.save_model(tmp_path / "a", model, {"config": config})
     with pytest.raises(DeiTEduError) as error:
         checkpoints.load_model(tmp_path / "a")
     assert "is from another version of deit_edu" in one_line(error)
-    assert "registers" in one_line(error)
+    assert "wings" in one_line(error)
 
 
 # ---- another image size ----

@@ -306,7 +306,7 @@ def test_a_teachers_name_trains_the_teacher_first(pictures, capsys, tmp_path):
     assert deit_edu(line) == 0
     name = pictures.replace(":", "-").replace("/", "-")
     teacher, student = (
-        tmp_path / "runs" / f"{name}-{model}-seed0" for model in ("convnet_weak", "deit_micro_patch4_28-soft")
+        tmp_path / "runs" / f"{name}-{model}-seed0" for model in ("convnet_weak", "deit_nano_patch7_28-soft")
     )
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{student}: class ")
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [teacher.name, student.name]

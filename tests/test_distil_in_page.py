@@ -600,3 +600,9 @@ def test_firefox_runs_a_race(browser, tmp_path):
             [...document.querySelectorAll(".deit-edu button")].find((node) => node.textContent === "Run").click();
             await wait(() => /after 8 of 8/.test(document.querySelector(".words").textContent));
         })()""")
+
+
+def test_a_record_from_before_the_networks_had_a_field_is_of_the_same_regime(tmp_path):
+    student = {name: value for name, value in CONDITIONS["student"].items() if name != "pool"}
+    (tmp_path / "races.jsonl").write_text(json.dumps(record_of("hard", 0, 0.5) | {"student": student}) + "\n")
+    assert list(Races(tmp_path).records) == [("hard", 0)]

@@ -8,7 +8,7 @@ import pytest
 from test_experiments import made_up_records, write
 
 from deit_edu.cli import ablate, main
-from deit_edu.evidence.races import Races
+from deit_edu.evidence.races import CONDITIONS, Races
 from deit_edu.runs import machine
 from deit_edu.widgets import races
 from deit_edu.widgets.races import SHOWN
@@ -59,7 +59,7 @@ def no_browser(monkeypatch):
 
     def run_student(page, name, seed, shown):
         asked.append((name, seed, len(shown)))
-        return record_of(name, seed)
+        return record_of(name, seed) | CONDITIONS
 
     monkeypatch.setattr(races, "run_student", run_student)
     return asked

@@ -209,6 +209,11 @@ def score(point):
     return accuracy["class"] if accuracy["fused"] is None else accuracy["fused"]
 
 
+def conditions(record):
+    """CONDITIONS of a record. What a network's config has got since its race stood at its default."""
+    return {name: record.get(name) for name in CONDITIONS} | {"student": DeiTConfig(**record["student"]).to_dict()}
+
+
 class Races:
     """The records of races under CONDITIONS, by (configuration, seed); `earlier` are those under others.
 
@@ -227,7 +232,7 @@ class Races:
             try:
                 record = json.loads(line)
                 key = (record["configuration"], record["seed"])
-                now = all(record.get(name) == value for name, value in CONDITIONS.items())
+                now = conditions(record) == CONDITIONS
                 record["points"][-1]["measured"]["accuracy"]["class"] + 0.0
             except (ValueError, KeyError, TypeError, IndexError):
                 raise DeiTEduError(f"{self.path}, line {number} is no record: restore the file with git") from None
