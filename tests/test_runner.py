@@ -103,18 +103,22 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, undisturbed):
-    """A toy grid that was killed at random moments, begun anew when it was done too soon, and then finished."""
+    """A toy grid that was killed at random moments, begun anew when it was done too soon, and then finished.
+
+    The moments lie in the first half of what the whole took, or sooner where that was longer than it takes now.
+    """
     moments, kills, folder, children = random.Random(0), 0, tmp_path_factory.mktemp("killed"), {}
+    longest = undisturbed["seconds"] / 2
     while kills < KILLS:
         process = forked.start(run_small_toy, folder)
-        process.join(moments.uniform(0, undisturbed["seconds"]))
+        process.join(moments.uniform(0, longest))
         if process.is_alive():
             process.kill()
             process.join()
             kills += 1
         else:
             assert process.exitcode == 0
-            folder = tmp_path_factory.mktemp("killed")
+            folder, longest = tmp_path_factory.mktemp("killed"), 0.8 * longest
         for path in folder.glob("runs/*/pid"):
             children[path.read_text()] = ended(path.read_text())
     # TOY is put in place by hand: monkeypatch does not live as long as this fixture.
