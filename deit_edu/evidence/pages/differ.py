@@ -109,7 +109,8 @@ def clone():
 its teacher first: `--verify` trains it, too, and that takes its time. It comes out equal on the same kind of machine;
 on another the student has another teacher, and the line says so:
 
-    same   distillation token_hard seed 2: another type of machine; another teacher, or another start, ...
+    same   distillation token_hard seed 2: another type of machine;
+           another teacher, or another start, ...
 
 The networks that ship with the library are there at once. Runs on photographs need the photographs:
 `deit-edu ablate flagship --scale small --data folder:PATH --verify 1`. Where their checksum is another, for another
