@@ -1,7 +1,6 @@
 """DeiT (Touvron et al., arXiv:2012.12877) in one file: the model, the losses, the loop.
 
-B images, C channels, H W pixels, P patch size, N patches, T = N + 2 tokens, D width,
-h heads, d = D/h, K classes.
+B images, C channels, H W pixels, P patch size, N patches, T = N + 2 tokens, D width, h heads, d = D/h, K classes.
 
     python deit_in_one_file.py                               # minutes on two cores
     python deit_in_one_file.py --epochs 1 2 --images 2000    # a quick look
@@ -173,7 +172,8 @@ def train(model, images, labels, epochs, teacher=None, distillation="hard", batc
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        print(f"{'student' if teacher else 'teacher'}, epoch {epoch + 1} of {epochs}, loss {loss:.3f}", flush=True)
+        name = "student" if teacher else "teacher"
+        print(f"{name}, epoch {epoch + 1} of {epochs}, loss {loss:.3f}", flush=True)
     return model.eval().requires_grad_(False)  # from here on it only answers: batch norm fixed, no gradients
 
 
