@@ -132,11 +132,11 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         raise DeiTEduError(f"{folder} is the folder of the pictures: choose another --out")
     check_folder(folder, config, resume)
     if is_trained(folder) and dataset is None and ":" not in config.data:
-        return read_json(folder / "result.json")  # data of ours do not change, and may not have been fetched here
+        return finished(folder)  # data of ours do not change, and may not have been fetched here
     dataset = dataset or open_dataset(config)
     check_same_data(folder, data_of_run(folder), dataset, "choose another --out, or delete the folder")
     if is_trained(folder):
-        return read_json(folder / "result.json")
+        return finished(folder)
     world = join_world(config)
     with held(folder) if world.rank == 0 else nullcontext():
         check_folder(folder, config, resume)  # once more: now nobody else writes to it
@@ -154,6 +154,13 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         with run.undone_before_the_first_epoch():
             answers = train_epochs(run, dataset, teacher, objective, progress, on_images)
         return run.close(dataset, teacher, answers)
+
+
+def finished(folder):
+    """The record of a run that has finished; what a kill at its very end left is taken away."""
+    with suppress(OSError):  # somebody may read a folder and not write to it
+        (folder / "resume.safetensors").unlink(missing_ok=True)
+    return read_json(folder / "result.json")
 
 
 def prepare(config, dataset, world, begun=False):
