@@ -9,11 +9,11 @@ import resource
 import shlex
 import signal
 import time
-from contextlib import redirect_stderr, redirect_stdout
 
 import forked
 import pytest
 import torch
+import tqdm
 from toy import toy_config, toy_dataset
 
 from deit_edu.cli import main
@@ -21,8 +21,7 @@ from deit_edu.data.written import write_folder
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.ledger import ledger_for_writing
 from deit_edu.runs import checkpoints, train
-from deit_edu.runs import run as runs
-from deit_edu.runs.folders import read_json
+from deit_edu.runs.folders import held, read_json
 
 DATASET = toy_dataset(train=48)  # three steps an epoch
 CONFIG = toy_config(epochs=6, drop_rate=0.1, ema_decay=0.9, mixup_alpha=0.8)
@@ -125,3 +124,91 @@ def test_a_run_killed_at_each_file_of_its_end_still_ends(moment, tmp_path):
         assert not ended(forked.start(train_until, moment, number, config, folder))
         undisturbed(config, folder)
         assert_same(folder, whole)
+
+
+# ---- the disk, the folder, another run, the clock: one line, status 2, nothing lost ----
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch):
+    """A command that trains for three epochs on a folder of pictures, in tmp_path/run."""
+    monkeypatch.delenv("DEIT_EDU_SCALE", raising=False)
+    write_folder(DATASET, tmp_path / "toy", train=16, validation=4, test=4)
+    sizes = "--patch-size 4 --embed-dim 16 --depth 1 --num-heads 2 --batch-size 16 --epochs 3 --tokens class"
+    return f"train --quiet --resume --device cpu {sizes} --data folder:{tmp_path}/toy --out {tmp_path}/run"
+
+
+def answer(line, capsys):
+    """What the command says when it fails: one line."""
+    assert main(shlex.split(line)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.endswith("\n") and said.count("\n") == 1, said
+    return said
+
+
+def largest_file(size):
+    """The process may write so many bytes to a file and no more; None: as many as before."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most if size is None else size, most))
+
+
+def test_a_file_that_may_not_grow_is_one_line_and_the_same_line_goes_on(line, tmp_path, capsys):
+    assert main(shlex.split(line.replace("/run", "/whole"))) == 0
+    try:
+        largest_file(4096)  # bytes: config.json fits
+        assert "resume.safetensors" in (said := answer(line, capsys)) and os.strerror(errno.EFBIG) in said
+    finally:
+        largest_file(None)
+    assert not (tmp_path / "run").exists()  # no epoch was whole
+    assert main(shlex.split(line)) == 0
+    records = [read_json(tmp_path / name / "result.json") for name in ("whole", "run")]
+    assert records[0]["checkpoint"] == records[1]["checkpoint"]
+
+
+def refuse(number):
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_a_folder_that_nobody_may_write_to_is_one_line(line, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "open", lambda path, mode: refuse(path), raising=False)
+        said = answer(line, capsys)
+    assert "could not write" in said and "Permission denied" in said and "choose another folder" in said
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").write_text("a file where the folder should be")
+    assert "could not make" in answer(line, capsys)
+    assert (tmp_path / "run").read_text() == "a file where the folder should be"
+
+
+def test_a_second_run_in_a_folder_is_one_line_and_the_first_goes_on(line, tmp_path, capsys):
+    with held(tmp_path / "run"):
+        assert "another process is training in" in answer(line, capsys)
+    assert main(shlex.split(line)) == 0
+
+
+def test_a_record_for_which_there_is_no_room_leaves_the_ledger_as_it_was(tmp_path):
+    with ledger_for_writing(tmp_path) as ledger:
+        ledger.append({"key": "first"})
+        before = ledger.path.read_bytes()
+        try:
+            largest_file(len(before) + 9)  # bytes: a part of the next record
+            with pytest.raises(DeiTEduError, match="could not write .*: No space left .*the same command goes on"):
+                ledger.append({"key": "second"})
+        finally:
+            largest_file(None)
+        assert ledger.path.read_bytes() == before
+        ledger.append({"key": "second"})
+    assert [json.loads(line)["key"] for line in ledger.path.read_text().splitlines()] == ["first", "second"]
+
+
+@pytest.mark.parametrize("tick", [-3600.0, 0.0, 1e9], ids=["backwards", "stands still", "leaps"])
+def test_a_clock_that_jumps_changes_nothing_but_times(tick, tmp_path, monkeypatch):
+    config = toy_config(drop_rate=0.1)
+    whole = train(config, tmp_path / "whole", dataset=DATASET, progress=False)
+    now = itertools.count(time.time(), tick)
+    for clock in ("time", "perf_counter"):
+        monkeypatch.setattr(time, clock, lambda: next(now))
+    monkeypatch.setattr(tqdm.std, "time", time.time)
+    record = train(config, tmp_path / "run", dataset=DATASET, progress=True)
+    assert {part: record[part] for part in RECORDS} == {part: whole[part] for part in RECORDS}
+    assert record["images_per_second"] > 0 and record["seconds"] >= 0

@@ -41,7 +41,7 @@ from deit_edu.runs.folders import (
     run_name,
     runs_root,
 )
-from deit_edu.runs.machine import machine, source_digest
+from deit_edu.runs.machine import machine, seconds_since, source_digest
 from deit_edu.runs.preprocess import Preprocessing, for_network
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.record import ask_teacher, describe_network, speed_and_curve
@@ -240,7 +240,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
                     fast_student, answers or asked, objective, run.optimizer, config, dataset, run.epoch, world,
                     on_step, learn=learn,
                 )  # fmt: skip
-            seconds = time.perf_counter() - started
+            seconds = seconds_since(started)
             with run.evaluated_weights():
                 scores = accuracies(predict(student, dataset.validation, dataset), dataset.validation.labels)
             validation = {head: score.value for head, score in scores.items()}
@@ -276,7 +276,7 @@ class Run:
 
     def seconds(self):
         """Wall time spent on the epochs that are kept, evaluation included."""
-        return self.seconds_before + time.perf_counter() - self.clock
+        return self.seconds_before + seconds_since(self.clock)
 
     def open(self, resume):
         """Begin the folder, or read back where the run stood."""
