@@ -385,7 +385,7 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         learn: how a batch's gradients are found; `deit_edu.runs.sharing` has it on several cores.
 
     Returns:
-        The mean loss.
+        The mean loss, over all processes.
 
     Raises:
         DeiTEduError: when the loss is no finite number any more.
@@ -410,4 +410,11 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         optimizer.step()
         divergence.check(epoch * steps + step, losses[-1], learning_rate, last=step == steps - 1)
         on_step(losses[-1], len(indices))
-    return torch.stack(losses).mean().item()
+    return mean_of_processes(torch.stack(losses).mean(), world).item()
+
+
+def mean_of_processes(loss, world):
+    """The mean of what every process has, a scalar: each saw a part of the batch."""
+    if world.size > 1:
+        dist.all_reduce(loss)
+    return loss / world.size

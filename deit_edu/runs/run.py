@@ -283,6 +283,7 @@ class Run:
         resumable = self.folder / "resume.safetensors"
         if resume and resumable.exists():
             tensors, metadata = load(resumable)
+            self.check_processes((metadata.get("machine") or {}).get("processes", 1))
             try:
                 unpack(tensors, self.student, self.optimizer, self.average)
             except RuntimeError:
@@ -300,6 +301,26 @@ class Run:
             self.write_metrics()
         elif self.world.rank == 0:
             write_atomically(self.folder / "config.json", json_bytes(dataclasses.asdict(self.config)))
+        self.check_one_folder()
+
+    def check_processes(self, before):
+        """Refuse to go on in another number of processes: with it, batch, learning rate and steps would change."""
+        if before != self.world.size:
+            raise DeiTEduError(
+                f"{self.folder} was begun in {before} process{'es' * (before > 1)}, not in {self.world.size}: go on "
+                f"with {f'torchrun --nproc-per-node {before}' if before > 1 else 'one, without torchrun'}, or choose "
+                f"another --out"
+            )
+
+    def check_one_folder(self):
+        """Refuse processes of which one does not see what another has written: they would wait for each other."""
+        if self.world.size > 1:
+            dist.all_gather_object(epochs := [None] * self.world.size, self.epoch)
+            if len(set(epochs)) > 1:
+                raise DeiTEduError(
+                    f"the processes find {min(epochs)} to {max(epochs)} whole epochs in {self.folder}: give all "
+                    f"machines a folder that they share"
+                )
 
     def finish_epoch(self, metrics):
         """Write the epoch down: first all that a resume needs, in one piece, then the readable metrics."""
