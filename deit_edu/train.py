@@ -374,7 +374,9 @@ def learn(student, teacher, objective, images, targets, world):
     return loss.detach()
 
 
-def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, world, on_step, learn=learn):
+def train_epoch(
+    student, teacher, objective, optimizer, config, dataset, epoch, world, on_step, learn=learn, show=batches_of_epoch
+):
     """One pass over the training images: the loop itself.
 
     Args:
@@ -383,6 +385,7 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         epoch: from 0; it decides the images' order and the learning rate.
         world: a `World`. on_step: called after each step with (loss, number of images).
         learn: how a batch's gradients are found; `deit_edu.runs.sharing` has it on several cores.
+        show: what makes the batches; `deit_edu.runs.ahead` has it in a thread.
 
     Returns:
         The mean loss, over all processes.
@@ -390,7 +393,7 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
     Raises:
         DeiTEduError: when the loss is no finite number any more.
     """
-    batches = batches_of_epoch(config, dataset, shown_epoch(config, epoch), world)
+    batches = show(config, dataset, shown_epoch(config, epoch), world)
     steps = steps_per_epoch(config, dataset, world)
     peak = config.learning_rate * config.batch_size * world.size / 512
     divergence, losses = Divergence(), []

@@ -15,6 +15,7 @@ import deit_edu
 from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
+from deit_edu.runs.ahead import made_ahead
 from deit_edu.runs.answers import Answers, answers_key
 from deit_edu.runs.build import (
     as_initial_sees,
@@ -52,6 +53,7 @@ from deit_edu.train import (
     SEEN_BY_BOTH,
     MovingAverage,
     TrainConfig,
+    batches_of_epoch,
     join_world,
     make_optimizer,
     shown_epoch,
@@ -219,7 +221,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
     done = run.epoch * total
     shown = {}  # beside the progress bar
 
-    with shared_learning(fast_student, config, world) as learn, tqdm(
+    with shared_learning(fast_student, config, world) as learn, made_ahead(dataset) as ahead, tqdm(
             total=config.epochs * total, initial=done, unit="img", unit_scale=True, desc=run.folder.name,
             disable=not progress or world.rank > 0, mininterval=0.5) as bar:  # fmt: skip
 
@@ -238,15 +240,17 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
             with answers.of_epoch(shown_epoch(config, run.epoch)) if answers else nullcontext():
                 loss = train_epoch(
                     fast_student, answers or asked, objective, run.optimizer, config, dataset, run.epoch, world,
-                    on_step, learn=learn,
+                    on_step, learn=learn, show=ahead or batches_of_epoch,
                 )  # fmt: skip
             seconds = seconds_since(started)
             with run.evaluated_weights():
                 scores = accuracies(predict(student, dataset.validation, dataset), dataset.validation.labels)
             validation = {head: score.value for head, score in scores.items()}
-            run.finish_epoch({"loss": loss, "seconds": seconds, "images_per_second": total / seconds,
+            waiting = {"waiting": ahead.waited / seconds} if ahead else {}
+            run.finish_epoch({"loss": loss, "seconds": seconds, "images_per_second": total / seconds, **waiting,
                               "validation": validation})  # fmt: skip
             shown["validation"] = f"{max(validation.values()):.1%}"
+            shown |= {what: f"{share:.0%}" for what, share in waiting.items()}
             bar.set_postfix({"loss": f"{loss:.3f}"} | shown)
     return answers
 
