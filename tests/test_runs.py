@@ -715,7 +715,7 @@ def test_a_distilled_deit_may_teach(tmp_path):
 COMMAND = [sys.executable, "-c", "from deit_edu.cli import main; raise SystemExit(main())", "train", "--quiet"]
 LONG = [
     *("--device", "cpu", "--no-compile", "--embed-dim", "16", "--depth", "1", "--num-heads", "2"),
-    *("--batch-size", "250", "--epochs", "12", "--drop-rate", "0.1", "--drop-path-rate", "0.1", "--ema-decay", "0.9"),
+    *("--batch-size", "250", "--epochs", "5", "--drop-rate", "0.1", "--drop-path-rate", "0.1", "--ema-decay", "0.9"),
     *("--mixup-alpha", "0.8", "--cutmix-alpha", "1.0", "--erasing", "0.25"),
 ]  # fmt: skip
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -740,14 +740,14 @@ def stop_after(epochs, how, folder, *arguments):
 def test_ctrl_c_and_a_kill_lose_nothing(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     subprocess.run([*COMMAND, *LONG, "--out", whole], check=True, env=ONE_THREAD, capture_output=True)
-    status, said = stop_after(2, signal.SIGINT, stopped, *LONG)
+    status, said = stop_after(1, signal.SIGINT, stopped, *LONG)
     assert status == 130
     assert re.fullmatch("stopped; a training keeps its whole epochs: the same command .*--resume.*", said.strip())
-    assert stop_after(6, signal.SIGKILL, stopped, "--resume")[0] == -signal.SIGKILL
+    assert stop_after(3, signal.SIGKILL, stopped, "--resume")[0] == -signal.SIGKILL
     subprocess.run([*COMMAND, "--out", stopped, "--resume"], check=True, env=ONE_THREAD, capture_output=True)
     records = [json.loads((folder / "result.json").read_text()) for folder in (whole, stopped)]
     assert records[0]["checkpoint"] == records[1]["checkpoint"]
-    assert records[0]["curve"] == records[1]["curve"] and len(records[0]["curve"]) == 12
+    assert records[0]["curve"] == records[1]["curve"] and len(records[0]["curve"]) == 5
 
 
 @pytest.mark.parametrize("teacher_side", [8, 16])  # at its own size, at the new one

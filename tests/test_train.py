@@ -98,9 +98,14 @@ def test_learning_rate_is_timms_schedule():
         assert learning_rate_at(step, 100, 20, 0.5) == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
+@pytest.fixture
+def nobody_else(monkeypatch):
+    """A process that counts as one of several waits for no other."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda loss: None)
+
+
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_learning_rate_is_scaled_by_the_total_batch_over_512(world_size, monkeypatch):
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda loss: None)  # nobody else is there
+def test_learning_rate_is_scaled_by_the_total_batch_over_512(world_size, nobody_else):
     config = toy_config(learning_rate=0.02, epochs=4, warmup_epochs=1)
     student = build_model(config, DATASET)
     optimizer = make_optimizer(student, config)
@@ -281,7 +286,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own():
         assert not any(torch.equal(orders[-1], other) for other in orders[:-1])
 
 
-def test_two_processes_share_the_images_between_them():
+def test_two_processes_share_the_images_between_them(nobody_else):
     config = toy_config(crop_padding=0, flip=False)
     shown = []
     for rank in range(2):
