@@ -374,7 +374,9 @@ def learn(student, teacher, objective, images, targets, world):
     return loss.detach()
 
 
-def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, world, on_step, learn=learn):
+def train_epoch(
+    student, teacher, objective, optimizer, config, dataset, epoch, world, on_step, learn=learn, show=batches_of_epoch
+):
     """One pass over the training images: the loop itself.
 
     Args:
@@ -383,14 +385,15 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         epoch: from 0; it decides the images' order and the learning rate.
         world: a `World`. on_step: called after each step with (loss, number of images).
         learn: how a batch's gradients are found; `deit_edu.runs.sharing` has it on several cores.
+        show: what makes the batches; `deit_edu.runs.ahead` has it in a thread.
 
     Returns:
-        The mean loss.
+        The mean loss, over all processes.
 
     Raises:
         DeiTEduError: when the loss is no finite number any more.
     """
-    batches = batches_of_epoch(config, dataset, shown_epoch(config, epoch), world)
+    batches = show(config, dataset, shown_epoch(config, epoch), world)
     steps = steps_per_epoch(config, dataset, world)
     peak = config.learning_rate * config.batch_size * world.size / 512
     divergence, losses = Divergence(), []
@@ -410,4 +413,11 @@ def train_epoch(student, teacher, objective, optimizer, config, dataset, epoch, 
         optimizer.step()
         divergence.check(epoch * steps + step, losses[-1], learning_rate, last=step == steps - 1)
         on_step(losses[-1], len(indices))
-    return torch.stack(losses).mean().item()
+    return mean_of_processes(torch.stack(losses).mean(), world).item()
+
+
+def mean_of_processes(loss, world):
+    """The mean of what every process has, a scalar: each saw a part of the batch."""
+    if world.size > 1:
+        dist.all_reduce(loss)
+    return loss / world.size

@@ -9,7 +9,7 @@ from pathlib import Path
 from deit_edu.evidence import runner
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["deit_edu.evidence.runner"])
+CONTEXT.set_forkserver_preload(["deit_edu.evidence.runner", "pytest"])  # what a test's module imports, too
 
 
 def start(function, *arguments):

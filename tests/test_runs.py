@@ -750,46 +750,6 @@ def test_ctrl_c_and_a_kill_lose_nothing(tmp_path):
     assert records[0]["curve"] == records[1]["curve"] and len(records[0]["curve"]) == 12
 
 
-TWO_PROCESSES = """
-import os, sys
-from toy import toy_config, toy_dataset
-from deit_edu.runs import run as runs
-from deit_edu.runs.checkpoints import digest
-
-runs.open_dataset = lambda config: toy_dataset()
-weights = []
-close = runs.Run.close
-runs.Run.close = lambda run, *given: (weights.append(digest(run.student.state_dict())), close(run, *given))[1]
-teacher = toy_config(model="convnet_weak", batch_size=8, epochs=1)
-student = toy_config(distillation="hard", tokens="both", batch_size=8, drop_rate=0.1)
-runs.train_pair(teacher, student, sys.argv[1], progress=False)
-open(f"{sys.argv[1]}/weights-{os.environ['RANK']}", "w").write(weights[-1])
-"""
-
-
-def test_two_processes_train_one_student(tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
-    where = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, script, tmp_path / "run"],
-        env={**ONE_THREAD, "PYTHONPATH": where, "DEIT_EDU_RUNS": str(tmp_path / "runs")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    ranks = [(tmp_path / "run" / f"weights-{rank}").read_text() for rank in range(2)]
-    record = json.loads((tmp_path / "run/result.json").read_text())
-    assert ranks[0] == ranks[1] == record["checkpoint"]
-    assert record["machine"]["processes"] == 2 and len(record["curve"]) == 2
-    assert record["config"]["batch_size"] == 8
-    network, _ = load_network(tmp_path / "run/model.safetensors")
-    torch.manual_seed(0)
-    assert changed(weights(build_model(toy_config(tokens="both"), DATASET)), network.state_dict())
-    assert network.config.embed_dim == SMALL_DEIT["embed_dim"]
-
-
 @pytest.mark.parametrize("teacher_side", [8, 16])  # at its own size, at the new one
 def test_fine_tuning_with_a_teacher_at_another_size_and_on_other_classes(first_run, tmp_path, teacher_side):
     new = dataclasses.replace(LARGE, classes=OTHER_CLASSES.classes, name="other", mean=(0.3,), std=(0.2,))

@@ -20,6 +20,7 @@ from deit_edu.runs.recipes import recipe
 from deit_edu.runs.run import train, train_pair
 from deit_edu.train import SEEN_BY_BOTH, TrainConfig, join_world, steps_per_epoch
 
+WAITS = 0.05  # of the training's time, at most, that needs no word
 MODEL_SETTINGS = {"patch_size": "P, in pixels", "embed_dim": "width D", "depth": "blocks L", "num_heads": "heads h"}
 
 
@@ -97,6 +98,8 @@ def run(chosen):
     record = read_json(folder / "result.json")
     scores = record["test"]
     say(f"{folder}: " + ", ".join(f"{head} {score['accuracy']:.2%}" for head, score in scores.items()) + " on test")
+    if (waiting := record.get("waiting", 0)) > WAITS and record["config"]["data"].startswith("imagenet:"):
+        say(f"  {waiting:.0%} of the time the network waited for pictures: folder:PATH decodes each of them once")
     if "nats" in (kept := record.get("kept_answers", {})):
         say(f"  the kept answers are {kept['nats']:.1e} nats from the teacher's, {kept['largest_nats']:.1e} at most")
     if told := dict(record.get("test_classes", {})):  # classes of unequal sizes

@@ -105,5 +105,5 @@ def decode_found(found, size, store=None, ranges=None):
                 image = torch.from_numpy(mine[index].pixels)  # (H, W), which fills all channels, or (H, W, 3)
                 rows[row] = image if image.ndim == 2 else image.permute(2, 0, 1)
         found.parts[part] = listing.at(good)
-        splits.append(Split(rows, found.parts[part].labels))
+        splits.append(Split(rows, found.parts[part].labels, on_disk=store is not None))
     return splits

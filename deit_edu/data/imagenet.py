@@ -53,6 +53,8 @@ def load_imagenet(name, path, image_size=None):
 class LazySplit:
     """A part of a data set too large for memory: an image is decoded when a batch asks for it."""
 
+    on_disk = True
+
     def __init__(self, listing, image_size, ranges=None):
         self.paths, self.labels = listing
         self.image_shape = (3, image_size, image_size)  # (C, H, W)

@@ -13,11 +13,12 @@ from deit_edu.errors import DeiTEduError
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set, whole in memory."""
+    """One part of a data set, in memory, or in one file as if it were."""
 
     images: torch.Tensor  # (n, C, H, W) uint8
     labels: torch.Tensor  # (n,) int64
     boxes: torch.Tensor | None = None  # (n, 4) int64: top, left, height, width (fashion_clutter only)
+    on_disk: bool = False  # the images are a file's, of which memory holds what was used last
 
     def __len__(self):
         return len(self.labels)

@@ -1,6 +1,7 @@
 """The ledger: what was measured, one JSON line a record, only ever added to."""
 
 import dataclasses
+import errno
 import json
 import os
 import sys
@@ -60,13 +61,25 @@ class Ledger:
         return record
 
     def append(self, record):
-        """Add one record, in one write that is on the disk when this returns. Only in `ledger_for_writing`."""
+        """Add one record, in one write that is on the disk when this returns. Only in `ledger_for_writing`.
+
+        Raises:
+            DeiTEduError: for a record that is there, or one that cannot be written; then the file is as it was.
+        """
         if record["key"] in self.records:
             raise DeiTEduError(f"{record['key']} is in {self.path} already")
-        with open(self.path, "ab") as file:
-            file.write(json.dumps(record).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with open(self.path, "ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                line = json.dumps(record).encode() + b"\n"
+                if file.write(line) < len(line):  # what is left of a full disk takes a part
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError as error:
+                file.truncate(before)
+                raise DeiTEduError(
+                    f"could not write {self.path}: {error.strerror}; free some space, and the same command goes on"
+                ) from None
         self.records[record["key"]] = record
 
     def predictions(self, key):

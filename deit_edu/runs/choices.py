@@ -16,13 +16,14 @@ from deit_edu.data.names import RESIZABLE
 from deit_edu.data.tree import find
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import MODELS, DeiTConfig
+from deit_edu.runs.ahead import made_ahead
 from deit_edu.runs.build import build_model, build_objective, open_dataset, open_teacher
 from deit_edu.runs.evaluate import predict
 from deit_edu.runs.recipes import RECIPES, recipe
 from deit_edu.runs.sharing import shared_learning
 from deit_edu.runs.sources import open_initial
 from deit_edu.teachers import CONVNETS, FrozenTeacher, fold_norms
-from deit_edu.train import SEEN_BY_BOTH, TrainConfig, make_optimizer, steps_per_epoch, train_epoch
+from deit_edu.train import SEEN_BY_BOTH, TrainConfig, batches_of_epoch, make_optimizer, steps_per_epoch, train_epoch
 
 SIDE = {"cpu": 64}  # pixels that photographs are brought to; on a GPU twice as many
 PATCHES = 8  # along a side: 64 tokens, enough to see where something is, few enough for a laptop
@@ -321,9 +322,10 @@ def step_seconds(student, teacher, config, dataset, world, steps=8, warm_up=2, a
 
     objective, optimizer = build_objective(config), make_optimizer(student, config)
     try:
-        with shared_learning(student, config, world) as learn:
+        with shared_learning(student, config, world) as learn, made_ahead(dataset) as ahead:
+            how = dict(learn=learn, show=ahead or batches_of_epoch)
             while True:
-                train_epoch(student, teacher, objective, optimizer, config, dataset, 0, world, on_step, learn=learn)
+                train_epoch(student, teacher, objective, optimizer, config, dataset, 0, world, on_step, **how)
     except Enough:
         taken = [later - earlier for earlier, later in zip(times[warm_up:-1], times[warm_up + 1 :], strict=True)]
         return median(taken), len(taken)

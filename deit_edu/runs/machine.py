@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 import torch
@@ -58,6 +59,11 @@ def peak_memory(world):
         return 0
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def seconds_since(begun):
+    """Of `time.perf_counter`, and never nothing: where a machine slept or was moved, a clock may stand or go back."""
+    return max(1e-6, time.perf_counter() - begun)
 
 
 def can_compile():

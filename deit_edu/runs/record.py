@@ -25,8 +25,17 @@ def speed_and_curve(metrics):
     curve = [{"epoch": line["epoch"], "loss": line["loss"], **line["validation"]} for line in metrics]
     return {
         "images_per_second": median(line["images_per_second"] for line in metrics) if metrics else None,
+        **({"waiting": waiting} if (waiting := share_of_waiting(metrics)) is not None else {}),
         "curve": curve,
     }
+
+
+def share_of_waiting(metrics):
+    """The share of the training's seconds in which the network waited for pictures; None where memory held them."""
+    timed = [line for line in metrics if "waiting" in line]
+    if not timed:
+        return None
+    return sum(line["waiting"] * line["seconds"] for line in timed) / sum(line["seconds"] for line in timed)
 
 
 def describe_network(student, config, dataset):

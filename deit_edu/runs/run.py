@@ -15,6 +15,7 @@ import deit_edu
 from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
+from deit_edu.runs.ahead import made_ahead
 from deit_edu.runs.answers import Answers, answers_key
 from deit_edu.runs.build import (
     as_initial_sees,
@@ -41,7 +42,7 @@ from deit_edu.runs.folders import (
     run_name,
     runs_root,
 )
-from deit_edu.runs.machine import machine, source_digest
+from deit_edu.runs.machine import machine, seconds_since, source_digest
 from deit_edu.runs.preprocess import Preprocessing, for_network
 from deit_edu.runs.recipes import recipe
 from deit_edu.runs.record import ask_teacher, describe_network, speed_and_curve
@@ -52,6 +53,7 @@ from deit_edu.train import (
     SEEN_BY_BOTH,
     MovingAverage,
     TrainConfig,
+    batches_of_epoch,
     join_world,
     make_optimizer,
     shown_epoch,
@@ -132,11 +134,11 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         raise DeiTEduError(f"{folder} is the folder of the pictures: choose another --out")
     check_folder(folder, config, resume)
     if is_trained(folder) and dataset is None and ":" not in config.data:
-        return read_json(folder / "result.json")  # data of ours do not change, and may not have been fetched here
+        return finished(folder)  # data of ours do not change, and may not have been fetched here
     dataset = dataset or open_dataset(config)
     check_same_data(folder, data_of_run(folder), dataset, "choose another --out, or delete the folder")
     if is_trained(folder):
-        return read_json(folder / "result.json")
+        return finished(folder)
     world = join_world(config)
     with held(folder) if world.rank == 0 else nullcontext():
         check_folder(folder, config, resume)  # once more: now nobody else writes to it
@@ -154,6 +156,13 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         with run.undone_before_the_first_epoch():
             answers = train_epochs(run, dataset, teacher, objective, progress, on_images)
         return run.close(dataset, teacher, answers)
+
+
+def finished(folder):
+    """The record of a run that has finished; what a kill at its very end left is taken away."""
+    with suppress(OSError):  # somebody may read a folder and not write to it
+        (folder / "resume.safetensors").unlink(missing_ok=True)
+    return read_json(folder / "result.json")
 
 
 def prepare(config, dataset, world, begun=False):
@@ -212,7 +221,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
     done = run.epoch * total
     shown = {}  # beside the progress bar
 
-    with shared_learning(fast_student, config, world) as learn, tqdm(
+    with shared_learning(fast_student, config, world) as learn, made_ahead(dataset) as ahead, tqdm(
             total=config.epochs * total, initial=done, unit="img", unit_scale=True, desc=run.folder.name,
             disable=not progress or world.rank > 0, mininterval=0.5) as bar:  # fmt: skip
 
@@ -231,15 +240,17 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
             with answers.of_epoch(shown_epoch(config, run.epoch)) if answers else nullcontext():
                 loss = train_epoch(
                     fast_student, answers or asked, objective, run.optimizer, config, dataset, run.epoch, world,
-                    on_step, learn=learn,
+                    on_step, learn=learn, show=ahead or batches_of_epoch,
                 )  # fmt: skip
-            seconds = time.perf_counter() - started
+            seconds = seconds_since(started)
             with run.evaluated_weights():
                 scores = accuracies(predict(student, dataset.validation, dataset), dataset.validation.labels)
             validation = {head: score.value for head, score in scores.items()}
-            run.finish_epoch({"loss": loss, "seconds": seconds, "images_per_second": total / seconds,
+            waiting = {"waiting": ahead.waited / seconds} if ahead else {}
+            run.finish_epoch({"loss": loss, "seconds": seconds, "images_per_second": total / seconds, **waiting,
                               "validation": validation})  # fmt: skip
             shown["validation"] = f"{max(validation.values()):.1%}"
+            shown |= {what: f"{share:.0%}" for what, share in waiting.items()}
             bar.set_postfix({"loss": f"{loss:.3f}"} | shown)
     return answers
 
@@ -269,13 +280,14 @@ class Run:
 
     def seconds(self):
         """Wall time spent on the epochs that are kept, evaluation included."""
-        return self.seconds_before + time.perf_counter() - self.clock
+        return self.seconds_before + seconds_since(self.clock)
 
     def open(self, resume):
         """Begin the folder, or read back where the run stood."""
         resumable = self.folder / "resume.safetensors"
         if resume and resumable.exists():
             tensors, metadata = load(resumable)
+            self.check_processes((metadata.get("machine") or {}).get("processes", 1))
             try:
                 unpack(tensors, self.student, self.optimizer, self.average)
             except RuntimeError:
@@ -293,6 +305,26 @@ class Run:
             self.write_metrics()
         elif self.world.rank == 0:
             write_atomically(self.folder / "config.json", json_bytes(dataclasses.asdict(self.config)))
+        self.check_one_folder()
+
+    def check_processes(self, before):
+        """Refuse to go on in another number of processes: with it, batch, learning rate and steps would change."""
+        if before != self.world.size:
+            raise DeiTEduError(
+                f"{self.folder} was begun in {before} process{'es' * (before > 1)}, not in {self.world.size}: go on "
+                f"with {f'torchrun --nproc-per-node {before}' if before > 1 else 'one, without torchrun'}, or choose "
+                f"another --out"
+            )
+
+    def check_one_folder(self):
+        """Refuse processes of which one does not see what another has written: they would wait for each other."""
+        if self.world.size > 1:
+            dist.all_gather_object(epochs := [None] * self.world.size, self.epoch)
+            if len(set(epochs)) > 1:
+                raise DeiTEduError(
+                    f"the processes find {min(epochs)} to {max(epochs)} whole epochs in {self.folder}: give all "
+                    f"machines a folder that they share"
+                )
 
     def finish_epoch(self, metrics):
         """Write the epoch down: first all that a resume needs, in one piece, then the readable metrics."""
