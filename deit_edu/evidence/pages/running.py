@@ -26,7 +26,7 @@ QUESTIONS = (
     Question("Why do hard answers beat soft ones?", ("hard_or_soft",)),
     Question("Batch, warm-up, rate: what may a reader change?", ("batch_and_rate", "warmup_and_rate")),
     Question("Must the teacher be asked anew for every picture?", ("kept_answers",)),
-    Question("Is the convnet's bias inherited?", ("unseen_places",)),
+    Question("Is the convnet's bias inherited?", ("when_to_stop", "unseen_places")),
     Question("Class token, or mean of the patches?", ("pooling",)),
     Question("Fine-tuning with a teacher", ("classes_taught", "resolution_taught")),
     Question("When is the distillation head behind?", ("head_gap", "head_gap_long")),
