@@ -165,9 +165,12 @@ def test_a_claim_names_what_its_experiment_measures(claim):
         if kind == "inbox":
             assert settings["tokens"] == "both" and set(names) <= {"class", "distillation"}
             continue
+        if kind == "outlier":
+            assert settings["tokens"] == "both"
+            continue
         assert kind in (*HEADS, "similarity", "disagreement", "norm") and set(names) <= {"input", "last", *DECIDERS}
         assert kind in ("class", "disagreement") or (
-            settings["tokens"] == "both" if kind != "norm" else "initial" in settings
+            settings["tokens"] in ("both", "each") if kind != "norm" else "initial" in settings
         )
 
 

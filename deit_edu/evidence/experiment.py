@@ -23,8 +23,10 @@ class Claim:
     The difference is the sum of weight * measure over `terms`, for one seed at a time. A measure is a head's name
     (its test accuracy, in points), "similarity:input" or "similarity:last" (the two tokens' cosine),
     "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.evidence.report.DECIDERS`, "norm" (what
-    interpolation leaves of the length of the position embeddings, in percent), or "kept:HEAD" (of a student of the left
-    half, what it keeps on the right of its accuracy above chance, in percent).
+    interpolation leaves of the length of the position embeddings, in percent), "kept:HEAD" (of a student of the left
+    half, what it keeps on the right of its accuracy above chance, in percent), "inbox:TOKEN" (of its attention to
+    patches in the last block, inside the item's box, in percent), or "outlier" (the longest patch token of an image
+    after the last block, in lengths of the median one).
     """
 
     id: str
@@ -39,7 +41,7 @@ class Claim:
     def unit(self):
         """What its difference is counted in: points of test images, or what stands in their place."""
         kinds = {"similarity": "in cosine", "norm": "in percent of the norm", "inbox": "in points of attention",
-                 "kept": "in percent kept"}  # fmt: skip
+                 "kept": "in percent kept", "outlier": "in median lengths"}  # fmt: skip
         return kinds.get(self.terms[0][2].partition(":")[0], "in points")
 
     def paper_difference(self, model):

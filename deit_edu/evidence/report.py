@@ -133,6 +133,9 @@ def measure_of(record, split, measure):
         return record["tokens"]["similarity"][{"input": 0, "last": -1}[names[0]]]
     if kind == "inbox":  # "inbox:class": of a token's attention to patches in the last block, inside the item's box
         return 100 * record["tokens"]["attention_in_box"][names[0]][-1]
+    if kind == "outlier":  # the longest patch token of an image after the last block, in lengths of the median one
+        norms = record["tokens"].get("patch_norms")  # the oldest records have none
+        return norms and norms["largest"][-1] / norms["median"][-1]
     if kind == "kept":  # "kept:fused": accuracy above chance on the right, of that on the left
         left, right = (record["places"][half][names[0]]["accuracy"] - CHANCE for half in ("left", "right"))
         return 100 * right / left

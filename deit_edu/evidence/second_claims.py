@@ -209,6 +209,16 @@ SECOND_CLAIMS = (
     ours("register-focuses-distillation-token", "registers",
          "So it is with the distillation token's attention.",
          +1, minus(("hard_registers_1", "inbox:distillation"), ("hard", "inbox:distillation"))),
+    ours("register-evens-the-patches", "registers",
+         "With a register token the longest patch token after the last block stands out less.",
+         -1, minus(("hard_registers_1", "outlier"), ("hard_measured", "outlier")), "Darcet et al."),
+    # ---- 10. a token for each of two teachers ----
+    ours("token-each-beats-ensemble", "two_teachers",
+         "Two convnets with a distillation token each teach better than their ensemble with one, all heads.",
+         +1, both_heads("each", "ensemble"), "RADIO"),
+    ours("token-each-beats-one-teacher", "two_teachers",
+         "Two convnets with a distillation token each teach better than one of them.",
+         +1, both_heads("each", "one")),
     # ---- 11. the claims in a longer regime ----
     *(ours(f"{what.replace('_', '-')}-helps-{regime}", regime, f"{words} {helps} {where}.", +1,
            minus((what, "class"), ("base", "class")), "table 8")

@@ -130,6 +130,11 @@ def lengths(times):
     }
 
 
+# ---- 10. register tokens, two teachers ----
+
+TWO = dict(teacher=("convnet", "convnet"))  # the second is the next seed's
+
+
 # ---- 11. the claims in a longer regime ----
 
 
@@ -265,14 +270,22 @@ SECOND = {
         },
         scales=("tiny",),
     ),
-    # 10 runs to do, 0.7 hours.
+    # 15 runs to do, 0.7 hours: five of them only measure what the first series trained before norms were recorded.
     "registers": Experiment(
         "One or two tokens that no head reads beside the two that are read",
         "ours",
         {
             "hard": TAUGHT,
+            "hard_measured": dict(initial=TAUGHT, epochs=0, tokens="both"),
             **{f"hard_registers_{n}": dict(TAUGHT, model_settings={"registers": n}) for n in (1, 2)},
         },
+        scales=("tiny",),
+    ),
+    # 10 runs to do, 0.8 hours.
+    "two_teachers": Experiment(
+        "Two convnets: as an ensemble behind one distillation token, and with a token each",
+        "ours",
+        {"one": TAUGHT, "ensemble": dict(TAUGHT, **TWO), "each": dict(TAUGHT, **TWO, tokens="each")},
         scales=("tiny",),
     ),
     # 15 runs to do, 16 hours: 540,000 pictures each, at 180 a second alone, fewer while the teacher is asked.
