@@ -66,6 +66,11 @@ class DeiTConfig:
         return 1 + self.distillation_tokens if self.distilled else 1
 
     @property
+    def for_several(self):
+        """Whether there is a distillation token for each of several teachers."""
+        return self.distilled and self.distillation_tokens > 1
+
+    @property
     def grid(self):
         """(rows, columns) of patches."""
         return patch_grid(self.image_size, self.image_size, self.patch_size)
@@ -229,9 +234,11 @@ class DeiT(nn.Module):
         self.norm = nn.LayerNorm(D, eps=1e-6)
         self.class_head = nn.Linear(D, K)
         if config.distilled:
-            n = config.distillation_tokens
-            self.distillation_token = nn.Parameter(torch.zeros(1, n, D))  # new: a second learned token
-            self.distillation_head = nn.Linear(D, K) if n == 1 else HeadOfEach(n, D, K)  # new: with a head of its own
+            self.distillation_token = nn.Parameter(torch.zeros(1, 1, D))  # new: a second learned token
+            self.distillation_head = nn.Linear(D, K)  # new: with a head of its own
+        if config.for_several:
+            self.distillation_token = nn.Parameter(torch.zeros(1, config.distillation_tokens, D))
+            self.distillation_head = HeadOfEach(config.distillation_tokens, D, K)
         if config.registers:
             self.register_token = nn.Parameter(torch.zeros(1, config.registers, D))
         self.initialise()
@@ -293,10 +300,11 @@ class DeiT(nn.Module):
             tokens = block(tokens)
         tokens = self.norm(self.read_by_heads(tokens))  # (B, prefix, D)
         class_logits = self.class_head(tokens[:, 0])  # (B, K)
+        if self.config.for_several:
+            return HeadLogits(class_logits, self.distillation_head(tokens[:, 1:]))  # (B, teachers, K)
         if not self.config.distilled:
             return HeadLogits(class_logits, None)
-        second = tokens[:, 1] if self.config.distillation_tokens == 1 else tokens[:, 1:]
-        return HeadLogits(class_logits, self.distillation_head(second))  # new: read the second token too
+        return HeadLogits(class_logits, self.distillation_head(tokens[:, 1]))  # new: read the second token too
 
     @torch.no_grad()
     def attention_maps(self, images):

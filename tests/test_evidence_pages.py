@@ -27,7 +27,7 @@ from deit_edu.evidence.verdicts import expanded_level
 PAGES = sorted(path.stem for path in (ROOT / "book").glob("evidence*.md"))
 QUESTIONS = [
     "ways", "teachers", "tokens", "schedule", "recipe", "resolution", "transfer", "soft_loss", "images", "photographs",
-    "equal_shares", "running",
+    "equal_shares", "running", "twin",
 ]  # fmt: skip
 VERDICTS = {
     "reproduced": """hard-beats-none hard-beats-soft token-beats-none both-beat-distillation-head

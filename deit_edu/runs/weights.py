@@ -98,9 +98,8 @@ def check_as_others(config):
 
     Nor has it a distillation token for each of several teachers.
     """
-    tokens = config.distillation_tokens if config.distilled else 1
-    if config.pool != "token" or config.registers or tokens > 1:
-        several = f", {tokens} distillation tokens" if tokens > 1 else ""
+    if config.pool != "token" or config.registers or config.for_several:
+        several = f", {config.distillation_tokens} distillation tokens" if config.for_several else ""
         raise DeiTEduError(
             f"this network has pool {config.pool}{several} and {config.registers} registers, which no DeiT of others "
             f"has: it runs in deit_edu only; train one with pool token and no registers to take it elsewhere"

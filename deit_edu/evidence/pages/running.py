@@ -38,6 +38,11 @@ QUESTIONS = (
 )
 
 
+def named(experiment):
+    """The question that an experiment answers."""
+    return next(question for question in QUESTIONS if experiment in question.experiments)
+
+
 def cells_of(question):
     """The runs that a question asks for, its teachers among them."""
     grid = (evidence().photos if question.scale == "small" else evidence().results).grid
