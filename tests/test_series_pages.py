@@ -30,6 +30,15 @@ def test_a_section_has_a_row_for_each_of_its_claims(name):
     assert set(series.ASKED[name].explains) <= {claim.replace("-", "_") for claim in expected}
 
 
+def test_the_words_of_a_row_leave_room_for_its_levels_and_its_verdict():
+    for asked in series.ASKED.values():
+        for claim, (label, _) in asked.rows.items():
+            terms = next(one.terms for one in SECOND_CLAIMS if one.id == claim)
+            note = "70.2 − 70.4, not resolved" if len(terms) == 2 else "not resolved"
+            assert len(label) + 0.85 * len(note) < 59, label
+        assert all(len(label) + 0.85 * len("70.2 − 70.4") < 59 for label, *_ in asked.known)
+
+
 @pytest.mark.parametrize("name", series.ASKED)
 def test_a_section_says_how_far_it_is_and_nothing_that_is_no_number(name):
     missing = len(running.to_do(running.named(name)))

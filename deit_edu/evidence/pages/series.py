@@ -37,7 +37,7 @@ class Asked:
 
 def ingredients():
     """The rows of the two longer regimes, and of the one that the recipe's page has, in one order."""
-    words = {"mixing": "Mixup and CutMix", "rand_augment": "RandAugment", "repeated_augmentation": "repeated augment."}
+    words = {"mixing": "Mixup and CutMix", "rand_augment": "RandAugment", "repeated_augmentation": "repeated"}
     regimes = {"longer": "160 epochs", "wider": "width 128"}
     rows = {
         f"{name.replace('_', '-')}-helps-{regime}": (f"{told} − without, {where}", "class")
@@ -56,7 +56,7 @@ def gaps():
     """The distillation head's lead over the class head after each length, by the convnet that is often right."""
     lengths = {1: "head_gap", 2: "head_gap", 4: "head_gap_long"}
     return tuple(
-        (f"by the convnet, {10 * times} epochs: distillation − class head", experiment,
+        (f"{10 * times} epochs: distillation − class head", experiment,
          (f"by_convnet_x{times}", "distillation"), (f"by_convnet_x{times}", "class"), "distillation")
         for times, experiment in lengths.items()
     )  # fmt: skip
@@ -73,9 +73,9 @@ ASKED = {  # by the first of a question's experiments
             "scaled-rate-helps-small-batch": ("plain, batch 16: rate scaled − not", "class"),
             "warmup-helps": ("plain: no warm-up − 2 epochs", "class"),
             "long-warmup-hurts": ("plain: 5 epochs of warm-up − 2", "class"),
-            "warmup-tames-a-high-rate": ("plain, rate 4 times too high: warm-up 5 − 0", "class"),
-            "distilled-is-sturdier-to-batch": ("batch 256 − 64: what it does to hard − to plain", "fused"),
-            "distilled-is-sturdier-to-rate": ("rate 4 times too high: to hard − to plain", "fused"),
+            "warmup-tames-a-high-rate": ("plain, rate × 4: warm-up 5 − 0", "class"),
+            "distilled-is-sturdier-to-batch": ("batch 256 − 64: to hard − to plain", "fused"),
+            "distilled-is-sturdier-to-rate": ("rate × 4, batch 16: to hard − to plain", "fused"),
             "distilled-is-sturdier-to-warmup": ("no warm-up − 2: to hard − to plain", "fused"),
             "distilled-needs-less-warmup": ("batch 256, warm-up 0 − 5: to hard − to plain", "fused"),
         },
@@ -100,17 +100,17 @@ keep the distillation token beside them; nothing in the method needs a class tok
              ("none_token_0.008", "class"), "plain"),
             ("plain, token: rate 0.032 − 0.016", "pooling", ("none_token_0.032", "class"),
              ("none_token_0.016", "class"), "plain"),
-            ("token, rate 0.016: distilled, both − plain", "pooling", ("hard_token_0.016", "fused"),
+            ("token, 0.016: distilled, both − plain", "pooling", ("hard_token_0.016", "fused"),
              ("none_token_0.016", "class"), "fused"),
         ),
     ),
     "kept_answers": Asked(
         {
             "anew-beats-answers-of-image": ("asked anew − once about each image", "fused"),
-            "anew-beats-answers-of-one": ("asked anew − about one epoch's pictures", "fused"),
+            "anew-beats-answers-of-one": ("asked anew − about one epoch's", "fused"),
             "anew-beats-answers-of-five": ("asked anew − about five epochs'", "fused"),
-            "five-beat-one": ("five epochs' answers − one epoch's", "fused"),
-            "pictures-beat-answers": ("five epochs: pictures kept, too − answers alone", "fused"),
+            "five-beat-one": ("five epochs' answers − one's", "fused"),
+            "pictures-beat-answers": ("five: with pictures − answers alone", "fused"),
             "kept-answers-beat-none": ("one epoch's answers − labels alone", "fused"),
         },
         """An answer of hard distillation is one number, so keeping it costs next to nothing; what it may cost is that
@@ -121,22 +121,22 @@ away. If only pictures and answers kept together do, keep the seed of each pictu
     "classes_taught": Asked(
         {
             "teacher-helps-on-other-classes": ("other classes: teacher − labels", "fused"),
-            "start-helps-the-taught": ("other classes, taught: started − from nothing", "fused"),
+            "start-helps-the-taught": ("taught: started − from nothing", "fused"),
             "teacher-helps-at-resolution": ("42 pixels: teacher of 42 − labels", "fused"),
             "small-teacher-helps-at-resolution": ("42 pixels: teacher of 28 − labels", "fused"),
             "larger-teacher-beats-smaller": ("42 pixels: teacher of 42 − of 28", "fused"),
         },
         """If the teacher helps here, too, keep it for fine-tuning, and `--teacher` with `--initial` is all you need.
 If one of the smaller pictures does as well, the one that you have will do: it is shown them at its own size.""",
-        (("other classes, by labels: started − from nothing", "transfer", ("from_distilled_all", "fused"),
+        (("by labels: started − from nothing", "transfer", ("from_distilled_all", "fused"),
           ("from_nothing_all", "class"), "fused"),),
     ),
     "registers": Asked(
         {
             "register-helps": ("one register − none, both heads", "fused"),
-            "register-focuses-class-token": ("one register − none: class token in the box", "class"),
-            "register-focuses-distillation-token": ("one register − none: distillation token", "distillation"),
-            "register-evens-the-patches": ("one register − none: the longest patch", "teacher"),
+            "register-focuses-class-token": ("one − none: class token in the box", "class"),
+            "register-focuses-distillation-token": ("one − none: distillation token", "distillation"),
+            "register-evens-the-patches": ("one − none: the longest patch", "teacher"),
         },
         """Registers were made for large networks, in which a few patches grow long and are used as memory. If no patch
 stands out here to begin with, there is nothing to cure, and a register is a token more to compute.""",
@@ -146,8 +146,8 @@ stands out here to begin with, there is nothing to cure, and a register is a tok
             "convnet-carries-over": ("the convnet − the transformer", "teacher"),
             "bias-is-inherited": ("by the convnet, both − plain", "fused"),
             "bias-is-the-convnets": ("by the convnet − by the transformer", "fused"),
-            "bias-is-not-accuracy": ("by the stopped convnet − by the transformer", "fused"),
-            "distillation-head-carries-over": ("by the convnet: distillation − class head", "distillation"),
+            "bias-is-not-accuracy": ("by the stopped one − by transformer", "fused"),
+            "distillation-head-carries-over": ("by it: distillation − class head", "distillation"),
         },
         """What is compared is a share: of what a network knows on the left, above chance, how much does it still know
 on the right? If the convnet's student keeps more than the transformer's, it was not accuracy alone that it was taught:
@@ -158,8 +158,8 @@ lengths it is the one whose convnet is nearest the transformer on validation ima
         {
             "student-beats-earlier-teacher": ("student − its convnet of 1 epoch", "fused"),
             "student-beats-early-teacher": ("student − its convnet of 3 epochs", "fused"),
-            "student-beats-few-image-teacher": ("student − its convnet of 1,000 images", "fused"),
-            "large-student-beats-early-teacher": ("wide student − its convnet of 3 epochs", "fused"),
+            "student-beats-few-image-teacher": ("student − convnet of 1,000 images", "fused"),
+            "large-student-beats-early-teacher": ("wide student − convnet of 3 epochs", "fused"),
             "worse-teacher-still-helps": ("by the convnet of 1 epoch − plain", "fused"),
         },
         """A student hears the label as well as its teacher, so it can pass a teacher that is weaker than what labels
@@ -182,7 +182,7 @@ all three lengths, that is the reason; if it does not, look elsewhere.""",
     "two_teachers": Asked(
         {
             "token-each-beats-ensemble": ("a token each − one for their mean", "fused"),
-            "token-each-beats-one-teacher": ("a token each − one convnet, one token", "fused"),
+            "token-each-beats-one-teacher": ("a token each − one convnet alone", "fused"),
         },
         """Both ways ask the same two convnets. If a token each is ahead, their disagreement teaches something that
 their mean hides. If it is not, the mean is simpler. Both convnets are of one kind: teachers of two kinds are not asked
