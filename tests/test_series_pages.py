@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from deit_edu.evidence.cells import unique_runs
+from deit_edu.evidence.experiment import unit_of
+from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger
 from deit_edu.evidence.pages import pieces, running, series, twin
 from deit_edu.evidence.pages.pieces import evidence, markup
@@ -28,6 +30,13 @@ def test_a_section_has_a_row_for_each_of_its_claims(name):
     expected = {claim.id for claim in SECOND_CLAIMS if claim.experiment in experiments}
     assert set(series.ASKED[name].rows) == expected
     assert set(series.ASKED[name].explains) <= {claim.replace("-", "_") for claim in expected}
+
+
+def test_what_stands_beside_the_claims_is_in_the_grids():
+    for asked in series.ASKED.values():
+        for _, experiment, *ends, _ in asked.known:
+            assert {name for name, _ in ends} <= set(EXPERIMENTS[experiment].configurations)
+            assert len({unit_of(measure) for _, measure in ends}) == 1
 
 
 def test_the_words_of_a_row_leave_room_for_its_levels_and_its_verdict():

@@ -16,6 +16,20 @@ class Experiment:
     keep_predictions: int = 0  # of the runs of how many seeds, in the ledger, for tables and figures
 
 
+UNITS = {
+    "similarity": "in cosine",
+    "norm": "in percent of the norm",
+    "inbox": "in points of attention",
+    "kept": "in percent kept",
+    "outlier": "in median lengths",
+}  # by the kind of measure; all others are accuracies
+
+
+def unit_of(measure):
+    """What a measure's differences are counted in."""
+    return UNITS.get(measure.partition(":")[0], "in points")
+
+
 @dataclass(frozen=True)
 class Claim:
     """A sentence of the paper as a signed difference between measured numbers.
@@ -40,9 +54,7 @@ class Claim:
     @property
     def unit(self):
         """What its difference is counted in: points of test images, or what stands in their place."""
-        kinds = {"similarity": "in cosine", "norm": "in percent of the norm", "inbox": "in points of attention",
-                 "kept": "in percent kept", "outlier": "in median lengths"}  # fmt: skip
-        return kinds.get(self.terms[0][2].partition(":")[0], "in points")
+        return unit_of(self.terms[0][2])
 
     def paper_difference(self, model):
         return sum(weight * value for (weight, _, _), value in zip(self.terms, self.paper[model], strict=True))

@@ -6,6 +6,7 @@ verdict that moves is said before it. Until then a text says what either outcome
 
 from dataclasses import dataclass, field
 
+from deit_edu.evidence.experiment import unit_of
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.pages.pieces import (
     claimed,
@@ -140,6 +141,14 @@ If one of the smaller pictures does as well, the one that you have will do: it i
         },
         """Registers were made for large networks, in which a few patches grow long and are used as memory. If no patch
 stands out here to begin with, there is nothing to cure, and a register is a token more to compute.""",
+        (
+            ("two registers − one, both heads", "registers", ("hard_registers_2", "fused"),
+             ("hard_registers_1", "fused"), "fused"),
+            ("two − one: class token in the box", "registers", ("hard_registers_2", "inbox:class"),
+             ("hard_registers_1", "inbox:class"), "class"),
+            ("two − one: the longest patch", "registers", ("hard_registers_2", "outlier"),
+             ("hard_registers_1", "outlier"), "teacher"),
+        ),
     ),
     "unseen_places": Asked(
         {
@@ -187,8 +196,16 @@ all three lengths, that is the reason; if it does not, look elsewhere.""",
         """Both ways ask the same two convnets. If a token each is ahead, their disagreement teaches something that
 their mean hides. If it is not, the mean is simpler. Both convnets are of one kind: teachers of two kinds are not asked
 here.""",
-        (("40 epochs: the mean of two convnets − one", "teachers", ("by_two_convnets", "fused"),
-          ("by_convnet", "fused"), "fused"),),
+        (
+            ("a token each: both their heads − class head", "two_teachers", ("each", "distillation"), ("each", "class"),
+             "distillation"),
+            ("40 epochs: the mean of two convnets − one", "teachers", ("by_two_convnets", "fused"),
+             ("by_convnet", "fused"), "fused"),
+            ("a token each − one: class token in the box", "two_teachers", ("each", "inbox:class"),
+             ("ensemble", "inbox:class"), "class"),
+            ("a token each − one: the longest patch", "two_teachers", ("each", "outlier"), ("ensemble", "outlier"),
+             "teacher"),
+        ),
     ),
     "longer": Asked(
         LONGER_ROWS,
@@ -233,9 +250,10 @@ def figure(name):
     asked, groups = ASKED[name], {}
     for one in claims_of(name):
         groups.setdefault(one.claim.unit, []).append(claimed(one.claim.id, *asked.rows[one.claim.id]))
-    known = [row(label, *rest) for label, *rest in asked.known]
-    if known := [one for one in known if one.found.seeds]:
-        groups.setdefault("in points", []).extend(known)
+    for label, experiment, plus, minus, colour in asked.known:
+        found = row(label, experiment, plus, minus, colour)
+        if found.found.seeds:
+            groups.setdefault(unit_of(plus[1]), []).append(found)
     pictures = [differences(rows, f"difference, {unit.removeprefix('in ')}") for unit, rows in groups.items()]
     return together(*pictures, progress(name))
 
