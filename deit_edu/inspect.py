@@ -53,12 +53,14 @@ def prefix_attention(attention, config):
         attention: (..., T, T), maps or a rollout. config: the model's DeiTConfig.
 
     Returns:
-        {"class": (..., rows, columns), "distillation": (..., rows, columns)}; the latter for a distilled model only.
+        {"class": (..., rows, columns), "distillation": (..., rows, columns)}; the latter for a distilled model only,
+        and with several teachers "distillation_1", "distillation_2".
     """
     k = config.num_prefix_tokens
     patches = attention[..., :k, k : config.num_tokens]  # (..., k, N); not to the registers behind them
     pictures = patches.unflatten(-1, config.grid)  # (..., k, rows, columns)
-    return dict(zip(("class", "distillation")[:k], pictures.unbind(-3), strict=True))
+    names = ["distillation"] if k <= 2 else [f"distillation_{n}" for n in range(1, k)]
+    return dict(zip(["class", *names][:k], pictures.unbind(-3), strict=True))
 
 
 def box_coverage(boxes, config):
@@ -98,10 +100,32 @@ def attention_in_boxes(pictures, boxes, config):
 
 
 @torch.no_grad()
+def tokens_by_layer(model, images):
+    """The sequence at the input and after every block, before the final norm, in eval mode.
+
+    Args:
+        model: a DeiT. images: (B, C, H, W).
+
+    Returns:
+        [(B, T, D)] of length L + 1.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        layers = [model.embed(images)]
+        for block in model.blocks:
+            layers.append(block(layers[-1]))
+    finally:
+        model.train(was_training)
+    return layers
+
+
+@torch.no_grad()
 def token_similarity(model, images):
     """Cosine of the class token and the distillation token at the input and after every layer (paper, section 4).
 
-    The paper gives 0.06 on average for the learned tokens and 0.93 for their last-layer embeddings.
+    The paper gives 0.06 on average for the learned tokens and 0.93 for their last-layer embeddings. With several
+    distillation tokens it is their mean.
 
     Args:
         model: a distilled DeiT. images: (B, C, H, W).
@@ -115,43 +139,59 @@ def token_similarity(model, images):
     """
     if not model.config.distilled:
         raise DeiTEduError("token similarity compares two tokens: this model has no distillation token")
-    was_training = model.training
-    model.eval()
-    try:
-        similarities = [F.cosine_similarity(model.class_token, model.distillation_token, dim=-1).mean()]
-        tokens = model.embed(images)  # (B, T, D)
-        for index, block in enumerate(model.blocks):
-            tokens = block(tokens)
-            seen = model.norm(tokens) if index == len(model.blocks) - 1 else tokens
-            similarities.append(F.cosine_similarity(seen[:, 0], seen[:, 1], dim=-1).mean())
-    finally:
-        model.train(was_training)
+    layers, k = tokens_by_layer(model, images), model.config.num_prefix_tokens
+    layers[-1] = model.norm(layers[-1])  # (B, T, D)
+    similarities = [F.cosine_similarity(model.class_token, model.distillation_token, dim=-1).mean()]
+    for tokens in layers[1:]:
+        similarities.append(F.cosine_similarity(tokens[:, :1], tokens[:, 1:k], dim=-1).mean())
     return torch.stack(similarities)  # (L + 1,)
 
 
+@torch.no_grad()
+def patch_norms(model, images):
+    """How long the patch tokens are at the input and after every block: do some stand out?
+
+    In large networks a few patches of an image come to be far longer than the others; with registers they do not
+    (Darcet et al., arXiv:2309.16588).
+
+    Args:
+        model: a DeiT. images: (B, C, H, W).
+
+    Returns:
+        {"median": (L + 1,), "largest": (L + 1,)}: the l2 norm over an image's patches, the mean over the images.
+    """
+    k, end = model.config.num_prefix_tokens, model.config.num_tokens  # registers stand behind
+    layers = tokens_by_layer(model, images)
+    norms = torch.stack([tokens[:, k:end].norm(dim=-1) for tokens in layers])  # (L + 1, B, N)
+    return {"median": norms.median(dim=-1).values.mean(dim=1), "largest": norms.amax(dim=-1).mean(dim=1)}
+
+
 def describe_tokens(model, dataset):
-    """What a record keeps of the two tokens, measured on the first 1,000 test images, 50 at a time.
+    """What a record keeps of the tokens, measured on the first 1,000 test images, 50 at a time.
 
     Args:
         model: a distilled DeiT. dataset: an ImageDataset.
 
     Returns:
-        a dictionary: "similarity", L + 1 cosines as in `token_similarity`, and for data with boxes
-        "attention_in_box", {"class": L shares, "distillation": L shares} as in `attention_in_boxes`, the mean over
-        heads and images, and "box_share", what attention that does not look would get.
+        a dictionary: "similarity", L + 1 cosines as in `token_similarity`, "patch_norms" as `patch_norms` has them, and
+        for data with boxes "attention_in_box", {"class": L shares, "distillation": L shares} as in
+        `attention_in_boxes`, the mean over heads and images, and "box_share", what attention that does not look would
+        get.
     """
     device = next(model.parameters()).device
     total = min(1000, len(dataset.test))
-    similarity, inside, boxes = 0, {"class": 0, "distillation": 0}, dataset.test.boxes
+    similarity, norms, inside, boxes = 0, {"median": 0, "largest": 0}, {}, dataset.test.boxes
     for indices in torch.arange(total).split(50):  # (B,)
         images = normalise(dataset.test.batch(indices).to(device), dataset.mean, dataset.std)  # (B, C, H, W)
-        similarity += len(indices) / total * token_similarity(model, images)  # (L + 1,)
+        share = len(indices) / total
+        similarity += share * token_similarity(model, images)  # (L + 1,)
+        norms = {name: norms[name] + share * found for name, found in patch_norms(model, images).items()}
         if boxes is not None:
             maps = model.attention_maps(images).mean(dim=2)  # (L, B, T, T)
             for token, picture in prefix_attention(maps, model.config).items():
                 found = attention_in_boxes(picture, boxes[indices].to(device), model.config)  # (L, B)
-                inside[token] += found.sum(dim=-1) / total
-    described = {"similarity": similarity.tolist()}
+                inside[token] = inside.get(token, 0) + found.sum(dim=-1) / total
+    described = {"similarity": similarity.tolist(), "patch_norms": {name: f.tolist() for name, f in norms.items()}}
     if boxes is not None:
         described["attention_in_box"] = {token: shares.tolist() for token, shares in inside.items()}
         described["box_share"] = box_coverage(boxes[:total], model.config).mean().item()

@@ -148,8 +148,24 @@ def drawn_distillation(student_logits, teacher_logits):
     return F.cross_entropy(student_logits, drawn[:, 0])
 
 
+def pairs_of(student_logits, teacher_logits):
+    """The head of every teacher beside what that teacher says: (B, n, K) twice -> (B n, K) twice.
+
+    Raises:
+        DeiTEduError: when there are not as many distillation heads as teachers.
+    """
+    heads, teachers = (logits.shape[1] if logits.dim() == 3 else 1 for logits in (student_logits, teacher_logits))
+    if heads != teachers or student_logits.dim() < 3:
+        raise DeiTEduError(
+            f'tokens "each" give every teacher a head of its own: here are {heads} and {teachers}; build the model '
+            f"with distillation_tokens={teachers}"
+        )
+    check_same_classes(student_logits, teacher_logits)
+    return student_logits.flatten(0, 1), teacher_logits.flatten(0, 1)
+
+
 DISTILLATIONS = ("none", "soft", "hard", "drawn")
-TOKENS = ("class", "both")
+TOKENS = ("class", "both", "each")
 
 
 class DistillationObjective(nn.Module):
@@ -157,11 +173,12 @@ class DistillationObjective(nn.Module):
 
     With tokens="class" both terms train the class head (rows 1 to 3 of table 3). With tokens="both" the label
     trains the class head and the teacher trains the distillation head (rows 4 to 6); without a teacher, both
-    heads learn the label, which is the paper's control with two class tokens (section 4).
+    heads learn the label, which is the paper's control with two class tokens (section 4). With tokens="each" every one
+    of several teachers trains a distillation head of its own, and they share the teacher's part of the loss.
 
     Args:
         distillation: "none", "soft", "hard" or "drawn".
-        tokens: "class" or "both".
+        tokens: "class", "both" or "each".
         temperature: tau of the soft loss; the paper uses 3.
         weight: lambda, the teacher's share. None takes the paper's: 0.1 soft, 1/2 hard or drawn.
         reduction: of the soft loss, see `soft_distillation`.
@@ -175,7 +192,9 @@ class DistillationObjective(nn.Module):
         if distillation not in DISTILLATIONS:
             raise DeiTEduError(f"unknown distillation {distillation!r}: choose one of {', '.join(DISTILLATIONS)}")
         if tokens not in TOKENS:
-            raise DeiTEduError(f'unknown tokens {tokens!r}: choose "class" or "both"')
+            raise DeiTEduError(f'unknown tokens {tokens!r}: choose "class", "both" or "each"')
+        if (distillation, tokens) == ("none", "each"):
+            raise DeiTEduError('tokens "each" are for the teachers: name two, or choose "class" or "both"')
         if weight is not None and not 0 <= weight <= 1:
             raise DeiTEduError(f"distillation weight {weight} must lie in [0, 1]; the paper uses 0.1 soft, 0.5 hard")
         if distillation == "soft":
@@ -190,6 +209,8 @@ class DistillationObjective(nn.Module):
     def forward(self, head_logits, targets, teacher_logits=None):
         """HeadLogits of (B, K), targets (B,) or (B, K), teacher's logits (B, K) -> the loss, a scalar.
 
+        With tokens="each" the teachers' logits are (B, n, K), and so are those of the distillation heads.
+
         Raises:
             DeiTEduError: for a missing teacher or a missing head, or logits of different shapes.
         """
@@ -201,10 +222,14 @@ class DistillationObjective(nn.Module):
     def loss(self, head_logits, targets, teacher_logits):
         """What `forward` returns, in the precision of the logits."""
         student = head_logits.class_logits  # the head that listens to the teacher
-        if self.tokens == "both":
+        if self.tokens != "class":
             if head_logits.distillation_logits is None:
-                raise DeiTEduError("tokens='both' needs a distillation token: build the model with distilled=True")
+                raise DeiTEduError(
+                    f"tokens={self.tokens!r} needs a distillation token: build the model with distilled=True"
+                )
             student = head_logits.distillation_logits
+        if self.tokens == "each" and teacher_logits is not None:
+            student, teacher_logits = pairs_of(student, teacher_logits)  # (B n, K): the mean over the teachers, too
         loss = soft_cross_entropy(head_logits.class_logits, targets)
         if self.distillation == "none":
             if self.tokens == "class":

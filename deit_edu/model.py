@@ -34,12 +34,14 @@ class DeiTConfig:
     mlp_ratio: float = 4.0  # the MLP's hidden width is mlp_ratio * D
     distilled: bool = True  # with the distillation token and its head
     pool: str = "token"  # what the class head reads: token, its own; mean, of the patches, as in timm's "avg"
+    distillation_tokens: int = 1  # of a distilled one; more: one for each of several teachers
     registers: int = 0  # further tokens, without a position, that no head reads (Darcet et al., arXiv:2309.16588)
     drop_rate: float = 0.0  # dropout on embeddings, attention output and MLP; the paper turns it off
     drop_path_rate: float = 0.0  # stochastic depth at the last block, rising linearly from 0; the paper uses 0.1
 
     def __post_init__(self):
-        for name in ("image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depth", "num_heads"):
+        sizes = ("image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depth", "num_heads")
+        for name in (*sizes, "distillation_tokens"):
             if getattr(self, name) < 1:
                 raise DeiTEduError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if not 1 <= self.mlp_ratio * self.embed_dim < math.inf:
@@ -60,8 +62,13 @@ class DeiTConfig:
 
     @property
     def num_prefix_tokens(self):
-        """1 (class) or 2 (class, distillation): the tokens that stand before the patches."""
-        return 2 if self.distilled else 1
+        """1 (class) or 2 (class, distillation): the tokens before the patches; more with several teachers."""
+        return 1 + self.distillation_tokens if self.distilled else 1
+
+    @property
+    def for_several(self):
+        """Whether there is a distillation token for each of several teachers."""
+        return self.distilled and self.distillation_tokens > 1
 
     @property
     def grid(self):
@@ -132,11 +139,36 @@ class Block(nn.Module):
         return tokens + self.mlp(self.norm2(tokens)), weights
 
 
+class HeadOfEach(nn.ModuleList):
+    """A linear head for each of n distillation tokens: (B, n, D) -> (B, n, K)."""
+
+    def __init__(self, tokens, embed_dim, num_classes):
+        super().__init__(nn.Linear(embed_dim, num_classes) for _ in range(tokens))
+
+    def forward(self, tokens):
+        return torch.stack([head(token) for head, token in zip(self, tokens.unbind(dim=1), strict=True)], dim=1)
+
+
 class HeadLogits(NamedTuple):
     """What the two heads say, always both; `fuse` makes one answer of them."""
 
     class_logits: torch.Tensor  # (B, K)
     distillation_logits: torch.Tensor | None  # (B, K), or None for a model without the distillation token
+
+    @property
+    def heads(self):
+        """What each head says, (B, K) each: the class head, and where there are any, those of distillation."""
+        second = self.distillation_logits
+        if second is None:
+            return [self.class_logits]
+        return [self.class_logits, *(second.unbind(dim=1) if second.dim() == 3 else [second])]
+
+
+def mean_answer(logits):
+    """The log of the mean of several answers' probabilities: (B, n, K) -> (B, K); a single one, (B, K), as it is."""
+    if logits.dim() < 3:
+        return logits
+    return logits.log_softmax(dim=-1).logsumexp(dim=1) - math.log(logits.shape[1])
 
 
 def fuse(head_logits, how="probabilities"):
@@ -155,7 +187,7 @@ def fuse(head_logits, how="probabilities"):
     """
     if how not in ("probabilities", "logits"):
         raise DeiTEduError(f"unknown fusion {how!r}: choose 'probabilities' (the paper) or 'logits' (the code)")
-    heads = [logits for logits in head_logits if logits is not None]
+    heads = head_logits.heads
     if len(heads) == 1:
         return heads[0]
     stacked = torch.stack(heads)  # (heads, B, K)
@@ -204,6 +236,9 @@ class DeiT(nn.Module):
         if config.distilled:
             self.distillation_token = nn.Parameter(torch.zeros(1, 1, D))  # new: a second learned token
             self.distillation_head = nn.Linear(D, K)  # new: with a head of its own
+        if config.for_several:
+            self.distillation_token = nn.Parameter(torch.zeros(1, config.distillation_tokens, D))
+            self.distillation_head = HeadOfEach(config.distillation_tokens, D, K)
         if config.registers:
             self.register_token = nn.Parameter(torch.zeros(1, config.registers, D))
         self.initialise()
@@ -265,6 +300,8 @@ class DeiT(nn.Module):
             tokens = block(tokens)
         tokens = self.norm(self.read_by_heads(tokens))  # (B, prefix, D)
         class_logits = self.class_head(tokens[:, 0])  # (B, K)
+        if self.config.for_several:
+            return HeadLogits(class_logits, self.distillation_head(tokens[:, 1:]))  # (B, teachers, K)
         if not self.config.distilled:
             return HeadLogits(class_logits, None)
         return HeadLogits(class_logits, self.distillation_head(tokens[:, 1]))  # new: read the second token too

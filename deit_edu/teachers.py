@@ -307,6 +307,22 @@ class Ensemble(nn.Module):
         return answers.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(self.models))
 
 
+class SideBySide(nn.Module):
+    """Several teachers that each answer for themselves, for a student with a distillation token for each.
+
+    Args:
+        models: modules from images (B, C, H, W) to logits (B, K) or HeadLogits.
+    """
+
+    def __init__(self, models):
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, images):
+        """(B, C, H, W) -> (B, teachers, K)."""
+        return torch.stack([fuse(as_head_logits(model(images))) for model in self.models], dim=1)
+
+
 def as_head_logits(output):
     """HeadLogits in float32, for the losses; the logits (B, K) of any other model as those of a class head."""
     heads = output if isinstance(output, HeadLogits) else HeadLogits(output, None)

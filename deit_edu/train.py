@@ -34,7 +34,7 @@ class TrainConfig:
     # what it learns from
     teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME; several joined by + are an ensemble
     distillation: str = "none"  # none, soft, hard, drawn
-    tokens: str = "class"  # class, both
+    tokens: str = "class"  # class, both; each: a distillation token for each of several teachers
     temperature: float = 3.0  # tau of soft distillation
     distillation_weight: float | None = None  # lambda, the teacher's share; not given: the paper's, 0.1 soft, 0.5 hard
     ask_about: str = "pictures"  # all it shows; image: each as it is, once; N: the pictures of N epochs, in turn

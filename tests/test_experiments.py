@@ -18,9 +18,10 @@ from deit_edu.evidence.cells import Grid, run_key, unique_runs
 from deit_edu.evidence.claims import CLAIMS
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger, ledger_for_writing
-from deit_edu.evidence.regime import BASE
+from deit_edu.evidence.regime import BASE, STOPPED_AFTER
 from deit_edu.evidence.report import DECIDERS, HEADS, Results, disagreement_table, measure_of, report
 from deit_edu.evidence.second_claims import SECOND_CLAIMS
+from deit_edu.evidence.stopping import check_stopped, distances, stopped_after
 from deit_edu.evidence.verdicts import Difference, paired_difference, verdict
 from deit_edu.model import HeadLogits
 from deit_edu.runs import train
@@ -159,14 +160,17 @@ def test_a_claim_names_what_its_experiment_measures(claim):
     for configuration, measure in named:
         settings = EXPERIMENTS[claim.experiment].configurations[configuration]
         kind, *names = measure.split(":")
-        if kind in HALVES and settings["data"] == "fashion_clutter_left":
+        if kind in (*HALVES, "kept") and settings["data"] == "fashion_clutter_left":
             (kind,), names = names, []
         if kind == "inbox":
             assert settings["tokens"] == "both" and set(names) <= {"class", "distillation"}
             continue
+        if kind == "outlier":
+            assert settings["tokens"] == "both"
+            continue
         assert kind in (*HEADS, "similarity", "disagreement", "norm") and set(names) <= {"input", "last", *DECIDERS}
         assert kind in ("class", "disagreement") or (
-            settings["tokens"] == "both" if kind != "norm" else "initial" in settings
+            settings["tokens"] in ("both", "each") if kind != "norm" else "initial" in settings
         )
 
 
@@ -489,6 +493,52 @@ def test_accuracy_by_place_is_recorded_and_measured(tmp_path):
     assert record["places"] == {"left": record["test"], "right": record["validation"]}
     for place, split in {"left": "test", "right": "validation"}.items():
         assert measure_of(record, "test", f"{place}:class") == 100 * record[split]["class"]["accuracy"]
+
+
+def test_what_is_kept_is_a_share_of_the_accuracy_above_chance():
+    record = {"places": {half: {"class": {"accuracy": right}} for half, right in (("left", 0.7), ("right", 0.25))}}
+    assert measure_of(record, "test", "kept:class") == pytest.approx(100 * 0.15 / 0.6)
+
+
+# ---- the convnet that is stopped ----
+
+
+def stops(tmp_path, name, transformer, convnets, runs=None):
+    """The ledger's results where the runs that the rule looks at have these validation accuracies."""
+    right = {"transformer": transformer, **{f"convnet_{epochs}": found for epochs, found in convnets.items()}}
+    records = [record_of(cell, {"class": right[cell.configuration]}) for cell in GRID.cells("when_to_stop")]
+    return Results(write(tmp_path / name, records[:runs]), checksum=GRID.checksum)
+
+
+def test_the_convnet_is_stopped_where_it_is_nearest_the_transformer_on_validation_images(tmp_path):
+    rising = {2: 0.60, 3: 0.66, 4: 0.71, 5: 0.74, 6: 0.75}
+    assert distances(stops(tmp_path, "one", 0.70, rising))[3] == pytest.approx(-4)
+    assert stopped_after(stops(tmp_path, "four", 0.70, rising)) == 4
+    assert stopped_after(stops(tmp_path, "fewer", 0.5, dict.fromkeys(rising, 0.5))) == 2  # of equals the fewest epochs
+    assert stopped_after(stops(tmp_path, "some", 0.70, rising, runs=-1)) is None
+
+
+def test_students_of_a_stopped_convnet_wait_for_the_rule_and_hold_to_it(tmp_path):
+    rising = {2: 0.60, 3: 0.66, 4: 0.71, 5: 0.74, 6: 0.75}
+    some, four = stops(tmp_path, "some", 0.66, rising, runs=3), stops(tmp_path, "four", 0.71, rising)
+    with pytest.raises(DeiTEduError, match="unseen_places waits for when_to_stop"):
+        check_stopped(["unseen_places"], some)
+    with pytest.raises(DeiTEduError, match="after 4 epochs, not 3: write it into .*STOPPED_AFTER"):
+        check_stopped(["unseen_places"], four)
+    for names, results in ((["when_to_stop"], some), (["when_to_stop", "unseen_places"], some), (["registers"], four)):
+        check_stopped(names, results)
+    check_stopped(["unseen_places"], stops(tmp_path, "three", 0.66, rising))
+
+
+def test_the_recorded_choice_is_the_one_that_teaches():
+    """Holds once the runs of the rule are recorded; before, nothing is stopped."""
+    assert stopped_after(Results(Ledger())) in (None, STOPPED_AFTER)
+    chosen, places = cells_of("when_to_stop"), cells_of("unseen_places")
+    for seed in range(5):
+        (teacher,) = places["by_convnet_early", seed].teachers
+        assert teacher.key == chosen[f"convnet_{STOPPED_AFTER}", seed].key == places["convnet_early", seed].key
+        (teacher,) = places["by_transformer", seed].teachers
+        assert teacher.key == chosen["transformer", seed].key == places["none", seed].key
 
 
 def test_a_smaller_subset_is_balanced_and_lies_within_a_larger_one():

@@ -15,6 +15,7 @@ from deit_edu.inspect import (
     box_coverage,
     describe_tokens,
     disagreement,
+    patch_norms,
     prefix_attention,
     token_similarity,
 )
@@ -125,6 +126,20 @@ def test_token_similarity_starts_with_the_learned_vectors_and_ends_after_the_nor
     assert torch.allclose(similarity[1], torch.cosine_similarity(between[:, 0], between[:, 1], dim=-1).mean())
 
 
+def test_the_norms_of_the_patches_are_read_after_every_block_without_the_other_tokens():
+    model, images = model_and_images(registers=2)
+    model.train()  # dropout must not show
+    found = patch_norms(model, images)
+    assert model.training and found["median"].shape == found["largest"].shape == (4,)
+    model.eval()
+    tokens = model.embed(images)
+    for layer, block in enumerate([torch.nn.Identity(), *model.blocks]):
+        tokens = block(tokens)
+        norms = tokens[:, 2:11].norm(dim=-1).sort(dim=1).values  # (B, 9): neither prefix nor registers
+        assert torch.allclose(found["largest"][layer], norms[:, -1].mean())
+        assert torch.allclose(found["median"][layer], norms[:, 4].mean())
+
+
 def test_tokens_of_a_plain_model_cannot_be_compared():
     model, images = model_and_images(distilled=False)
     with pytest.raises(DeiTEduError, match="no distillation token"):
@@ -153,6 +168,8 @@ def test_a_description_of_the_tokens_is_the_mean_over_all_images_at_once():
     described = describe_tokens(model, data)
     close = dict(atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(torch.tensor(described["similarity"]), token_similarity(model, images), **close)
+    for name, norms in patch_norms(model, images).items():
+        torch.testing.assert_close(torch.tensor(described["patch_norms"][name]), norms, **close)
     pictures = prefix_attention(model.attention_maps(images).mean(dim=2), model.config)
     for token, picture in pictures.items():
         expected = attention_in_boxes(picture, data.test.boxes, model.config).mean(dim=-1)

@@ -7,6 +7,7 @@ from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger, ledger_for_writing
 from deit_edu.evidence.report import Results
 from deit_edu.evidence.runner import available_jobs, estimate_seconds, run_cells
+from deit_edu.evidence.stopping import check_stopped
 from deit_edu.evidence.verify import verify
 
 
@@ -57,6 +58,7 @@ def run(chosen):
             raise DeiTEduError(f"{wrong} of {len(answers)} runs came out differently")
     else:
         with ledger_for_writing() as ledger:
+            check_stopped(names, Results(ledger, chosen.scale))
             done = run_cells(cells, ledger, chosen.jobs, progress=not chosen.quiet)
             print(f"{chosen.name}: {len(done)} runs done now, all recorded in {ledger.path}; see deit-edu report")
 

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from deit_edu.errors import DeiTEduError
-from deit_edu.losses import DISTILLATIONS
+from deit_edu.losses import DISTILLATIONS, TOKENS
 from deit_edu.model import MODELS
 from deit_edu.runs.build import open_dataset
 from deit_edu.runs.choices import Plan, fitted, in_words, is_open, is_teacher_name, plan_for, role_of, seconds_of
@@ -47,7 +47,11 @@ def add_arguments(parser):
     parser.add_argument(
         "--distill", choices=DISTILLATIONS, help="what the teacher gives (default: hard with a teacher)"
     )
-    parser.add_argument("--tokens", choices=("class", "both"), help="who listens to it (default: both with a teacher)")
+    parser.add_argument(
+        "--tokens",
+        choices=TOKENS,
+        help="who listens to it (default: both with a teacher); each: a token for each of A+B",
+    )
 
     group = parser.add_argument_group("settings of one run (default: the scale's; they are told in deit_edu/train.py)")
     told = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(TrainConfig), re.MULTILINE))

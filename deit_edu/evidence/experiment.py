@@ -16,14 +16,31 @@ class Experiment:
     keep_predictions: int = 0  # of the runs of how many seeds, in the ledger, for tables and figures
 
 
+UNITS = {
+    "similarity": "in cosine",
+    "norm": "in percent of the norm",
+    "inbox": "in points of attention",
+    "kept": "in percent kept",
+    "outlier": "in median lengths",
+}  # by the kind of measure; all others are accuracies
+
+
+def unit_of(measure):
+    """What a measure's differences are counted in."""
+    return UNITS.get(measure.partition(":")[0], "in points")
+
+
 @dataclass(frozen=True)
 class Claim:
     """A sentence of the paper as a signed difference between measured numbers.
 
     The difference is the sum of weight * measure over `terms`, for one seed at a time. A measure is a head's name
     (its test accuracy, in points), "similarity:input" or "similarity:last" (the two tokens' cosine),
-    "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.evidence.report.DECIDERS`, or "norm" (what
-    interpolation leaves of the length of the position embeddings, in percent).
+    "disagreement:ONE:OTHER" (points of test images) between two of `deit_edu.evidence.report.DECIDERS`, "norm" (what
+    interpolation leaves of the length of the position embeddings, in percent), "kept:HEAD" (of a student of the left
+    half, what it keeps on the right of its accuracy above chance, in percent), "inbox:TOKEN" (of its attention to
+    patches in the last block, inside the item's box, in percent), or "outlier" (the longest patch token of an image
+    after the last block, in lengths of the median one).
     """
 
     id: str
@@ -37,8 +54,7 @@ class Claim:
     @property
     def unit(self):
         """What its difference is counted in: points of test images, or what stands in their place."""
-        kinds = {"similarity": "in cosine", "norm": "in percent of the norm", "inbox": "in points of attention"}
-        return kinds.get(self.terms[0][2].partition(":")[0], "in points")
+        return unit_of(self.terms[0][2])
 
     def paper_difference(self, model):
         return sum(weight * value for (weight, _, _), value in zip(self.terms, self.paper[model], strict=True))

@@ -36,6 +36,10 @@ MIXING = dict(mixup_alpha=0.8, cutmix_alpha=1.0, mix_probability=0.8)
 # Items stay in the half of the canvas where they are drawn: neither mirrored nor shifted.
 UNMOVED = dict(flip=False, crop_padding=0)
 
+# After so many epochs a convnet of the left half is as good there as the transformer is: `stopping` has the rule, and
+# the runs that it looks at come first.
+STOPPED_AFTER = 3
+
 # A teacher's settings over the base: "role" says which of the two recipes trains it.
 TEACHERS = {
     "convnet": dict(role="teacher"),
@@ -45,7 +49,7 @@ TEACHERS = {
     "convnet_mixed": dict(role="teacher", **MIXING),  # sees its images mixed, as the student of `regime` does
     # Of the second series. What a teacher says here of its images stands, whatever its student sees.
     "convnet_left": dict(role="teacher", **UNMOVED),
-    "convnet_left_early": dict(role="teacher", epochs=3, **UNMOVED),
+    "convnet_left_early": dict(role="teacher", epochs=STOPPED_AFTER, warmup_epochs=1.0, **UNMOVED),
     "transformer_left": dict(role="student", epochs=20, **UNMOVED),
     "convnet_28": dict(role="teacher", image_size=0),  # of the data's own size, where its student sees another
     "convnet_early": dict(role="teacher", epochs=3),

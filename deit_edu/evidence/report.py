@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from deit_edu.data.packaged import FASHION_CLASSES
 from deit_edu.evidence.cells import Grid, data_label, unique_runs
 from deit_edu.evidence.claims import CLAIMS
 from deit_edu.evidence.experiment import Claim
@@ -25,6 +26,7 @@ DECIDERS = {
     "distillation": ("token_hard", "distillation"),
     "fused": ("token_hard", "fused"),
 }
+CHANCE = 1 / len(FASHION_CLASSES)  # of the canvases, whose classes are balanced
 TRUTH = "truth"  # the true labels, in the place of somebody who decides
 
 
@@ -131,6 +133,12 @@ def measure_of(record, split, measure):
         return record["tokens"]["similarity"][{"input": 0, "last": -1}[names[0]]]
     if kind == "inbox":  # "inbox:class": of a token's attention to patches in the last block, inside the item's box
         return 100 * record["tokens"]["attention_in_box"][names[0]][-1]
+    if kind == "outlier":  # the longest patch token of an image after the last block, in lengths of the median one
+        norms = record["tokens"].get("patch_norms")  # the oldest records have none
+        return norms and norms["largest"][-1] / norms["median"][-1]
+    if kind == "kept":  # "kept:fused": accuracy above chance on the right, of that on the left
+        left, right = (record["places"][half][names[0]]["accuracy"] - CHANCE for half in ("left", "right"))
+        return 100 * right / left
     if kind in record.get("places", {}):  # "right:fused": of the test's items there
         return 100 * record["places"][kind][names[0]]["accuracy"]
     head = record[split].get(kind)

@@ -29,7 +29,7 @@ from deit_edu.runs.folders import is_trained, runs_root
 from deit_edu.runs.machine import machine, machine_name
 from deit_edu.runs.run import train
 from deit_edu.runs.sharing import shared_learning
-from deit_edu.teachers import Ensemble, FrozenTeacher, fold_norms
+from deit_edu.teachers import Ensemble, FrozenTeacher, SideBySide, fold_norms
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 
 load_once = cache(load_dataset)
@@ -339,7 +339,8 @@ def probe(cell, threads, steps=20, warm_up=5):
     student = wrap(build_model(config, dataset).to(world.device), config, world)
     teachers = [build_model(teacher.config, dataset) for teacher in cell.teachers]
     teachers += [open_teacher(name, dataset) for name in cell.shipped]
-    teacher = FrozenTeacher(fold_norms(Ensemble(teachers))).to(world.device) if teachers else None
+    answer = SideBySide if config.tokens == "each" else Ensemble
+    teacher = FrozenTeacher(fold_norms(answer(teachers))).to(world.device) if teachers else None
     objective = DistillationObjective(config.distillation, config.tokens)
     times = []
 

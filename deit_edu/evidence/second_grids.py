@@ -43,6 +43,8 @@ TWIN_TAUGHT = TOKEN_HARD | BY_SHIPPED | TWIN | dict(keep_answers=1)
 
 # Trained on items of the left half alone, as are their teachers.
 ON_THE_LEFT = dict(data="fashion_clutter_left", **HALF, **UNMOVED)
+# Of how many epochs a convnet may be that is to be as good as the transformer; each falls to the end of its own rate.
+STOPS = (2, 3, 4, 5, 6)
 
 # ---- 3. batch, warm-up, rate ----
 
@@ -128,6 +130,11 @@ def lengths(times):
     }
 
 
+# ---- 10. register tokens, two teachers ----
+
+TWO = dict(teacher=("convnet", "convnet"))  # the second is the next seed's
+
+
 # ---- 11. the claims in a longer regime ----
 
 
@@ -186,7 +193,18 @@ SECOND = {
         },
         scales=("tiny",),
     ),
-    # 40 runs to do, 2.2 hours: a convnet and a transformer teach on the left.
+    # 30 runs to do, 0.7 hours; five of them are shared with `unseen_places`.
+    "when_to_stop": Experiment(
+        "Convnets of few epochs beside the transformer: which is as good on validation images of the left half",
+        "ours",
+        {
+            "transformer": ON_THE_LEFT,
+            **{f"convnet_{n}": convnet("convnet_left_early", data=ON_THE_LEFT["data"], epochs=n) for n in STOPS},
+        },
+        split="validation",
+        scales=("tiny",),
+    ),
+    # 30 runs to do, 1.8 hours: a convnet and a transformer teach on the left.
     "unseen_places": Experiment(
         "Students of items in the left half, tested in both: by a convnet, by one stopped early, by a transformer",
         "section 4 and table 2",
@@ -252,14 +270,22 @@ SECOND = {
         },
         scales=("tiny",),
     ),
-    # 10 runs to do, 0.7 hours.
+    # 15 runs to do, 0.7 hours: five of them only measure what the first series trained before norms were recorded.
     "registers": Experiment(
         "One or two tokens that no head reads beside the two that are read",
         "ours",
         {
             "hard": TAUGHT,
+            "hard_measured": dict(initial=TAUGHT, epochs=0, tokens="both"),
             **{f"hard_registers_{n}": dict(TAUGHT, model_settings={"registers": n}) for n in (1, 2)},
         },
+        scales=("tiny",),
+    ),
+    # 10 runs to do, 0.8 hours.
+    "two_teachers": Experiment(
+        "Two convnets: as an ensemble behind one distillation token, and with a token each",
+        "ours",
+        {"one": TAUGHT, "ensemble": dict(TAUGHT, **TWO), "each": dict(TAUGHT, **TWO, tokens="each")},
         scales=("tiny",),
     ),
     # 15 runs to do, 16 hours: 540,000 pictures each, at 180 a second alone, fewer while the teacher is asked.

@@ -20,7 +20,15 @@ from deit_edu.runs.machine import can_compile, compiled
 from deit_edu.runs.preprocess import Preprocessing, for_network, prepared
 from deit_edu.runs.sources import open_initial, open_timm
 from deit_edu.runs.weights import resize_model
-from deit_edu.teachers import CONVNETS, Ensemble, FrozenTeacher, WhiteningConvNet, create_teacher, fold_norms
+from deit_edu.teachers import (
+    CONVNETS,
+    Ensemble,
+    FrozenTeacher,
+    SideBySide,
+    WhiteningConvNet,
+    create_teacher,
+    fold_norms,
+)
 
 
 def open_dataset(config, load=load_dataset):
@@ -40,10 +48,15 @@ def build_model(config, dataset):
             raise DeiTEduError(f"{dataset.name} has images of {H}x{W}: DeiT needs square ones, give an image size")
         fitted = dict(image_size=H, in_channels=C, num_classes=dataset.num_classes)
         rates = dict(drop_rate=config.drop_rate, drop_path_rate=config.drop_path_rate)
-        return create_model(config.model, config.tokens == "both", **fitted, **rates, **config.model_settings)
+        several = dict(distillation_tokens=len(several_teachers(config))) if config.tokens == "each" else {}
+        return create_model(
+            config.model, config.tokens != "class", **fitted, **rates, **several, **config.model_settings
+        )
     if config.model not in CONVNETS and not config.model.startswith("timm:"):
         known, near = ", ".join([*MODELS, *CONVNETS]), did_you_mean(config.model, [*MODELS, *CONVNETS])
         raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME{near}")
+    if config.tokens == "each":
+        raise DeiTEduError(f"{config.model} cannot have a token for each teacher: a DeiT can, or choose --tokens both")
     model = create_teacher(config.model, C, dataset.num_classes, False, H, config.drop_path_rate)
     if config.batch_size == 1 and any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules()):
         raise DeiTEduError(f"{config.model} has batch norms, which need two images or more: give a larger --batch-size")
@@ -108,6 +121,7 @@ def in_strides_of(parameter, gradient):
 INTERPOLATIONS = {"bicubic": ("bicubic", False), "bilinear": ("bilinear", False), "antialias": ("bicubic", True)}
 
 SHAPE = ("patch_size", "in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio", "distilled", "pool", "registers")
+SHAPE += ("distillation_tokens",)
 
 
 def start_from(student, config, dataset):
@@ -229,7 +243,30 @@ def build_teacher(config, dataset):
     if config.teacher is None:
         raise DeiTEduError(f"{config.distillation} distillation needs a teacher: name a run folder or a model")
     check_teachers_data(config.teacher, dataset)
-    return FrozenTeacher(fold_norms(open_teacher(config.teacher, dataset)))
+    return open_frozen_teacher(config, dataset)
+
+
+def open_frozen_teacher(config, dataset):
+    """The network, or the networks, that answer while a student of this config learns."""
+    if config.tokens != "each":
+        return FrozenTeacher(fold_norms(open_teacher(config.teacher, dataset)))
+    unkept = {"keep_answers": config.keep_answers == 0, "ask_about": config.ask_about == "pictures"}
+    if refused := [name for name, off in unkept.items() if not off]:
+        raise DeiTEduError(f'tokens "each" ask the teachers about every picture: leave out {", ".join(refused)}')
+    return FrozenTeacher(SideBySide([fold_norms(open_teacher(name, dataset)) for name in several_teachers(config)]))
+
+
+def several_teachers(config):
+    """The names of the teachers that are to have a token each. Raises DeiTEduError when there are not several."""
+    names = teacher_names(config.teacher or "")
+    if len(names) < 2:
+        raise DeiTEduError('tokens "each" need several teachers: name them as A+B, or choose tokens "both"')
+    return names
+
+
+def teacher_names(name):
+    """The teachers that `TrainConfig.teacher` names: several are joined by +, which may stand in a folder's name."""
+    return [name] if "+" not in name or find_run(name).is_dir() else name.split("+")
 
 
 def check_teachers_data(name, dataset):
@@ -238,8 +275,8 @@ def check_teachers_data(name, dataset):
     A teacher of other data, of another size or none of ours may teach what it knows; its classes are checked, and that
     the data are others is said.
     """
-    if "+" in name and not find_run(name).is_dir():
-        for part in name.split("+"):
+    if len(names := teacher_names(name)) > 1:
+        for part in names:
             check_teachers_data(part, dataset)
         return
     seen = data_of_run(find_run(name)) if ":" not in name else None
@@ -287,8 +324,8 @@ def open_teacher(name, dataset):
 
     Raises DeiTEduError when it does not fit the data.
     """
-    if "+" in name and not find_run(name).is_dir():
-        return Ensemble([open_teacher(part, dataset) for part in name.split("+")])
+    if len(names := teacher_names(name)) > 1:
+        return Ensemble([open_teacher(part, dataset) for part in names])
     path = name if ":" in name else str(find_run(name))
     model, trained_on = load_teacher(path, dataset.image_shape[0], dataset.num_classes)
     check_trained_on(f"teacher {name}", trained_on, dataset, model)

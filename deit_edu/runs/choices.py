@@ -17,7 +17,7 @@ from deit_edu.data.tree import find
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import MODELS, DeiTConfig
 from deit_edu.runs.ahead import made_ahead
-from deit_edu.runs.build import build_model, build_objective, open_dataset, open_teacher
+from deit_edu.runs.build import build_model, build_objective, open_dataset, open_frozen_teacher
 from deit_edu.runs.evaluate import predict
 from deit_edu.runs.recipes import RECIPES, recipe
 from deit_edu.runs.sharing import shared_learning
@@ -290,7 +290,7 @@ def seconds_of(config, dataset, world, teacher=None):
     if teacher:
         asked = FrozenTeacher(fold_norms(build_model(teacher, dataset))).to(world.device)
     else:
-        asked = config.teacher and FrozenTeacher(fold_norms(open_teacher(config.teacher, dataset))).to(world.device)
+        asked = config.teacher and open_frozen_teacher(config, dataset).to(world.device)
     per_step, measured = step_seconds(student, asked or None, config, dataset, world)
     some = torch.arange(min(len(dataset.validation), 256))
     begun = time.perf_counter()

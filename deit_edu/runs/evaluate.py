@@ -6,7 +6,7 @@ import torch
 from scipy.stats import binomtest
 
 from deit_edu.errors import DeiTEduError
-from deit_edu.model import HeadLogits, fuse
+from deit_edu.model import HeadLogits, fuse, mean_answer
 from deit_edu.runs.checkpoints import load, save
 from deit_edu.runs.preprocess import preprocessing_of
 from deit_edu.teachers import as_head_logits
@@ -67,13 +67,17 @@ def decisions(head_logits):
     """The class each head and each fusion chooses: {name: (n,) int64}.
 
     The names: class, distillation, fused (the paper's sum of probabilities), fused_logits (the authors' code);
-    class alone for a model with one head.
+    class alone for a model with one head. With several teachers distillation is the mean of their heads, and
+    distillation_1, distillation_2 are each one's own.
     """
     chosen = {"class": head_logits.class_logits.argmax(dim=-1)}
-    if head_logits.distillation_logits is not None:
-        chosen["distillation"] = head_logits.distillation_logits.argmax(dim=-1)
+    _, *second = head_logits.heads
+    if second:
+        chosen["distillation"] = mean_answer(head_logits.distillation_logits).argmax(dim=-1)
         chosen["fused"] = fuse(head_logits, "probabilities").argmax(dim=-1)
         chosen["fused_logits"] = fuse(head_logits, "logits").argmax(dim=-1)
+    if len(second) > 1:
+        chosen |= {f"distillation_{n}": one.argmax(dim=-1) for n, one in enumerate(second, 1)}
     return chosen
 
 

@@ -36,7 +36,7 @@ def run_name(config):
     sees += [] if config.redraw else ["fixed"]
     start = ["tuned"] if config.initial else []
     learns_from = [] if config.distillation == "none" else [config.distillation]
-    tokens = ["both"] if config.tokens == "both" else []
+    tokens = [config.tokens] if config.tokens != "class" else []
     parts = [config.data, config.model, *sees, *learns_from, *tokens, *start, f"seed{config.seed}"]
     return "-".join(parts).replace(":", "-").replace("/", "-")
 

@@ -15,7 +15,7 @@ from deit_edu.data.imagenet import CROP_RATIO
 from deit_edu.data.walk import printable, walk
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import prefix_attention
-from deit_edu.model import fuse
+from deit_edu.model import fuse, mean_answer
 from deit_edu.runs.build import recall_statistics
 from deit_edu.runs.folders import open_run
 from deit_edu.runs.preprocess import in_channels
@@ -106,7 +106,7 @@ def probabilities(said):
     """
     found = {"class": said.class_logits.softmax(dim=-1)}
     if said.distillation_logits is not None:
-        found |= {"distillation": said.distillation_logits.softmax(dim=-1), "fused": fuse(said).exp()}
+        found |= {"distillation": mean_answer(said.distillation_logits).softmax(dim=-1), "fused": fuse(said).exp()}
     return found
 
 

@@ -7,7 +7,7 @@ import torch
 
 from deit_edu.data import nested_subset
 from deit_edu.inspect import describe_tokens
-from deit_edu.model import DeiT
+from deit_edu.model import DeiT, HeadLogits, mean_answer
 from deit_edu.runs.build import build_model
 from deit_edu.runs.checkpoints import digest
 from deit_edu.runs.evaluate import accuracies, per_class, predict
@@ -81,4 +81,5 @@ def ask_teacher(teacher, config, dataset):
     taught = training_split(config, dataset, shown_epoch(config, max(0, config.epochs - 1)))
     asked = nested_subset(taught.labels, min(config.train_images or len(taught), ASKED_OF_TEACHER))
     said = predict(teacher, taught, dataset, indices=asked)
+    said = HeadLogits(mean_answer(said.class_logits), None)
     return accuracies(said, taught.labels[asked])["class"].to_dict()

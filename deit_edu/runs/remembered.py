@@ -20,6 +20,8 @@ def remembering(teacher, config, dataset, world):
     Args:
         teacher: what the loop would ask, or None. config: TrainConfig. dataset: an ImageDataset. world: a `World`.
     """
+    if config.tokens == "each":
+        return teacher  # several decisions
     if teacher is None or config.distillation != "hard" or config.compile or world.device.type != "cpu":
         return teacher  # a compiled network is made for one size of batch
     drawn = config.rand_augment or config.auto_augment or config.erasing or config.mixup_alpha or config.cutmix_alpha

@@ -94,11 +94,15 @@ def rename(name, pairs):
 
 
 def check_as_others(config):
-    """Refuse a DeiT that others would run otherwise: theirs reads the class token, and has no registers."""
-    if config.pool != "token" or config.registers:
+    """Refuse a DeiT that others would run otherwise: theirs reads the class token, and has no registers.
+
+    Nor has it a distillation token for each of several teachers.
+    """
+    if config.pool != "token" or config.registers or config.for_several:
+        several = f", {config.distillation_tokens} distillation tokens" if config.for_several else ""
         raise DeiTEduError(
-            f"this network has pool {config.pool} and {config.registers} registers, which no DeiT of others has: it "
-            f"runs in deit_edu only; train one with pool token and no registers to take it elsewhere"
+            f"this network has pool {config.pool}{several} and {config.registers} registers, which no DeiT of others "
+            f"has: it runs in deit_edu only; train one with pool token and no registers to take it elsewhere"
         )
 
 

@@ -26,15 +26,21 @@ QUESTIONS = (
     Question("Why do hard answers beat soft ones?", ("hard_or_soft",)),
     Question("Batch, warm-up, rate: what may a reader change?", ("batch_and_rate", "warmup_and_rate")),
     Question("Must the teacher be asked anew for every picture?", ("kept_answers",)),
-    Question("Is the convnet's bias inherited?", ("unseen_places",)),
+    Question("Is the convnet's bias inherited?", ("when_to_stop", "unseen_places")),
     Question("Class token, or mean of the patches?", ("pooling",)),
     Question("Fine-tuning with a teacher", ("classes_taught", "resolution_taught")),
     Question("When is the distillation head behind?", ("head_gap", "head_gap_long")),
     Question("Can a student beat its teacher?", ("student_beats_teacher",)),
     Question("Do registers help?", ("registers",)),
+    Question("A token for each of two teachers?", ("two_teachers",)),
     Question("The plain twin of the CIFAR-10 student", ("twin",), "small"),
     Question("Which reversed claims turn in a longer or wider regime?", ("longer", "wider")),
 )
+
+
+def named(experiment):
+    """The question that an experiment answers."""
+    return next(question for question in QUESTIONS if experiment in question.experiments)
 
 
 def cells_of(question):
@@ -107,8 +113,8 @@ def reading():
 counted at {PER_SECOND["tiny"]} pictures a second, at {PER_SECOND["small"]} for the photographs, where the plain twin
 alone takes {hours(small):.0f}. A network recorded is never trained again, and a run that was cut off goes on.
 
-Not built yet: two teachers with a distillation token each, and the norms of patch tokens beside the registers. Of the
-longer regime, {LONGEST} epochs and larger images are left out: one network of that length takes {longest:.1f} hours.
+Of the longer regime, {LONGEST} epochs and larger images are left out: one network of that length takes {longest:.1f}
+hours.
 
 A claim's sentence and its sign were written into the library before its first run, as for the first series.
 Run them yourself: `deit-edu ablate kept_answers --dry-run` says how long one takes here.""")

@@ -1,0 +1,276 @@
+"""The questions of the second series, a section each: what is compared, what came out, or how far the runs are.
+
+One builder for all of them; what differs stands in `ASKED`. A text that explains verdicts says so in `explains`, and a
+verdict that moves is said before it. Until then a text says what either outcome would mean, and concludes nothing.
+"""
+
+from dataclasses import dataclass, field
+
+from deit_edu.evidence.experiment import unit_of
+from deit_edu.evidence.grids import EXPERIMENTS
+from deit_edu.evidence.pages.pieces import (
+    claimed,
+    differences,
+    evidence,
+    fold,
+    levels,
+    row,
+    said,
+    together,
+)
+from deit_edu.evidence.pages.running import begun, cells_of, hours, named, question_table, to_do
+from deit_edu.evidence.verdicts import ENOUGH_SEEDS
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question's section.
+
+    `rows` are its claims, {id: (what minus what, key of COLOURS)}; `known` are differences beside them that claim
+    nothing, ((what minus what, experiment, plus, minus, colour), ...).
+    """
+
+    rows: dict
+    text: str  # Markdown: what to make of it
+    known: tuple = ()
+    explains: dict = field(default_factory=dict)  # {a claim's id with _ for -: the verdict that the text explains}
+
+
+def ingredients():
+    """The rows of the two longer regimes, and of the one that the recipe's page has, in one order."""
+    words = {"mixing": "Mixup and CutMix", "rand_augment": "RandAugment", "repeated_augmentation": "repeated"}
+    regimes = {"longer": "160 epochs", "wider": "width 128"}
+    rows = {
+        f"{name.replace('_', '-')}-helps-{regime}": (f"{told} − without, {where}", "class")
+        for name, told in words.items()
+        for regime, where in regimes.items()
+    }
+    names = {"mixing": "mixup_and_cutmix"}
+    known = tuple(
+        (f"{told} − without, 20 epochs", "recipe", (names.get(name, name), "class"), ("base", "class"), "plain")
+        for name, told in words.items()
+    )
+    return rows, known
+
+
+def gaps():
+    """The distillation head's lead over the class head after each length, by the convnet that is often right."""
+    lengths = {1: "head_gap", 2: "head_gap", 4: "head_gap_long"}
+    return tuple(
+        (f"{10 * times} epochs: distillation − class head", experiment,
+         (f"by_convnet_x{times}", "distillation"), (f"by_convnet_x{times}", "class"), "distillation")
+        for times, experiment in lengths.items()
+    )  # fmt: skip
+
+
+USUAL = "batch_64_warmup_2"
+LONGER_ROWS, SHORT_ROWS = ingredients()
+ASKED = {  # by the first of a question's experiments
+    "batch_and_rate": Asked(
+        {
+            "large-batch-hurts": ("plain: batch 256 − 64", "class"),
+            "small-batch-helps": ("plain: batch 16 − 64", "class"),
+            "scaled-rate-helps-large-batch": ("plain, batch 256: rate scaled − not", "class"),
+            "scaled-rate-helps-small-batch": ("plain, batch 16: rate scaled − not", "class"),
+            "warmup-helps": ("plain: no warm-up − 2 epochs", "class"),
+            "long-warmup-hurts": ("plain: 5 epochs of warm-up − 2", "class"),
+            "warmup-tames-a-high-rate": ("plain, rate × 4: warm-up 5 − 0", "class"),
+            "distilled-is-sturdier-to-batch": ("batch 256 − 64: to hard − to plain", "fused"),
+            "distilled-is-sturdier-to-rate": ("rate × 4, batch 16: to hard − to plain", "fused"),
+            "distilled-is-sturdier-to-warmup": ("no warm-up − 2: to hard − to plain", "fused"),
+            "distilled-needs-less-warmup": ("batch 256, warm-up 0 − 5: to hard − to plain", "fused"),
+        },
+        """At equal epochs a larger batch takes fewer steps. If a batch of 256 is worse and its scaled rate does not
+mend it, then steps are what a short run lacks, and you should not fill a large memory for its own sake. If the
+distilled student loses less from a wrong rate or a missing warm-up, a teacher is also an insurance: you may tune less.
+If it loses as much, tune as ever.""",
+        (("hard, both − plain, batch 64", "batch_and_rate", (f"hard_{USUAL}", "fused"), (f"none_{USUAL}", "class"),
+          "fused"),),
+    ),
+    "pooling": Asked(
+        {
+            "mean-beats-class-token": ("plain: mean of the patches − token", "class"),
+            "mean-beats-class-token-distilled": ("distilled, both: mean − token", "fused"),
+            "distillation-helps-beside-mean": ("mean: distilled, both − plain", "fused"),
+        },
+        """Each of the four networks gets the rate of three that is best for it on validation images, so neither is
+favoured by a rate that was tuned for the other. If the mean is ahead, read the patches in your own small network, and
+keep the distillation token beside them; nothing in the method needs a class token.""",
+        (
+            ("plain, token: rate 0.016 − 0.008", "pooling", ("none_token_0.016", "class"),
+             ("none_token_0.008", "class"), "plain"),
+            ("plain, token: rate 0.032 − 0.016", "pooling", ("none_token_0.032", "class"),
+             ("none_token_0.016", "class"), "plain"),
+            ("token, 0.016: distilled, both − plain", "pooling", ("hard_token_0.016", "fused"),
+             ("none_token_0.016", "class"), "fused"),
+        ),
+    ),
+    "kept_answers": Asked(
+        {
+            "anew-beats-answers-of-image": ("asked anew − once about each image", "fused"),
+            "anew-beats-answers-of-one": ("asked anew − about one epoch's", "fused"),
+            "anew-beats-answers-of-five": ("asked anew − about five epochs'", "fused"),
+            "five-beat-one": ("five epochs' answers − one's", "fused"),
+            "pictures-beat-answers": ("five: with pictures − answers alone", "fused"),
+            "kept-answers-beat-none": ("one epoch's answers − labels alone", "fused"),
+        },
+        """An answer of hard distillation is one number, so keeping it costs next to nothing; what it may cost is that
+the teacher no longer sees what its student sees. If one epoch's answers do as well, ask once and throw the teacher
+away. If only pictures and answers kept together do, keep the seed of each picture beside its answer.""",
+        (("asked anew, both − labels alone", "kept_answers", ("asked_anew", "fused"), ("none", "class"), "fused"),),
+    ),
+    "classes_taught": Asked(
+        {
+            "teacher-helps-on-other-classes": ("other classes: teacher − labels", "fused"),
+            "start-helps-the-taught": ("taught: started − from nothing", "fused"),
+            "teacher-helps-at-resolution": ("42 pixels: teacher of 42 − labels", "fused"),
+            "small-teacher-helps-at-resolution": ("42 pixels: teacher of 28 − labels", "fused"),
+            "larger-teacher-beats-smaller": ("42 pixels: teacher of 42 − of 28", "fused"),
+        },
+        """If the teacher helps here, too, keep it for fine-tuning, and `--teacher` with `--initial` is all you need.
+If one of the smaller pictures does as well, the one that you have will do: it is shown them at its own size.""",
+        (("by labels: started − from nothing", "transfer", ("from_distilled_all", "fused"),
+          ("from_nothing_all", "class"), "fused"),),
+    ),
+    "registers": Asked(
+        {
+            "register-helps": ("one register − none, both heads", "fused"),
+            "register-focuses-class-token": ("one − none: class token in the box", "class"),
+            "register-focuses-distillation-token": ("one − none: distillation token", "distillation"),
+            "register-evens-the-patches": ("one − none: the longest patch", "teacher"),
+        },
+        """Registers were made for large networks, in which a few patches grow long and are used as memory. If no patch
+stands out here to begin with, there is nothing to cure, and a register is a token more to compute.""",
+        (
+            ("two registers − one, both heads", "registers", ("hard_registers_2", "fused"),
+             ("hard_registers_1", "fused"), "fused"),
+            ("two − one: class token in the box", "registers", ("hard_registers_2", "inbox:class"),
+             ("hard_registers_1", "inbox:class"), "class"),
+            ("two − one: the longest patch", "registers", ("hard_registers_2", "outlier"),
+             ("hard_registers_1", "outlier"), "teacher"),
+        ),
+    ),
+    "unseen_places": Asked(
+        {
+            "convnet-carries-over": ("the convnet − the transformer", "teacher"),
+            "bias-is-inherited": ("by the convnet, both − plain", "fused"),
+            "bias-is-the-convnets": ("by the convnet − by the transformer", "fused"),
+            "bias-is-not-accuracy": ("by the stopped one − by transformer", "fused"),
+            "distillation-head-carries-over": ("by it: distillation − class head", "distillation"),
+        },
+        """What is compared is a share: of what a network knows on the left, above chance, how much does it still know
+on the right? If the convnet's student keeps more than the transformer's, it was not accuracy alone that it was taught:
+the stopped convnet, no better than the transformer, parts the two. When it is stopped is not for us to choose: of five
+lengths it is the one whose convnet is nearest the transformer on validation images, of the left half as well.""",
+    ),
+    "student_beats_teacher": Asked(
+        {
+            "student-beats-earlier-teacher": ("student − its convnet of 1 epoch", "fused"),
+            "student-beats-early-teacher": ("student − its convnet of 3 epochs", "fused"),
+            "student-beats-few-image-teacher": ("student − convnet of 1,000 images", "fused"),
+            "large-student-beats-early-teacher": ("wide student − convnet of 3 epochs", "fused"),
+            "worse-teacher-still-helps": ("by the convnet of 1 epoch − plain", "fused"),
+        },
+        """A student hears the label as well as its teacher, so it can pass a teacher that is weaker than what labels
+alone would have made of it. The line runs somewhere between: these teachers are to bracket it. If a teacher worse than
+the plain student still helps, it is not its accuracy that teaches.""",
+        (("plain student − convnet of 1,000 images", "student_beats_teacher", ("none", "class"),
+          ("convnet_few", "class"), "plain"),),
+    ),
+    "head_gap": Asked(
+        {
+            f"errors-cost-the-head-{name}-{times}": (f"{10 * times} epochs: {words} − often right", "distillation")
+            for times in (1, 2, 4)
+            for name, words in (("early", "stopped early"), ("few", "1,000 images"))
+        },
+        """In the paper the distillation head leads, here it trails. A head that copies its teacher copies its errors,
+so it should be further behind where the teacher errs more on the images that it teaches with. If the gap follows at
+all three lengths, that is the reason; if it does not, look elsewhere.""",
+        gaps(),
+    ),
+    "two_teachers": Asked(
+        {
+            "token-each-beats-ensemble": ("a token each − one for their mean", "fused"),
+            "token-each-beats-one-teacher": ("a token each − one convnet alone", "fused"),
+        },
+        """Both ways ask the same two convnets. If a token each is ahead, their disagreement teaches something that
+their mean hides. If it is not, the mean is simpler. Both convnets are of one kind: teachers of two kinds are not asked
+here.""",
+        (
+            ("a token each: both their heads − class head", "two_teachers", ("each", "distillation"), ("each", "class"),
+             "distillation"),
+            ("40 epochs: the mean of two convnets − one", "teachers", ("by_two_convnets", "fused"),
+             ("by_convnet", "fused"), "fused"),
+            ("a token each − one: class token in the box", "two_teachers", ("each", "inbox:class"),
+             ("ensemble", "inbox:class"), "class"),
+            ("a token each − one: the longest patch", "two_teachers", ("each", "outlier"), ("ensemble", "outlier"),
+             "teacher"),
+        ),
+    ),
+    "longer": Asked(
+        LONGER_ROWS,
+        """Where a sign turns with the length, the regime was the reason and the paper's claim may hold for you. Where
+it turns with the width, the network was too small to need what keeps a large one from learning by heart. Where neither
+turns it, our canvases are, which are new in every epoch.""",
+        SHORT_ROWS,
+    ),
+}  # fmt: skip
+
+
+def claims_of(name):
+    """A question's claims that have a difference to show."""
+    return [one for one in begun(named(name)) if one.found.seeds]
+
+
+def progress(name):
+    """How much of a question is in the ledger; empty when all of it is."""
+    question = named(name)
+    wanted, missing = len(cells_of(question)), len(to_do(question))
+    if not missing:
+        return ""
+    return f"""*Not run yet: {missing} of {wanted} networks, about {hours(question):.1f} hours of one core. A claim is
+judged from {ENOUGH_SEEDS} seeds on.*"""
+
+
+def answer(name):
+    """The verdicts in a sentence, or that there are none to give."""
+    found = claims_of(name)
+    if not found:
+        question = named(name)
+        missing, wanted = len(to_do(question)), len(cells_of(question))
+        return said(f"The ledger has no answer yet: {missing} of {wanted} networks are still to run.")
+    judged = [one for one in found if one.found.seeds >= ENOUGH_SEEDS]
+    told = "; ".join(f"{ASKED[name].rows[one.claim.id][0]}, {one.ours}: *{one.verdict}*" for one in judged)
+    of_all = len(begun(named(name)))
+    return said(f"{len(judged)} of {of_all} claims are judged{': ' if told else ''}{told}.")
+
+
+def figure(name):
+    """Every claim's difference and what is known beside them, seed by seed; a figure for each unit."""
+    asked, groups = ASKED[name], {}
+    for one in claims_of(name):
+        groups.setdefault(one.claim.unit, []).append(claimed(one.claim.id, *asked.rows[one.claim.id]))
+    for label, experiment, plus, minus, colour in asked.known:
+        found = row(label, experiment, plus, minus, colour)
+        if found.found.seeds:
+            groups.setdefault(unit_of(plus[1]), []).append(found)
+    pictures = [differences(rows, f"difference, {unit.removeprefix('in ')}") for unit, rows in groups.items()]
+    return together(*pictures, progress(name))
+
+
+def claims(name):
+    """What was expected, with its sign, and where it stands."""
+    return question_table(named(name))
+
+
+def reading(name):
+    """What to make of it: what either outcome would mean, or once it is written, what the verdicts do."""
+    return said(ASKED[name].text, **ASKED[name].explains)
+
+
+def every_level(*names):
+    """The levels behind the differences of some questions, folded: every row that is recorded."""
+    experiments = [one for name in names for one in named(name).experiments]
+    recorded = [one for one in experiments if any(map(evidence().ledger.find, evidence().results.grid.cells(one)))]
+    titled = [piece for one in recorded for piece in (f"*{EXPERIMENTS[one].title}*", levels(one))]
+    return fold("Levels: every seed of every row that is recorded", *titled)
