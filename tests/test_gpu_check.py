@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -58,6 +59,16 @@ def test_a_part_that_cannot_be_tried_is_named_and_the_others_go_on(check, monkey
     rows = list(check.table((gpu_check.Check.compile, gpu_check.Check.pinned)))
     assert "failed" in rows[0] and "failed" not in rows[1]
     assert "could not be tried: torch.compile needs a C++ compiler" in gpu_check.line(rows[0])
+
+
+def test_the_table_is_printed_line_by_line(check, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    of_one_part = SimpleNamespace(table=partial(check.table, (gpu_check.Check.pinned,)))
+    monkeypatch.setattr(gpu_check, "Check", lambda device: of_one_part)
+    assert gpu_check.main() == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("a card, torch ") and second.startswith("copying a batch to the card")
 
 
 def test_all_parts_are_in_the_table():
