@@ -38,7 +38,7 @@ class Asked:
 
 def ingredients():
     """The rows of the two longer regimes, and of the one that the recipe's page has, in one order."""
-    words = {"mixing": "Mixup and CutMix", "rand_augment": "RandAugment", "repeated_augmentation": "repeated"}
+    words = {"mixing": "mixing", "rand_augment": "RandAugment", "repeated_augmentation": "repeated"}
     regimes = {"longer": "160 epochs", "wider": "width 128"}
     rows = {
         f"{name.replace('_', '-')}-helps-{regime}": (f"{told} − without, {where}", "class")
