@@ -228,12 +228,12 @@ def test_a_patch_size_that_does_not_divide_is_answered_with_the_options_that_fit
         (
             dict(warmup_epochs=2.0),
             dict(warmup_epochs=0.2),
-            "--warmup-epochs 2 is as long as the run of 2 .*: 0.2",
+            "--warmup-epochs 2 with --epochs 2 leaves .* no time to fall: 0.2",
         ),
         (
             dict(warmup_epochs=9.0),
             dict(warmup_epochs=0.2),
-            "--warmup-epochs 9 is as long as the run of 2 .*: 0.2",
+            "--warmup-epochs 9 with --epochs 2 leaves .* no time to fall: 0.2",
         ),
         (
             dict(ema_decay=0.99996, epochs=20),
