@@ -90,16 +90,20 @@ def test_a_record_of_the_bench_has_every_target(monkeypatch, tmp_path, capsys):
         asked.append(threads)
         return {"before": [4.0, 4.0], "now": [1.0, 3.0]}, {"before": 10, "now": 8}
 
+    times = {"before": [4.0], "now": [2.0]}
     monkeypatch.setattr(run_bench, "in_turn", in_turn)
+    monkeypatch.setattr(run_bench, "pairs", lambda trees, threads, images: times)
+    monkeypatch.setattr(run_bench, "grids", lambda trees: (times, {"before": 10, "now": 9}))
     monkeypatch.setattr(run_bench, "SHAPES", {"depth": [dict(depth=1)]})
     monkeypatch.setitem(sys.modules, "vit_pytorch.distill", None)  # as where it is not installed
     monkeypatch.setattr(run_bench.os, "cpu_count", lambda: 2)
     record = run_bench.measure(tmp_path, images=128, epochs=2, rounds=1, shapes=TOY)
     rows = {one["what"]: one for one in record["rows"]}
-    assert asked == [1, 2, 2] and len(rows) == len(record["rows"]) == 13
+    assert asked == [1, 2, 2] and len(rows) == len(record["rows"]) == 16
     assert rows["the tiny run, 1 threads"]["ratio"] == 2 and rows["its memory, now over before"]["ratio"] == 0.8
     assert [one["what"] for one in record["rows"] if one["most"]] == [
-        "its memory, now over before", "attention maps, of a forward pass: deit_nano_patch7_28",
+        "its memory, now over before", "ablate, table 3, now over before", "the memory of its runs",
+        "attention maps, of a forward pass: deit_nano_patch7_28",
         "attention maps, of a forward pass: deit_tiny_patch16_224",
     ]  # fmt: skip
     assert all(0 < one["low"] <= one["ratio"] <= one["high"] for one in rows.values())
@@ -107,6 +111,35 @@ def test_a_record_of_the_bench_has_every_target(monkeypatch, tmp_path, capsys):
     assert "vit-pytorch is left out" in capsys.readouterr().err
     assert record["parts"]["operations"] > 1e9 and record["parts"]["kinds"]["products"] > 0
     assert record["growth"][0]["bytes"] > 0 and record["growth"][0]["depth"] == 1
+
+
+def test_a_pair_is_counted_with_its_start_and_all_images(monkeypatch):
+    monkeypatch.setattr(
+        run_bench, "said_by", lambda folder, script, threads, images: ({"a": 2.0, "b": 4.0}[folder], 7.0)
+    )
+    found = run_bench.pairs({"before": "b", "now": "a"}, 1, images=1000, rounds=2)
+    assert found == {"before": [3 + 40.0] * 2, "now": [5 + 20.0] * 2}
+
+
+def test_a_grid_is_timed_in_each_tree_whatever_its_modules_are_called(tmp_path):
+    ledger = (
+        "from contextlib import contextmanager\n@contextmanager\ndef ledger_for_writing(folder):\n    yield folder\n"
+    )
+    modules = {
+        "": "",
+        "cells": "class Grid:\n    __init__ = lambda self, scale: None\n    cells = lambda self, name, seeds: name\n",
+        "ledger": ledger, "experiments": "BASE = {'tiny': {'student': {}, 'teacher': {}}}\n",
+        "runner": "from deit_edu.experiments import BASE\ndef run_cells(cells, ledger, root, progress):\n"
+                  "    assert cells == 'distillation' and BASE['tiny']['teacher']['epochs'] == 3\n",
+    }  # fmt: skip
+    (tmp_path / "deit_edu").mkdir()
+    for name, text in modules.items():
+        (tmp_path / "deit_edu" / f"{name or '__init__'}.py").write_text(text)
+    seconds, memory = run_bench.grids({"before": tmp_path}, epochs=8, rounds=2)
+    assert len(seconds["before"]) == 2 and 0 <= max(seconds["before"]) < 5 and memory["before"] >= 0
+    (tmp_path / "deit_edu" / "cells.py").write_text("raise SystemExit(3)")
+    with pytest.raises(RuntimeError, match=f"{tmp_path}: a run ended with 3"):
+        run_bench.grids({"before": tmp_path}, rounds=1)
 
 
 def test_the_fastest_of_the_others_is_who_ours_is_held_against():

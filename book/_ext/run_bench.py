@@ -23,6 +23,7 @@ Tried on one thread for the tiny step and left out, as times of what stands in t
     the student by torch.compile                                0.7, but half a minute's start-up: in 40 epochs nothing
 
 The teacher's convolutions run at nine tenths of the speed of large products, so only asking less often helps there.
+Of the 900 MB that a run has, PyTorch with an optimiser has 670 before anything is trained.
 """
 
 import argparse
@@ -49,12 +50,12 @@ from deit_edu.train import TrainConfig, join_world
 RECORD, HERE = BOOK / "ledger" / "bench.json", Path(deit_edu.__file__).resolve().parent.parent
 EPOCHS, ROUND = 40, 2  # of the tiny student, and how many of them are timed together
 
-# Run in each tree: trains a teacher for an epoch, then a student, and waits for a line before every round.
-WORKER = """
-import dataclasses, json, sys, tempfile, time
+# What runs in each tree: the first `images` of the packaged data, its own recipe.
+BEGIN = """
+import dataclasses, json, resource, sys, tempfile, time
 from pathlib import Path
 import torch
-threads, epochs, each, images = map(int, sys.argv[1:])
+threads, images, *rest = map(int, sys.argv[1:])
 torch.set_num_threads(threads)
 from deit_edu.data import Split, load_dataset
 from deit_edu.runs import train
@@ -71,6 +72,11 @@ whole = load_dataset("fashion_mnist_10k")
 few = dict(train=part(whole.train, images), validation=part(whole.validation, images // 5),
            test=part(whole.test, images // 5))
 data = dataclasses.replace(whole, **few)
+"""
+
+# Trains a teacher for an epoch, then a student, and waits for a line before every round.
+WORKER = """
+epochs, each = rest
 with tempfile.TemporaryDirectory() as folder:
     teacher = dict(recipe("tiny", role="teacher"), epochs=1)
     train(TrainConfig(**teacher), Path(folder, "teacher"), dataset=data, progress=False)
@@ -91,9 +97,91 @@ with tempfile.TemporaryDirectory() as folder:
     since = time.perf_counter()
     train(TrainConfig(**dict(recipe("tiny"), **settings)), Path(folder, "student"), dataset=data, progress=False,
           on_images=on_images)
-import resource
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+
+
+# A teacher and its student, whole, as `make book` has them.
+PAIR = """
+begun = time.perf_counter()
+with tempfile.TemporaryDirectory() as folder:
+    train(TrainConfig(**recipe("tiny", role="teacher")), Path(folder, "teacher"), dataset=data, progress=False)
+    settings = dict(distillation="hard", tokens="both", teacher=str(Path(folder, "teacher")))
+    train(TrainConfig(**recipe("tiny") | settings), Path(folder, "student"), dataset=data, progress=False)
+print(time.perf_counter() - begun)
+"""
+
+# The rows of table 3 and their teacher, of one seed, in so many epochs, by the command's own processes.
+GRID = """
+import json, resource, sys, tempfile, time
+from pathlib import Path
+try:
+    from deit_edu.evidence.cells import Grid
+    from deit_edu.evidence.ledger import ledger_for_writing
+    from deit_edu.evidence.regime import BASE
+    from deit_edu.evidence.runner import run_cells
+except ImportError:
+    from deit_edu.cells import Grid
+    from deit_edu.experiments import BASE
+    from deit_edu.ledger import ledger_for_writing
+    from deit_edu.runner import run_cells
+epochs = int(sys.argv[2])
+BASE["tiny"]["student"].update(epochs=epochs, warmup_epochs=0.5)
+BASE["tiny"]["teacher"].update(epochs=max(1, epochs * 3 // 8), warmup_epochs=0.5)
+with tempfile.TemporaryDirectory() as folder, ledger_for_writing(folder) as ledger:
+    begun = time.perf_counter()
+    run_cells(Grid("tiny").cells("distillation", 1), ledger, root=Path(folder, "runs"), progress=False)
+    seconds = time.perf_counter() - begun
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+"""
+
+
+def started(folder, script, threads, *numbers):
+    """A process that runs a script in a tree."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, *map(str, (threads, *numbers))], cwd=folder, text=True,
+        env=os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": str(threads)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def said_by(folder, script, threads, *numbers):
+    """What a script says at its end, read as JSON, and the seconds from its start to there."""
+    begun = time.perf_counter()
+    worker = started(folder, script, threads, *numbers)
+    said = worker.communicate()[0].strip()
+    if worker.returncode:
+        raise RuntimeError(f"{folder}: a run ended with {worker.returncode}")
+    return json.loads(said.splitlines()[-1]), time.perf_counter() - begun
+
+
+def pairs(trees, threads, images=640, rounds=2):
+    """Seconds of a teacher and its student on all images, in turn: {name: [seconds of each round]}.
+
+    They are trained on a part of the images. What that takes grows with their number; the start of the process,
+    counted too, does not.
+    """
+    whole, seconds = 10_000, {name: [] for name in trees}
+    for _ in range(rounds):
+        for name, folder in trees.items():
+            training, all_of_it = said_by(folder, BEGIN + PAIR, threads, images)
+            seconds[name].append(all_of_it - training + training * whole / images)
+    return seconds
+
+
+def grids(trees, epochs=2, rounds=2):
+    """Seconds of a grid in each tree, in turn, and the most memory that one of its runs had.
+
+    Returns:
+        {name: [seconds of each round]}, {name: kilobytes}.
+    """
+    seconds, memory = ({name: [] for name in trees} for _ in range(2))
+    for _ in range(rounds):
+        for name, folder in trees.items():
+            (taken, most), _ = said_by(folder, GRID, os.cpu_count(), epochs)
+            seconds[name].append(taken)
+            memory[name].append(most)
+    return seconds, {name: max(found) for name, found in memory.items()}
 
 
 def in_turn(trees, threads, epochs=EPOCHS, each=ROUND, images=1280):
@@ -106,14 +194,7 @@ def in_turn(trees, threads, epochs=EPOCHS, each=ROUND, images=1280):
     Returns:
         {name: [seconds]}, {name: kilobytes}.
     """
-    command = [sys.executable, "-W", "ignore", "-c", WORKER, *map(str, (threads, epochs, each, images))]
-    workers = {
-        name: subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": str(threads)},
-        )
-        for name, folder in trees.items()
-    }  # fmt: skip
+    workers = {name: started(folder, BEGIN + WORKER, threads, images, epochs, each) for name, folder in trees.items()}
 
     def answer(worker, line=None):
         if line is not None:
@@ -248,6 +329,11 @@ def measure(against, images=1280, epochs=EPOCHS, rounds=5, shapes=bench_peers.SH
         seconds, memory = in_turn(trees, threads, epochs, images=images)
         rows.append(row(f"the tiny run, {threads} threads", target, seconds["before"], seconds["now"]))
     rows.append(row("its memory, now over before", 0.7, [memory["now"]], [memory["before"]], most=True))
+    pair = pairs(trees, cores, images // 2)
+    rows.append(row("the pair of make book", 2.0, pair["before"], pair["now"]))
+    grid, memory = grids(trees)
+    rows.append(row("ablate, table 3, now over before", 0.6, grid["now"], grid["before"], most=True))
+    rows.append(row("the memory of its runs", 0.7, [memory["now"]], [memory["before"]], most=True))
     few = epochs // 2  # the other tree takes minutes of each there
     with busy_cores():
         loaded, _ = in_turn(trees, cores, few, images=images)
