@@ -69,11 +69,15 @@ lab: $(INSTALLED)
 notebooks: $(INSTALLED)
 	$(BIN)/python book/_ext/pair_notebooks.py
 
-# The other tree is a worktree of this clone; book/ledger/bench.json is what came out.
+# The other tree is a worktree of this clone; book/ledger/bench.json is what came out. What it is compared with and the
+# environment lacks lives apart from it.
 BEFORE := 751d782
+PEERS  := vit-pytorch==1.26.14 einops==0.8.2
 bench: $(INSTALLED)
 	@test -d _build/$(BEFORE) || git worktree add --detach _build/$(BEFORE) $(BEFORE)
-	$(BIN)/python book/_ext/run_bench.py --against _build/$(BEFORE)
+	@test -d _build/peers || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target _build/peers $(PEERS) || echo "$(PEERS) could not be fetched: the table goes without" >&2
+	PYTHONPATH=_build/peers $(BIN)/python -W ignore book/_ext/run_bench.py --against _build/$(BEFORE)
 
 # README.md's picture, from the packaged student.
 picture: $(INSTALLED)

@@ -73,6 +73,22 @@ def test_runs_with_kept_answers_equal_the_run_without_to_the_last_bit_and_ask_on
     assert [one["kept_answers"]["reused"] for one in (keeps, finds, again)] == [0, batches, batches]
 
 
+def test_students_of_a_grid_share_all_that_a_teacher_said_to_the_last_bit(tmp_path, teacher_folder, questions):
+    shared, kinds = tmp_path / "shared", {"soft": {}, "hard": {}, "class": {"tokens": "class"}}
+    settings = {name: {"distillation": "soft" if name == "soft" else "hard"} | more for name, more in kinds.items()}
+    configs = {name: toy_config(**MIXED | {"teacher": teacher_folder} | more) for name, more in settings.items()}
+    batches, plain = 2 * (len(DATA.train) // 16), {}
+    for name, config in configs.items():
+        plain[name] = train(config, tmp_path / name, dataset=DATA, progress=False)
+    steps = len(questions)
+    for name, config in configs.items():
+        record = train(config, tmp_path / f"{name} shared", dataset=DATA, progress=False, shared=shared)
+        assert record["checkpoint"] == plain[name]["checkpoint"] and record["curve"] == plain[name]["curve"]
+        assert set(record) == set(plain[name])  # a record does not say how its teacher was asked
+    assert len(questions) == 2 * steps - 2 * batches  # the second and the third asked nothing
+    assert len(list(shared.iterdir())) == 2  # epochs
+
+
 def in_an_epoch(teacher, answers, images):
     with answers.of_epoch(0):
         return [answers(batch) for batch in images]

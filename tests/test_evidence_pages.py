@@ -249,15 +249,30 @@ def test_a_built_page_has_1000_words_at_most(site, page):
     assert 150 < visible_words((site / f"{page}.html").read_text("utf8")) <= 1000
 
 
-def test_the_table_of_speed_shows_what_was_written_down(monkeypatch):
-    row = {"what": "the run", "target": 2.0, "ratio": 1.5, "low": 1.25, "high": 1.75}
-    grown = [{"grows": "depth", "depth": depth, "seconds": depth / 100} for depth in (1, 2)]
-    grown += [{"grows": "width", "width": width, "seconds": width / 100} for width in (1, 3)]
-    machine = {"processor": "a processor"}
-    record = {"before": "abc", "now": "def", "machine": machine, "rows": [row], "growth": grown}
+def test_the_tables_of_speed_show_what_was_written_down(monkeypatch):
+    ends = {"low": 1.25, "high": 1.75}
+    rows = [{"what": "the run", "target": 2.0, "most": False, "ratio": 1.5, **ends}]
+    rows += [{"what": "its memory", "target": 2.0, "most": True, "ratio": 1.5, **ends}]
+    grown = [{"grows": "depth", "depth": depth, "seconds": depth / 100, "bytes": depth * 1e6} for depth in (1, 2)]
+    grown += [{"grows": "width", "width": width, "seconds": width / 100, "bytes": width * 1e6} for width in (1, 3)]
+    seconds = {"ours": [1.0, 1.0], "timm": [1.0, 1.5]}
+    record = {
+        "before": "abc", "now": "def", "machine": {"processor": "a processor"}, "rows": rows, "growth": grown,
+        "peers": [{"shape": "tiny", "kind": "training", "threads": 1, "seconds": seconds},
+                  {"shape": "tiny", "kind": "answers", "threads": 1, "seconds": seconds | {"other": [3.0, 3.0]}}],
+        "parts": {"parts": {"teacher": 0.01, "loss": 0.03}, "kinds": {"products": 0.01, "GELU": 0.004, "norm": 0.002},
+                  "operations": 3e8, "rounds": [0.02, 0.02, 0.05], "peak": 5e10},
+    }  # fmt: skip
     monkeypatch.setattr(speed, "benchmark", lambda: record)
-    for told in ("the run", "1.50", "1.25 to 1.75", "`abc`", "a processor"):
-        assert told in repr(speed.targets())
-    assert "depth: 10 to 20 ms; width: 10 to 30 ms" in speed.growth()._repr_html_()
+    told = repr(speed.targets())
+    for one in ("the run", "1.50", "1.25 to 1.75", "`abc`", "a processor", "missed by 25%", "reached", "at most 2"):
+        assert one in told
+    assert [told.count(one) for one in ("missed", "reached")] == [1, 1]
+    assert "1.25" in repr(speed.peers()) and "3.00" in repr(speed.peers()) and "not measured" in repr(speed.peers())
+    told = " ".join(repr(speed.profile()).split())
+    for one in ("| loss | 30.0 | 75% |", "0.30 billion", "in 20 ms", "30% of the 50 GFLOP/s", "at 60%", "GELU, 4.0 ms"):
+        assert one in told
+    assert "depth: 10 to 20 ms, 1 to 2 MB; width: 10 to 30 ms, 1 to 3 MB" in speed.growth()._repr_html_()
     monkeypatch.setattr(speed, "benchmark", lambda: None)
-    assert "make bench" in repr(speed.targets()) and repr(speed.growth()) == ""
+    assert "make bench" in repr(speed.targets())
+    assert {repr(speed.peers()), repr(speed.profile()), repr(speed.growth())} == {""}

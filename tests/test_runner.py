@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -361,6 +362,66 @@ def test_a_dry_run_measures_what_no_record_tells(toy, tmp_path, monkeypatch, cap
     said = capsys.readouterr().out
     assert said.startswith("3 runs to do, about 0.0 hours of one process, 0.0 with 2; 3 speeds measured now")
     assert not (tmp_path / "ledger").exists() and not (tmp_path / "runs").exists()
+
+
+HARD = dict(DISTILLED, epochs=1)
+BY_ONE = {"none": {}, "soft": HARD | dict(distillation="soft"), "hard": HARD, "two": dict(tokens="both")}
+
+
+@pytest.fixture
+def by_one_teacher(monkeypatch):
+    """The runs of a toy grid in which two students have one teacher, without that teacher's."""
+    monkeypatch.setitem(regime.BASE, "tiny", TOY_BASE)
+    monkeypatch.setitem(EXPERIMENTS, "shared", Experiment("a toy", "nowhere", BY_ONE, seeds=2))
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 2)
+    return Grid("tiny").cells("shared")
+
+
+def test_students_of_one_teacher_and_seed_share_its_answers(by_one_teacher, tmp_path):
+    one, two = ({cell.key: threads for cell in by_one_teacher} for threads in (1, 2))
+    folders = runner.shared_folders(by_one_teacher, tmp_path, one)
+    shared = [folders.get(cell.key) for cell in by_one_teacher]
+    first, second = shared[1], shared[5]
+    assert (
+        shared == [None, first, first, None, None, second, second, None]
+        and None not in (first, second)
+        and first != second
+    )
+    assert runner.shared_folders(by_one_teacher, tmp_path, two) == {}  # parts of a batch would be asked about
+    assert runner.shared_folders(by_one_teacher[:2], tmp_path, one) == {}  # nobody to share with
+    longer = replace(by_one_teacher[1], key="longer", config=replace(by_one_teacher[1].config, epochs=10**5))
+    assert "longer" not in runner.shared_folders([*by_one_teacher, longer], tmp_path, one | {"longer": 1})
+
+
+def test_who_would_ask_what_another_asks_right_now_waits_for_the_answers(by_one_teacher, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(runner, "Job", lambda cell, root, slot, *rest: SimpleNamespace(cell=cell, slot=slot))
+    crew = runner.Crew(by_one_teacher[:4], tmp_path, 2, {})
+    while crew.waiting:
+        crew.start()
+        started.append([job.cell.configuration for job in crew.running])
+        crew.slots.append(crew.running.pop(0).slot)
+    assert started == [["none", "soft"], ["soft", "two"], ["two", "hard"]]
+
+
+def test_a_grid_keeps_what_a_teacher_says_until_it_is_done(by_one_teacher, tmp_path, monkeypatch, capsys):
+    kept = []
+
+    def remove(folder, **how):
+        kept.extend(path.name for path in folder.glob("*/*"))
+        shutil.rmtree(folder, **how)
+
+    monkeypatch.setattr(runner, "shutil", SimpleNamespace(rmtree=remove))
+    cells = [cell for cell in by_one_teacher[:4] if cell.teachers]
+    with ledger_for_writing(tmp_path) as ledger:
+        done = runner.run_cells(cells, ledger, jobs=2, root=tmp_path / "runs")
+    assert kept == ["epoch0000.safetensors"] and len(done) == 3
+    assert not (tmp_path / "runs" / runner.SHARED).exists()
+    assert "what teachers say until the grid is done, 0 MB at most" in capsys.readouterr().err
+    monkeypatch.setenv("DEIT_EDU_RUNS", str(tmp_path / "runs"))  # where its teacher is
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as in a job: a batch is not shared out
+    alone = runner.train(cells[1].config, tmp_path / "alone", progress=False)
+    assert done[cells[1].key]["checkpoint"] == alone["checkpoint"]
 
 
 def test_jobs_share_the_cores(finished, monkeypatch):

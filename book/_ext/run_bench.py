@@ -16,6 +16,14 @@ Tried on one thread for the tiny step and left out, as times of what stands in t
     teacher asked for 128 or 256 pictures at once               0.95 to 1.0
     explicit attention for 51 tokens                            1.1
     queries divided by the root in place of scores              1.0
+    softmax as exp and a sum of its own                         0.9 to 1.2 of an operation that takes 2 %
+    the student's blocks with a backward pass written by hand   0.9 to 1.1: the operations take it
+    the student in two halves of a batch, one after the other   1.15
+    malloc told never to give memory back                       1.0: after some steps no page is asked for anew
+    the student by torch.compile                                0.7, but half a minute's start-up: in 40 epochs nothing
+
+The teacher's convolutions run at nine tenths of the speed of large products, so only asking less often helps there.
+Of the 900 MB that a run has, PyTorch with an optimiser has 670 before anything is trained.
 """
 
 import argparse
@@ -28,12 +36,13 @@ import time
 from pathlib import Path
 from statistics import median
 
+import bench_peers
 import torch
+from bench_parts import where_time_goes
 from pair_notebooks import BOOK
 
 import deit_edu
 from deit_edu.model import create_model
-from deit_edu.runs import bench
 from deit_edu.runs.checkpoints import write_atomically
 from deit_edu.runs.machine import machine
 from deit_edu.train import TrainConfig, join_world
@@ -41,12 +50,12 @@ from deit_edu.train import TrainConfig, join_world
 RECORD, HERE = BOOK / "ledger" / "bench.json", Path(deit_edu.__file__).resolve().parent.parent
 EPOCHS, ROUND = 40, 2  # of the tiny student, and how many of them are timed together
 
-# Run in each tree: trains a teacher for an epoch, then a student, and waits for a line before every round.
-WORKER = """
-import dataclasses, json, sys, tempfile, time
+# What runs in each tree: the first `images` of the packaged data, its own recipe.
+BEGIN = """
+import dataclasses, json, resource, sys, tempfile, time
 from pathlib import Path
 import torch
-threads, epochs, each, images = map(int, sys.argv[1:])
+threads, images, *rest = map(int, sys.argv[1:])
 torch.set_num_threads(threads)
 from deit_edu.data import Split, load_dataset
 from deit_edu.runs import train
@@ -63,6 +72,11 @@ whole = load_dataset("fashion_mnist_10k")
 few = dict(train=part(whole.train, images), validation=part(whole.validation, images // 5),
            test=part(whole.test, images // 5))
 data = dataclasses.replace(whole, **few)
+"""
+
+# Trains a teacher for an epoch, then a student, and waits for a line before every round.
+WORKER = """
+epochs, each = rest
 with tempfile.TemporaryDirectory() as folder:
     teacher = dict(recipe("tiny", role="teacher"), epochs=1)
     train(TrainConfig(**teacher), Path(folder, "teacher"), dataset=data, progress=False)
@@ -83,9 +97,91 @@ with tempfile.TemporaryDirectory() as folder:
     since = time.perf_counter()
     train(TrainConfig(**dict(recipe("tiny"), **settings)), Path(folder, "student"), dataset=data, progress=False,
           on_images=on_images)
-import resource
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+
+
+# A teacher and its student, whole, as `make book` has them.
+PAIR = """
+begun = time.perf_counter()
+with tempfile.TemporaryDirectory() as folder:
+    train(TrainConfig(**recipe("tiny", role="teacher")), Path(folder, "teacher"), dataset=data, progress=False)
+    settings = dict(distillation="hard", tokens="both", teacher=str(Path(folder, "teacher")))
+    train(TrainConfig(**recipe("tiny") | settings), Path(folder, "student"), dataset=data, progress=False)
+print(time.perf_counter() - begun)
+"""
+
+# The rows of table 3 and their teacher, of one seed, in so many epochs, by the command's own processes.
+GRID = """
+import json, resource, sys, tempfile, time
+from pathlib import Path
+try:
+    from deit_edu.evidence.cells import Grid
+    from deit_edu.evidence.ledger import ledger_for_writing
+    from deit_edu.evidence.regime import BASE
+    from deit_edu.evidence.runner import run_cells
+except ImportError:
+    from deit_edu.cells import Grid
+    from deit_edu.experiments import BASE
+    from deit_edu.ledger import ledger_for_writing
+    from deit_edu.runner import run_cells
+epochs = int(sys.argv[2])
+BASE["tiny"]["student"].update(epochs=epochs, warmup_epochs=0.5)
+BASE["tiny"]["teacher"].update(epochs=max(1, epochs * 3 // 8), warmup_epochs=0.5)
+with tempfile.TemporaryDirectory() as folder, ledger_for_writing(folder) as ledger:
+    begun = time.perf_counter()
+    run_cells(Grid("tiny").cells("distillation", 1), ledger, root=Path(folder, "runs"), progress=False)
+    seconds = time.perf_counter() - begun
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+"""
+
+
+def started(folder, script, threads, *numbers):
+    """A process that runs a script in a tree."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, *map(str, (threads, *numbers))], cwd=folder, text=True,
+        env=os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": str(threads)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def said_by(folder, script, threads, *numbers):
+    """What a script says at its end, read as JSON, and the seconds from its start to there."""
+    begun = time.perf_counter()
+    worker = started(folder, script, threads, *numbers)
+    said = worker.communicate()[0].strip()
+    if worker.returncode:
+        raise RuntimeError(f"{folder}: a run ended with {worker.returncode}")
+    return json.loads(said.splitlines()[-1]), time.perf_counter() - begun
+
+
+def pairs(trees, threads, images=640, rounds=2):
+    """Seconds of a teacher and its student on all images, in turn: {name: [seconds of each round]}.
+
+    They are trained on a part of the images. What that takes grows with their number; the start of the process,
+    counted too, does not.
+    """
+    whole, seconds = 10_000, {name: [] for name in trees}
+    for _ in range(rounds):
+        for name, folder in trees.items():
+            training, all_of_it = said_by(folder, BEGIN + PAIR, threads, images)
+            seconds[name].append(all_of_it - training + training * whole / images)
+    return seconds
+
+
+def grids(trees, epochs=2, rounds=2):
+    """Seconds of a grid in each tree, in turn, and the most memory that one of its runs had.
+
+    Returns:
+        {name: [seconds of each round]}, {name: kilobytes}.
+    """
+    seconds, memory = ({name: [] for name in trees} for _ in range(2))
+    for _ in range(rounds):
+        for name, folder in trees.items():
+            (taken, most), _ = said_by(folder, GRID, os.cpu_count(), epochs)
+            seconds[name].append(taken)
+            memory[name].append(most)
+    return seconds, {name: max(found) for name, found in memory.items()}
 
 
 def in_turn(trees, threads, epochs=EPOCHS, each=ROUND, images=1280):
@@ -98,14 +194,7 @@ def in_turn(trees, threads, epochs=EPOCHS, each=ROUND, images=1280):
     Returns:
         {name: [seconds]}, {name: kilobytes}.
     """
-    command = [sys.executable, "-W", "ignore", "-c", WORKER, *map(str, (threads, epochs, each, images))]
-    workers = {
-        name: subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": str(threads)},
-        )
-        for name, folder in trees.items()
-    }  # fmt: skip
+    workers = {name: started(folder, BEGIN + WORKER, threads, images, epochs, each) for name, folder in trees.items()}
 
     def answer(worker, line=None):
         if line is not None:
@@ -138,10 +227,31 @@ def busy_cores():
             other.wait()
 
 
-def row(what, target, slower, faster):
-    """A line of the table: how many times as long `slower` takes as `faster`, by totals, and over the rounds."""
+def row(what, target, slower, faster, most=False):
+    """A line of the table: how many times as long `slower` takes as `faster`, by totals, and over the rounds.
+
+    most: the ratio should be the target at most, instead of at least.
+    """
     ratios = [one / other for one, other in zip(slower, faster, strict=True)]
-    return {"what": what, "target": target, "ratio": sum(slower) / sum(faster), "low": min(ratios), "high": max(ratios)}
+    ends = {"low": min(ratios), "high": max(ratios)}
+    return {"what": what, "target": target, "most": most, "ratio": sum(slower) / sum(faster), **ends}
+
+
+def peer_rows(compared):
+    """A line for each shape, kind and number of threads: the fastest of the others against ours.
+
+    Args:
+        compared: from `bench_peers.compare`.
+    """
+    rows = []
+    for one in compared:
+        totals = {name: sum(seconds) for name, seconds in one["seconds"].items() if name != "ours"}
+        if totals:
+            fastest = min(totals, key=totals.get)
+            target = 1.5 if (one["shape"], one["kind"]) == ("tiny", "training") else 1.0
+            what = f"{one['kind']}, {one['shape']}, {one['threads']} threads, against the fastest, {fastest}"
+            rows.append(row(what, target, one["seconds"][fastest], one["seconds"]["ours"]))
+    return rows
 
 
 def attention_maps(name, images, rounds=15):
@@ -167,7 +277,12 @@ SHAPES = {  # one part grows, the others stay
 
 
 def growth(rounds=5):
-    """Seconds of a student's training step by its size: [{"grows": , "tokens": , "width": , ..., "seconds": }]."""
+    """What a student's training step costs by its size.
+
+    Returns:
+        [{"grows": , "tokens": , "width": , "depth": , "batch": , "seconds": of a step, "bytes": of what it keeps from
+        its forward pass for the backward}].
+    """
     measured = []
     for grows, shapes in SHAPES.items():
         for shape in shapes:
@@ -180,28 +295,64 @@ def growth(rounds=5):
                 sum(logits.logsumexp(-1).mean() for logits in model(images)).backward()
                 times.append(time.perf_counter() - begun)
             sizes = {"tokens": model.config.num_tokens, "width": shape["embed_dim"], "depth": shape["depth"]}
-            measured.append({"grows": grows, **sizes, "batch": batch, "seconds": median(times[1:])})
+            costs = {"seconds": median(times[1:]), "bytes": kept_bytes(model, images)}
+            measured.append({"grows": grows, **sizes, "batch": batch, **costs})
     return measured
 
 
-def measure(against, images=1280, epochs=EPOCHS):
-    """All rows of the table."""
+def kept_bytes(model, images):
+    """How many bytes a forward pass keeps for the backward, without the weights."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        said = model(images)  # alive until all is counted: or a storage's place would be another's
+    del said
+    return sum(kept.values())
+
+
+def measure(against, images=1280, epochs=EPOCHS, rounds=5, shapes=bench_peers.SHAPES):
+    """The record, without the machine and the commits: all rows of the table, and what stands beside it.
+
+    Args:
+        against: a folder that holds another deit_edu. images, epochs: of the whole runs. rounds: of all else.
+        shapes: of the others' students.
+    """
     trees, cores, rows = {"before": against, "now": HERE}, os.cpu_count(), []
     for threads, target in ((1, 1.6), (cores, 2.0)):
         seconds, memory = in_turn(trees, threads, epochs, images=images)
         rows.append(row(f"the tiny run, {threads} threads", target, seconds["before"], seconds["now"]))
-        quiet = seconds
-    rows.append(row("its memory, now over before", 0.7, [memory["now"]], [memory["before"]]))
+    rows.append(row("its memory, now over before", 0.7, [memory["now"]], [memory["before"]], most=True))
+    pair = pairs(trees, cores, images // 2)
+    rows.append(row("the pair of make book", 2.0, pair["before"], pair["now"]))
+    grid, memory = grids(trees)
+    rows.append(row("ablate, table 3, now over before", 0.6, grid["now"], grid["before"], most=True))
+    rows.append(row("the memory of its runs", 0.7, [memory["now"]], [memory["before"]], most=True))
+    few = epochs // 2  # the other tree takes minutes of each there
     with busy_cores():
-        loaded, _ = in_turn(trees, cores, epochs, images=images)
+        loaded, _ = in_turn(trees, cores, few, images=images)
+    quiet = seconds["now"][: len(loaded["now"])]
     rows.append(row("the tiny run, other work on every core", 4.0, loaded["before"], loaded["now"]))
-    rows.append(row("its speed there, of its quiet speed", 0.45, quiet["now"], loaded["now"]))
+    rows.append(row("its speed there, of its quiet speed", 0.45, quiet, loaded["now"]))
+    compared = bench_peers.compare((1, cores), rounds, shapes)
+    rows += peer_rows(compared)
+    epoch = bench_peers.epochs(images, rounds)
+    rows.append(row("an epoch of distillation, against the authors' way", 4.0, epoch["authors"], epoch["ours"]))
     for name, count in (("deit_nano_patch7_28", 64), ("deit_tiny_patch16_224", 4)):
-        looked = attention_maps(name, count)
-        rows.append(row(f"attention maps, of a forward pass: {name}", 1.25, looked["maps"], looked["forward"]))
-    steps = bench.measure(steps=20, rounds=7)
-    rows.append(row("the tiny step against timm's student", 1.5, steps["timm"], steps["ours"]))
-    return rows
+        looked = attention_maps(name, count, 3 * rounds)
+        what = f"attention maps, of a forward pass: {name}"
+        rows.append(row(what, 1.25, looked["maps"], looked["forward"], most=True))
+    parts = where_time_goes(12 * rounds)
+    ideal = parts["operations"] / parts["peak"]  # seconds
+    what = "the student's operations per second, of the machine's peak"
+    rows.append(row(what, 0.75, [ideal] * len(parts["rounds"]), parts["rounds"]))
+    return {"rows": rows, "peers": compared, "parts": parts, "growth": growth(rounds)}
 
 
 def main():
@@ -212,12 +363,12 @@ def main():
         subprocess.run(["git", "-C", tree, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
         for tree in (args.against, HERE)
     ]
-    rows = measure(args.against.resolve())
     before, now = (commit.strip() for commit in commits)
-    record = {"before": before, "now": now, "machine": machine(join_world(TrainConfig())), "rows": rows}
-    record["growth"] = growth()
-    for one in rows:
-        print(f"{one['what']:50} {one['ratio']:5.2f} ({one['low']:.2f} to {one['high']:.2f}), target {one['target']}")
+    record = {"before": before, "now": now, "machine": machine(join_world(TrainConfig()))}
+    record |= measure(args.against.resolve())
+    for one in record["rows"]:
+        target = f"{'at most' if one['most'] else 'at least'} {one['target']}"
+        print(f"{one['what']:75} {one['ratio']:5.2f} ({one['low']:.2f} to {one['high']:.2f}), {target}")
     write_atomically(RECORD, (json.dumps(record, indent=1) + "\n").encode())
     return 0
 

@@ -4,9 +4,11 @@
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.cells import data_label, unique_runs
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.losses import DistillationObjective
+from deit_edu.runs.answers import PICTURES
 from deit_edu.runs.build import build_model, open_dataset, open_teacher, wrap
 from deit_edu.runs.checkpoints import digest, is_packaged, load_network, packaged_path, write_atomically
 from deit_edu.runs.folders import is_trained, runs_root
@@ -67,6 +70,11 @@ def pending(cells, ledger, root):
     return [cell for cell in unique_runs(cells) if cell.key in missing]
 
 
+def shared_bytes(config):
+    """What all that a run's teacher says takes on the disk: four bytes for each class of each picture."""
+    return 4 * epoch_images(config) * config.epochs * open_dataset(config, load_once).num_classes
+
+
 # ---- one process a run ----
 
 
@@ -75,11 +83,11 @@ class Job:
 
     Args:
         cell: what to train. root: Path of the run folders. slot: which of the jobs, for the choice of a GPU.
-        threads: how many it computes with.
+        threads: how many it computes with. shared: as for `train`.
         events: a queue that gets (job, message), a message being {"images": done so far} or {"exit": status}.
     """
 
-    def __init__(self, cell, root, slot, threads, events):
+    def __init__(self, cell, root, slot, threads, events, shared=None):
         self.cell, self.folder, self.slot = cell, root / cell.key, slot
         self.images, self.error = 0, None
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,6 +108,7 @@ class Job:
                 stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
         work = {"config": dataclasses.asdict(cell.config), "folder": str(self.folder), "threads": threads}
+        work["shared"] = shared and str(shared)
         self.process.stdin.write(json.dumps(work).encode() + b"\n")
         self.process.stdin.flush()
         threading.Thread(target=self.listen, args=(events,), daemon=True).start()
@@ -131,7 +140,10 @@ def work():
             print(json.dumps({"images": images}), file=messages)
 
     try:
-        train(TrainConfig(**job["config"]), job["folder"], resume=True, progress=False, on_images=on_images)
+        train(
+            TrainConfig(**job["config"]), job["folder"], resume=True, progress=False, on_images=on_images,
+            shared=job["shared"],
+        )  # fmt: skip
     except DeiTEduError as error:
         print(json.dumps({"error": str(error)}), file=messages)
         return 2
@@ -147,6 +159,36 @@ def end_with_parent():
 
 # ---- the whole grid ----
 
+SHARED = "shared-answers"  # in the folder of runs, while a grid is under way
+MOST_SHARED = 2**29  # bytes of the answers of one teacher and seed
+
+
+def shared_folders(cells, root, threads):
+    """Where students share what their teacher says: {key: Path}, of those that have someone to share with.
+
+    They see the same pictures, in the same batches, and compute with one thread: with several, each of which asks
+    about its part of a batch, an answer could be rounded in another way.
+
+    Args:
+        cells: [Cell]. root: Path of the run folders. threads: {key: number} of each.
+    """
+    groups = {}
+    for cell in cells:
+        config = cell.config
+        alone = config.distillation == "none" or config.ask_about != "pictures" or config.keep_answers
+        if alone or threads[cell.key] > 1 or torch.cuda.is_available():
+            continue
+        names = {"data", "teacher", "initial", "replay", "precision", *PICTURES} - {"distillation"}
+        told = {name: getattr(config, name) for name in sorted(names)}
+        if shared_bytes(config) <= MOST_SHARED:
+            groups.setdefault(json.dumps(told), []).append(cell.key)
+    return {
+        key: root / SHARED / hashlib.sha256(told.encode()).hexdigest()[:16]
+        for told, keys in groups.items()
+        if len(keys) > 1
+        for key in keys
+    }
+
 
 class Crew:
     """The jobs at work on a list of runs, one in each slot.
@@ -160,6 +202,7 @@ class Crew:
         self.waiting, self.root, self.slots = waiting, root, list(range(slots))
         self.threads = {cell.key: job_threads(slots) for cell in waiting} | threads
         self.running, self.failed, self.events = [], {}, queue.Queue()
+        self.shared = shared_folders(waiting, root, self.threads)
         self.total = {cell.key: cell.config.epochs * epoch_images(cell.config) for cell in waiting}  # images
         self.before = {cell.key: epochs_done(root / cell.key) * epoch_images(cell.config) for cell in waiting}
 
@@ -171,10 +214,14 @@ class Crew:
                 self.failed[cell.key] = f"{cell}: a run it needs failed"
         busy = {cell.key for cell in self.waiting} | {job.cell.key for job in self.running}
         ready = [cell for cell in self.waiting if not busy & {needed.key for needed in cell.needs}]
+        # First those whose teacher is not being asked right now: when it has been, its answers are there.
+        asked = {self.shared.get(job.cell.key) for job in self.running} - {None}
+        ready.sort(key=lambda cell: self.shared.get(cell.key) in asked)
         while self.slots and ready:
             cell = ready.pop(0)
             self.waiting.remove(cell)
-            job = Job(cell, self.root, self.slots.pop(0), self.threads[cell.key], self.events)
+            threads, shared = self.threads[cell.key], self.shared.get(cell.key)
+            job = Job(cell, self.root, self.slots.pop(0), threads, self.events, shared)
             job.images = self.before[cell.key]
             self.running.append(job)
 
@@ -218,6 +265,10 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True, t
     waiting = pending(cells, ledger, root) if record else unique_runs(cells)
     crew = Crew(waiting, root, jobs or available_jobs(), threads or {})
     count, done = len(crew.waiting), {}
+    if crew.shared and progress:
+        sizes = {crew.shared[cell.key]: shared_bytes(cell.config) for cell in waiting if cell.key in crew.shared}
+        size = f"{sum(sizes.values()) / 1e6:,.0f} MB"
+        print(f"{root / SHARED} has what teachers say until the grid is done, {size} at most", file=sys.stderr)
     if record:
         for cell in cells:
             keep_predictions(cell, ledger, root)
@@ -248,6 +299,7 @@ def run_cells(cells, ledger, jobs=None, root=None, record=True, progress=True, t
                             keep_predictions(cell, ledger, root)
         finally:
             crew.stop()
+    shutil.rmtree(root / SHARED, ignore_errors=True)  # a grid that is stopped keeps them until it is gone on with
     if crew.failed:
         listed = "; ".join(list(crew.failed.values())[:3])
         listed += f"; and {len(crew.failed) - 3} more" if len(crew.failed) > 3 else ""

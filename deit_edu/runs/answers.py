@@ -3,7 +3,7 @@
 Students that share a teacher, a seed and an epoch see the same pictures, to the last bit. What the teacher said of them
 is kept a file an epoch, in a folder whose name follows from all that decides pictures and answers. Hard distillation
 needs its decision alone, so nothing is lost; soft distillation keeps the most likely classes in half precision, and how
-far that is from what the teacher said is measured as it is stored.
+far that is from what the teacher said is measured as it is stored. The students of a grid share all that it said.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ class Answers:
     def write(self):
         """Put the epoch's answers on the disk, in one piece; where that cannot be, the run goes on without."""
         tensors = {name: torch.cat([batch[name] for batch in self.batches]) for name in self.batches[0]}
-        tensors["sizes"] = torch.tensor([len(batch["classes"]) for batch in self.batches])
+        tensors["sizes"] = torch.tensor([len(next(iter(batch.values()))) for batch in self.batches])
         own = self.path.with_suffix(f".{os.getpid()}")  # students of one teacher may run at the same time
         try:
             save(own, tensors)
@@ -124,16 +124,25 @@ class Answers:
             batch, self.reused = self.stored[step], self.reused + 1
         else:
             said, self.fresh, self.asked = self.teacher(images), True, self.asked + 1
-            batch = pack(said.float().cpu(), self.kept, self.temperature)
-            if self.temperature:
-                self.measure(said.float().cpu(), batch)
+            batch = self.packed(said.float().cpu())
         self.batches.append(batch | {"pictures": pictures})
-        return unpack(batch, self.num_classes, self.temperature).to(images.device)
+        return self.unpacked(batch).to(images.device)
+
+    def packed(self, said):
+        """What is kept of logits (B, K): {name: tensor}."""
+        batch = pack(said, self.kept, self.temperature)
+        if self.temperature:
+            self.measure(said, batch)
+        return batch
+
+    def unpacked(self, batch):
+        """The logits (B, K) that `packed` kept."""
+        return unpack(batch, self.num_classes, self.temperature)
 
     def measure(self, said, batch):
         """Add up how far the kept answers are from what the teacher said, in nats at the run's temperature."""
         true = F.log_softmax(said / self.temperature, dim=-1)
-        kept = F.log_softmax(unpack(batch, self.num_classes, self.temperature) / self.temperature, dim=-1)
+        kept = F.log_softmax(self.unpacked(batch) / self.temperature, dim=-1)
         apart = F.kl_div(kept, true, reduction="none", log_target=True).sum(dim=-1)  # (B,)
         self.far, self.farthest = self.far + apart.mean().item(), max(self.farthest, apart.max().item())
 
@@ -143,6 +152,24 @@ class Answers:
         if self.temperature and self.asked:
             told |= {"nats": self.far / self.asked, "largest_nats": self.farthest}
         return told
+
+
+class SharedAnswers(Answers):
+    """All that a teacher said, to the last bit, for the students of a grid: soft and hard ones share it.
+
+    Args:
+        teacher, config, dataset, world: as for `Answers`. folder: Path of theirs alone.
+    """
+
+    def __init__(self, teacher, folder, config, dataset, world):
+        super().__init__(teacher, "", config, dataset, world)
+        self.folder = folder
+
+    def packed(self, said):
+        return {"logits": said}
+
+    def unpacked(self, batch):
+        return batch["logits"]
 
 
 def class_type(num_classes):

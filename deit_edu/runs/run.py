@@ -16,7 +16,7 @@ from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.runs.ahead import made_ahead
-from deit_edu.runs.answers import Answers, answers_key
+from deit_edu.runs.answers import Answers, SharedAnswers, answers_key
 from deit_edu.runs.build import (
     as_initial_sees,
     build_model,
@@ -109,7 +109,7 @@ def tiny_pair(progress=False):
     )
 
 
-def train(config, folder, resume=False, dataset=None, progress=True, on_images=None):
+def train(config, folder, resume=False, dataset=None, progress=True, on_images=None, shared=None):
     """Train one network into a run folder: the whole of a `deit-edu train` run.
 
     The folder holds config.json, metrics.jsonl (one line an epoch), model.safetensors (the network),
@@ -122,6 +122,7 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         dataset: an ImageDataset in place of config.data, for your own.
         progress: show a bar.
         on_images: called after each step with the number of images of the whole run done so far.
+        shared: Path of a folder, where students that see the same pictures share what their teacher says of them.
 
     Returns:
         The record, a dictionary; `deit_edu.runs.evaluate` says what its accuracies are.
@@ -154,7 +155,7 @@ def train(config, folder, resume=False, dataset=None, progress=True, on_images=N
         run = Run(folder, config, world, student, optimizer, average, dataset, norms)
         run.open(resume)
         with run.undone_before_the_first_epoch():
-            answers = train_epochs(run, dataset, teacher, objective, progress, on_images)
+            answers = train_epochs(run, dataset, teacher, objective, progress, on_images, shared)
         return run.close(dataset, teacher, answers)
 
 
@@ -197,12 +198,12 @@ def prepare(config, dataset, world, begun=False):
     return student, make_optimizer(student, config), build_objective(config), norms
 
 
-def train_epochs(run, dataset, teacher, objective, progress, on_images):
+def train_epochs(run, dataset, teacher, objective, progress, on_images, shared=None):
     """The epochs that a Run still has before it, each evaluated on validation and written down.
 
     Args:
         run: an open `Run`. teacher: frozen, or None. objective: from `build_objective`.
-        progress, on_images: as for `train`.
+        progress, on_images, shared: as for `train`.
 
     Returns:
         The `Answers` that were kept, or the `EarlierAnswers`, or None.
@@ -217,6 +218,9 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
         if progress and world.rank == 0:
             size = f"{answers.bytes / 1e6:,.1f} MB"
             tqdm.write(f"the teacher's answers, {size}, are kept in {answers.folder}", sys.stderr)
+    elif shared:
+        asked = SharedAnswers(fast_teacher, Path(shared), config, dataset, world)
+    of_epoch = getattr(answers or asked, "of_epoch", nullcontext)
     total = steps_per_epoch(config, dataset, world) * config.batch_size * world.size
     done = run.epoch * total
     shown = {}  # beside the progress bar
@@ -237,7 +241,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images):
 
         while run.epoch < config.epochs:
             started = time.perf_counter()
-            with answers.of_epoch(shown_epoch(config, run.epoch)) if answers else nullcontext():
+            with of_epoch(shown_epoch(config, run.epoch)):
                 loss = train_epoch(
                     fast_student, answers or asked, objective, run.optimizer, config, dataset, run.epoch, world,
                     on_step, learn=learn, show=ahead or batches_of_epoch,

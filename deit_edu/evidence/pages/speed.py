@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cache
+from statistics import median
 
 import matplotlib.pyplot as plt
 import torch
@@ -10,7 +11,7 @@ import torch
 from deit_edu.data import load_dataset, normalise
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import ledger_folder
-from deit_edu.evidence.pages.pieces import Text, difference, differences, drawn, evidence, fold, row, said, table
+from deit_edu.evidence.pages.pieces import Text, cards, difference, differences, drawn, evidence, fold, row, said, table
 from deit_edu.evidence.regime import BASE
 from deit_edu.evidence.report import interval
 from deit_edu.evidence.verdicts import paired_difference
@@ -139,38 +140,102 @@ def benchmark():
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def verdict(one):
+    """Whether a line of the table of targets reaches its own, and else by how much it misses it."""
+    ratio, target = one["ratio"], one["target"]
+    if (ratio <= target) if one["most"] else (ratio >= target):
+        return "reached"
+    return f"missed by {abs(ratio - target) / target:.0%}"
+
+
 def targets():
     """The table of ratios, each beside what was aimed at."""
     record = benchmark()
     if record is None:
         return Text("*Not measured yet: `make bench` does it.*")
     rows = [
-        (one["what"], f"{one['target']:g}", f"{one['ratio']:.2f}", f"{one['low']:.2f} to {one['high']:.2f}")
+        (
+            one["what"],
+            f"{'at most' if one['most'] else 'at least'} {one['target']:g}",
+            f"{one['ratio']:.2f}",
+            f"{one['low']:.2f} to {one['high']:.2f}",
+            verdict(one),
+        )
         for one in record["rows"]
     ]
-    where = machine_name(record["machine"])
-    note = f"""Commit `{record["now"]}` against `{record["before"]}`, {where}. A ratio is of whole runs, the last column
-its smallest and largest round. Memory and attention maps should stay below their target, all others reach it."""
-    return fold("How fast the library is", table(("what", "target", "ratio", "rounds"), rows), note)
+    note = f"""Commit `{record["now"]}` against `{record["before"]}`, {machine_name(record["machine"])}. A ratio is of
+whole runs, the rounds are its smallest and largest."""
+    words = "Ratios of time, as `make bench` measured them"
+    return fold(
+        "How fast the library is", cards(("what", "target", "ratio", "rounds", "verdict"), {"": rows}, words), note
+    )
 
 
-def growth():
-    """A student's training step as its tokens, width, depth and batch grow."""
+def peers():
+    """Other libraries' students beside ours: how many times as long theirs takes."""
     record = benchmark()
     if record is None:
         return Text("")
+    names = sorted({name for one in record["peers"] for name in one["seconds"]} - {"ours"})
+    rows = []
+    for one in record["peers"]:
+        own = sum(one["seconds"]["ours"])
+        theirs = [sum(one["seconds"][name]) / own if name in one["seconds"] else None for name in names]
+        ratios = ["not measured" if ratio is None else f"{ratio:.2f}" for ratio in theirs]
+        rows.append((one["shape"], one["kind"], one["threads"], *ratios))
+    note = """How many times as long theirs takes as ours. A training step is the student's alone; the teacher's answers
+are there."""
+    words = "Time of other libraries' students over ours"
+    return fold("Beside other libraries", cards(("student", "what", "threads", *names), {"": rows}, words), note)
+
+
+def profile():
+    """Where one thread's time in a tiny step goes, and how far the student's products are from the machine's peak."""
+    record = benchmark()
+    if record is None:
+        return Text("")
+    found = record["parts"]
+    tables = []
+    for title, seconds in (("part of a step", found["parts"]), ("operation of the student's", found["kinds"])):
+        whole = sum(seconds.values())
+        rows = [(name, f"{1000 * each:.1f}", f"{each / whole:.0%}") for name, each in seconds.items()]
+        tables.append(table((title, "ms", "share"), rows))
+    taken, each = found["operations"], median(found["rounds"])
+    kinds = found["kinds"]
+    products, largest = kinds["products"], max((name for name in kinds if name != "products"), key=kinds.get)
+    note = f"""The student's step is {taken / 1e9:.2f} billion useful operations in {1000 * each:.0f} ms, which is
+{taken / each / found["peak"]:.0%} of the {found["peak"] / 1e9:.0f} GFLOP/s that large products reach. The products
+themselves take {1000 * products:.0f} ms and run at {taken / products / found["peak"]:.0%} of that peak. Most of the
+rest is {largest}, {1000 * kinds[largest]:.1f} ms. "Overhead" is what lies between the operations: Python, autograd, the
+memory they ask for."""
+    return fold("Where the rest goes", *tables, note)
+
+
+def growth():
+    """A student's training step as its tokens, width, depth and batch grow: its time, and the memory it keeps."""
+    record = benchmark()
+    if record is None:
+        return Text("")
+    costs = {"a step, ms": ("seconds", 1e3), "kept, MB": ("bytes", 1e-6)}
     curves = {}
     for one in record["growth"]:
-        curves.setdefault(one["grows"], []).append((one[one["grows"]], 1000 * one["seconds"]))
+        curves.setdefault(one["grows"], []).append(one)
 
     def draw():
-        fig, axes = plt.subplots(1, len(curves), figsize=(7.2, 2.4), sharey=True)
-        for ax, (grows, points) in zip(axes, curves.items(), strict=True):
-            ax.loglog(*zip(*points, strict=True), "o-", base=2)
+        fig, axes = plt.subplots(len(costs), len(curves), figsize=(7.2, 4), sharey="row", sharex="col")
+        for line, (words, (cost, scale)) in zip(axes, costs.items(), strict=True):
+            for ax, (grows, points) in zip(line, curves.items(), strict=True):
+                ax.loglog([one[grows] for one in points], [scale * one[cost] for one in points], "o-", base=2)
+            line[0].set(ylabel=words)
+        for ax, grows in zip(axes[-1], curves, strict=True):
             ax.set(xlabel=grows)
-        axes[0].set(ylabel="a step, ms")
         fig.suptitle("What a step costs as one size grows")
         return fig
 
-    ends = "; ".join(f"{grows}: {points[0][1]:.0f} to {points[-1][1]:.0f} ms" for grows, points in curves.items())
-    return drawn(draw, f"Milliseconds of a training step as one size grows and the others stay. {ends}.")
+    ends = "; ".join(
+        f"{grows}: {1e3 * points[0]['seconds']:.0f} to {1e3 * points[-1]['seconds']:.0f} ms, "
+        f"{1e-6 * points[0]['bytes']:.0f} to {1e-6 * points[-1]['bytes']:.0f} MB"
+        for grows, points in curves.items()
+    )
+    words = "Milliseconds of a training step, and megabytes that it keeps for the backward pass, as one size grows"
+    return drawn(draw, f"{words} and the others stay. {ends}.")
