@@ -258,8 +258,8 @@ def fitted(config, dataset, world):
     if config.epochs and config.warmup_epochs >= config.epochs:
         shorter = config.epochs / 10
         said.append(
-            f"--warmup-epochs {config.warmup_epochs:g} with --epochs {config.epochs} leaves the learning rate no time to "
-            f"fall: {shorter:g} is taken"
+            f"--warmup-epochs {config.warmup_epochs:g} with --epochs {config.epochs} leaves the learning rate no time "
+            f"to fall: {shorter:g} is taken"
         )
         config = replace(config, warmup_epochs=shorter)
     steps = config.epochs * steps_per_epoch(config, dataset, world)
