@@ -115,12 +115,12 @@ print(time.perf_counter() - begun)
 GRID = """
 import json, resource, sys, tempfile, time
 from pathlib import Path
-try:
+if Path("deit_edu", "evidence").is_dir():  # of this tree: one that is installed would be found, too
     from deit_edu.evidence.cells import Grid
     from deit_edu.evidence.ledger import ledger_for_writing
     from deit_edu.evidence.regime import BASE
     from deit_edu.evidence.runner import run_cells
-except ImportError:
+else:
     from deit_edu.cells import Grid
     from deit_edu.experiments import BASE
     from deit_edu.ledger import ledger_for_writing
