@@ -1,6 +1,6 @@
 """How much faster than another state of the repository, and than others' libraries: the table of targets, as ratios.
 
-    make bench                                      against the commit that the targets name; some ten minutes
+    make bench                                      against the commit that the targets name; half an hour
     python book/_ext/run_bench.py --against FOLDER  against another tree
 
 Two trees cannot be imported by one process, so each has a process of its own, and they compute in turn, a round each,
