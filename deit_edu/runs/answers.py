@@ -101,7 +101,8 @@ class Answers:
     def write(self):
         """Put the epoch's answers on the disk, in one piece; where that cannot be, the run goes on without."""
         tensors = {name: torch.cat([batch[name] for batch in self.batches]) for name in self.batches[0]}
-        tensors["sizes"] = torch.tensor([len(next(iter(batch.values()))) for batch in self.batches])
+        name, *_ = tensors.keys() - {"pictures"}  # that has one number for a whole batch
+        tensors["sizes"] = torch.tensor([len(batch[name]) for batch in self.batches])
         own = self.path.with_suffix(f".{os.getpid()}")  # students of one teacher may run at the same time
         try:
             save(own, tensors)
