@@ -4,6 +4,7 @@ import contextlib
 import functools
 import http.server
 import os
+import re
 import shutil
 import signal
 import socketserver
@@ -18,6 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 ROOT = Path(__file__).resolve().parents[1]
+NAN = re.compile(r"\bnan\b")  # a word of its own: a picture written as letters may spell anything
 SITE = Path(os.environ.get("DEIT_EDU_SITE", ROOT / "_build" / "html")).resolve()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NO_CHROMIUM = (

@@ -12,7 +12,7 @@ from math import factorial, prod
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import NAN, ROOT
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.grids import EXPERIMENTS
@@ -65,7 +65,7 @@ def test_the_first_page_has_every_claim_under_its_question_and_its_verdict():
 def test_a_page_answers_in_a_sentence_and_says_nothing_of_a_move(module):
     page = importlib.import_module(f"deit_edu.evidence.pages.{module}")
     for text in (page.answer(), page.reading()):
-        assert re.search(r"\d", text.markdown) and "nan" not in text.markdown
+        assert re.search(r"\d", text.markdown) and not NAN.search(text.markdown)
         assert "moved on" not in text.markdown
 
 
@@ -104,7 +104,7 @@ def test_a_page_whose_runs_are_missing_says_so_and_draws_nothing(monkeypatch, tm
     monkeypatch.setattr(pieces, "evidence", lambda: almost_none)
     monkeypatch.setattr(running, "evidence", lambda: almost_none)
     told = "".join(piece.markdown for piece in (equal_shares.answer(), equal_shares.figure(), equal_shares.reading()))
-    assert "not yet run" in told and "not in the ledger yet" in told and "<img" not in told and "nan" not in told
+    assert "not yet run" in told and "not in the ledger yet" in told and "<img" not in told and not NAN.search(told)
     assert re.search(r"\*[01] of the \d+ networks", told)
     assert "not run" in running.every_question().markdown
     assert f" 0 of {len(SECOND_CLAIMS)} claims" in running.answer().markdown

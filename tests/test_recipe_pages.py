@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT
+from conftest import NAN, ROOT
 
 from deit_edu.cli import main
 from deit_edu.data import keep_classes, load_dataset
@@ -166,7 +166,7 @@ def test_the_chapter_says_every_verdict_as_the_ledger_has_it():
         assert (
             one.claim.sentence in told and f'<span class="verdict">{own_pictures.VERDICTS[one.verdict]}</span>' in told
         )
-    assert "nan" not in own_pictures.answer().markdown + own_pictures.reading().markdown + told
+    assert not NAN.search(own_pictures.answer().markdown + own_pictures.reading().markdown + told)
     for question in own_pictures.QUESTIONS:
         assert own_pictures.verdicts(question) in own_pictures.reading().markdown
 
@@ -181,4 +181,4 @@ def test_without_runs_the_chapter_says_what_is_still_to_run(monkeypatch):
     known = replace(own_pictures.evidence(), own=Results(Empty(), "own"))
     monkeypatch.setattr(own_pictures, "evidence", lambda: known)
     assert "Still to run: all 60 cells are missing" in own_pictures.expectations("own_pictures").markdown
-    assert "still to run" in own_pictures.reading().markdown and "nan" not in own_pictures.answer().markdown
+    assert "still to run" in own_pictures.reading().markdown and not NAN.search(own_pictures.answer().markdown)
