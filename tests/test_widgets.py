@@ -66,8 +66,7 @@ def test_every_figure_stands_on_a_page():
 def test_a_figure_made_in_one_line_has_a_picture_and_words(name):
     made = getattr(widgets, name)
     one_line = next((way for way in ("packaged", "from_ledger") if hasattr(made, way)), None)
-    few = {"images": 20} if name == "PositionLab" else {}  # at every size: of 400 it takes most of a minute
-    figure = getattr(made, one_line)(**few) if one_line else made()
+    figure = getattr(made, one_line)() if one_line else made()
     assert png(figure.picture()).startswith(b"\x89PNG")
     assert len(figure.caption()) > 60
     assert figure._figure == name
