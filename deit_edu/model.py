@@ -236,11 +236,11 @@ class DeiT(nn.Module):
         if config.distilled:
             self.distillation_token = nn.Parameter(torch.zeros(1, 1, D))  # new: a second learned token
             self.distillation_head = nn.Linear(D, K)  # new: with a head of its own
+        if config.registers:
+            self.register_token = nn.Parameter(torch.zeros(1, config.registers, D))
         if config.for_several:
             self.distillation_token = nn.Parameter(torch.zeros(1, config.distillation_tokens, D))
             self.distillation_head = HeadOfEach(config.distillation_tokens, D, K)
-        if config.registers:
-            self.register_token = nn.Parameter(torch.zeros(1, config.registers, D))
         self.initialise()
 
     def initialise(self):
@@ -299,9 +299,9 @@ class DeiT(nn.Module):
         for block in self.blocks[:-1]:
             tokens = block(tokens)
         tokens = self.norm(self.read_by_heads(tokens))  # (B, prefix, D)
+        if self.config.for_several:  # logits (B, teachers, K)
+            return HeadLogits(self.class_head(tokens[:, 0]), self.distillation_head(tokens[:, 1:]))
         class_logits = self.class_head(tokens[:, 0])  # (B, K)
-        if self.config.for_several:
-            return HeadLogits(class_logits, self.distillation_head(tokens[:, 1:]))  # (B, teachers, K)
         if not self.config.distilled:
             return HeadLogits(class_logits, None)
         return HeadLogits(class_logits, self.distillation_head(tokens[:, 1]))  # new: read the second token too
