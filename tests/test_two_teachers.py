@@ -16,6 +16,7 @@ from deit_edu.runs.checkpoints import load_network
 from deit_edu.runs.evaluate import decisions
 from deit_edu.runs.run import train
 from deit_edu.runs.weights import timm_settings
+from deit_edu.widgets.page import write_page
 
 DATA = toy_dataset()
 B, K = 6, 5
@@ -129,6 +130,8 @@ def test_a_run_with_two_teachers_is_recorded_and_its_network_opens_again(teacher
     mean = torch.stack([open_teacher(name, DATA)(images).softmax(-1) for name in teachers.split("+")]).mean(0)
     together = build_teacher(toy_config(teacher=teachers, distillation="hard", tokens="both"), DATA)
     torch.testing.assert_close(together(images).exp(), mean, atol=1e-5, rtol=1e-4)
+    with pytest.raises(DeiTEduError, match="2 distillation tokens .* runs in deit_edu only"):  # not in a page
+        write_page(tmp_path / "run", tmp_path / "page.html")
 
 
 def test_a_token_for_each_teacher_needs_several_teachers_and_a_deit(teachers):

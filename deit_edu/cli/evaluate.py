@@ -41,9 +41,9 @@ def run(chosen):
             print(f"  its teacher is left out: {error}")
     deciders |= decisions(said)
     print("\nshare of images on which two disagree")
-    print(" " * 13 + "".join(f"{name:>14}" for name in deciders))
+    print(" " * 14 + "".join(f"{name:>15}" for name in deciders))
     for name, row in zip(deciders, disagreement(deciders), strict=True):
-        print(f"{name:13}" + "".join(f"{share:14.4f}" for share in row))
+        print(f"{name:14}" + "".join(f"{share:15.4f}" for share in row))
 
 
 def open_dataset(chosen, metadata, model):

@@ -35,6 +35,7 @@ def open_for_the_page(run):
     student, metadata = open_run(str(run))
     if not isinstance(student, DeiT):
         raise DeiTEduError(f"{run} holds {metadata['name']}, and a page shows a DeiT of deit_edu: name the run of one")
+    check_runs_here(student)
     data = data_of(run, metadata)
     check_trained_on(f"run {run}", metadata, data, student)
     teacher, remark = teacher_of(metadata, data)
