@@ -4,7 +4,6 @@ Paper: section 4 and table 2. The paper's default teacher is a RegNetY-16GF of 8
 plan (a stem, then stages that halve the picture and widen the channels) at reading size.
 """
 
-import math
 import urllib.error
 import urllib.request
 from contextlib import contextmanager, nullcontext
@@ -15,7 +14,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deit_edu.errors import DeiTEduError, did_you_mean
-from deit_edu.model import HeadLogits, fuse
+from deit_edu.model import HeadLogits, fuse, mean_answer
 
 
 class ResidualBlock(nn.Module):
@@ -290,23 +289,6 @@ class FrozenTeacher(nn.Module):
         return fuse(as_head_logits(self.model(images)))
 
 
-class Ensemble(nn.Module):
-    """Several teachers that answer as one: the log of the mean of their probabilities.
-
-    Args:
-        models: modules from images (B, C, H, W) to logits (B, K) or HeadLogits.
-    """
-
-    def __init__(self, models):
-        super().__init__()
-        self.models = nn.ModuleList(models)
-
-    def forward(self, images):
-        """(B, C, H, W) -> (B, K)."""
-        answers = torch.stack([fuse(as_head_logits(model(images))) for model in self.models])  # (models, B, K)
-        return answers.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(self.models))
-
-
 class SideBySide(nn.Module):
     """Several teachers that each answer for themselves, for a student with a distillation token for each.
 
@@ -321,6 +303,14 @@ class SideBySide(nn.Module):
     def forward(self, images):
         """(B, C, H, W) -> (B, teachers, K)."""
         return torch.stack([fuse(as_head_logits(model(images))) for model in self.models], dim=1)
+
+
+class Ensemble(SideBySide):
+    """Several teachers that answer as one: the log of the mean of their probabilities."""
+
+    def forward(self, images):
+        """(B, C, H, W) -> (B, K)."""
+        return mean_answer(super().forward(images))
 
 
 def as_head_logits(output):

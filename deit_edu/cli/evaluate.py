@@ -28,7 +28,7 @@ def run(chosen):
     said = predict(model, split, dataset)
     print(f"{chosen.run_folder} on {len(split):,} {kind} images of {dataset.name}, 95 % Wilson intervals")
     for head, accuracy in accuracies(said, split.labels).items():
-        print(f"  {head:13} {accuracy}")
+        print(f"  {head:14} {accuracy}")
     found = per_class(said, split.labels, dataset.num_classes)
     if found.uneven:
         print("  " + "\n  ".join(found.lines(dataset.classes)))
