@@ -3,9 +3,11 @@
 Paper: section 6 and table 9.
 """
 
+import inspect
 import math
 import os
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -150,10 +152,25 @@ def make_optimizer(model, config):
     """
     groups = parameter_groups(model, config.weight_decay)
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=0.0, eps=1e-8, fused=True)
+        return without_compiler(torch.optim.AdamW)(groups, lr=0.0, eps=1e-8, fused=True)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, fused=True)
+        return without_compiler(torch.optim.SGD)(groups, lr=0.0, momentum=0.9, fused=True)
     raise DeiTEduError(f'unknown optimiser {config.optimizer!r}: choose "adamw" or "sgd"')
+
+
+@cache
+def without_compiler(kind):
+    """An optimiser of torch, the same but that it leaves torch's compiler where it is.
+
+    In torch 2.14 these methods import torch._dynamo, to say that it need not look at them: seconds and 150 MB, for
+    nothing where nothing is compiled.
+
+    Args:
+        kind: a class, such as torch.optim.AdamW.
+    """
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict", "step")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(methods["step"])})
 
 
 def augmented_batch(images, labels, config, dataset, generator):

@@ -1,5 +1,6 @@
 """A batch that the cores share teaches what it taught one of them, and the same every time."""
 
+import copy
 import dataclasses
 import os
 import subprocess
@@ -18,7 +19,7 @@ from deit_edu.runs.build import build_model
 from deit_edu.runs.machine import compiled
 from deit_edu.runs.remembered import Remembered
 from deit_edu.runs.sharing import Parts, shared_learning
-from deit_edu.teachers import FrozenTeacher
+from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import World, learn
 
 IMAGES = torch.randn(70, 1, 8, 8, generator=torch.Generator().manual_seed(1))  # three parts are not equal
@@ -125,6 +126,27 @@ def test_a_batch_in_eight_parts_one_after_the_other_gives_the_same_update(thread
         for name in alone:
             torch.testing.assert_close(together[name], alone[name], rtol=1e-4, atol=1e-6, msg=name)
         assert sum(largest) == 70 and max(largest) == {1: 9, 2: 5}[count]  # images at a time, of each core
+
+
+@pytest.mark.parametrize("name", ["convnet_weak", "convnet_light"])
+def test_a_convnets_parts_are_learned_from_side_by_side_as_one_after_the_other(threads, name):
+    """Its norms see a part at a time either way; gradients, statistics and answers are the same."""
+    config, objective = toy_config(model=name, batch_size=70, accumulate=2), DistillationObjective("none", "class")
+    torch.manual_seed(0)
+    one = create_teacher(name, 1, 10).train()
+    other, ends = copy.deepcopy(one), []
+    for student, count in ((one, 1), (other, 2)):
+        threads(count)
+        with shared_learning(student, config, CPU) as how:
+            assert isinstance(how, Parts) == (count == 2)
+            ends += [[learned(how, student, None, objective)[0] for _ in range(3)]]
+    torch.testing.assert_close(*ends, rtol=1e-5, atol=0)
+    together = gradients(other)
+    for name, gradient in gradients(one).items():
+        if gradient is not None:
+            torch.testing.assert_close(together[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+    torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=1e-5, atol=1e-6)
+    assert any(value.item() == 6 for name, value in one.state_dict().items() if name.endswith("tracked"))
 
 
 def test_a_run_that_accumulates_goes_on_without(tmp_path, monkeypatch):

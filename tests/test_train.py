@@ -1,7 +1,12 @@
 """The loop: what it shows to whom, how fast it learns, what it refuses."""
 
+import copy
 import dataclasses
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -34,9 +39,12 @@ from deit_edu.train import (
     seeded_generator,
     steps_per_epoch,
     train_epoch,
+    without_compiler,
 )
 
 DATASET = toy_dataset()
+HERE = Path(__file__).resolve().parent
+PATHS = os.pathsep.join(map(str, (HERE, HERE.parent)))  # where a process of its own finds toy.py and the library
 
 
 def one_epoch(config, student=None, teacher=None, dataset=DATASET, epoch=0, world=CPU, on_step=None):
@@ -159,6 +167,47 @@ def test_optimisers_are_the_papers():
     assert adamw.defaults["betas"] == (0.9, 0.999)
     sgd = make_optimizer(model, toy_config(optimizer="sgd"))
     assert isinstance(sgd, torch.optim.SGD) and sgd.defaults["momentum"] == 0.9
+
+
+@pytest.mark.parametrize("kind, settings", [(torch.optim.AdamW, {"fused": True}), (torch.optim.SGD, {"momentum": 0.9})])
+def test_without_its_compiler_an_optimiser_steps_as_torchs_own_and_its_state_goes_from_one_to_the_other(kind, settings):
+    def steps(model, optimizer):
+        for images in torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1)):
+            optimizer.zero_grad()
+            model(images).square().sum().backward()
+            optimizer.step()
+
+    theirs, ours = nn.Linear(4, 2), nn.Linear(4, 2)
+    ours.load_state_dict(theirs.state_dict())
+    torchs = kind(theirs.parameters(), lr=0.1, weight_decay=0.05, **settings)
+    lean = without_compiler(kind)(ours.parameters(), lr=0.1, weight_decay=0.05, **settings)
+    steps(theirs, torchs)
+    steps(ours, lean)
+    assert not changed(weights(theirs), weights(ours)) and all(weight.requires_grad for weight in ours.parameters())
+    torchs.load_state_dict(copy.deepcopy(lean.state_dict()))  # the tensors of a state are taken as they are
+    lean.load_state_dict(copy.deepcopy(torchs.state_dict()))
+    lean.add_param_group({"params": [nn.Parameter(torch.zeros(2))]})
+    steps(theirs, torchs)
+    steps(ours, lean)
+    assert not changed(weights(theirs), weights(ours))
+
+
+def test_what_compiles_nothing_imports_neither_the_compiler_nor_what_a_run_does_not_need(tmp_path):
+    """torch._dynamo, torchvision (which imports it) and scipy.stats take twice as long to import as torch itself."""
+    script = f"""
+import sys
+from toy import toy_config, toy_dataset
+from deit_edu.runs import train
+for model in "convnet_weak", "deit_nano_patch7_28":
+    teacher = dict(teacher="{tmp_path}/convnet_weak", distillation="hard", tokens="both")
+    config = toy_config(model=model, epochs=1, **({{}} if model == "convnet_weak" else teacher))
+    train(config, "{tmp_path}/" + model, dataset=toy_dataset(), progress=False)
+print([name for name in ("torch._dynamo", "torchvision", "scipy.stats", "sympy", "timm") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PATHS}
+    )
+    assert done.stdout == "[]\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import binomtest
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import HeadLogits, fuse, mean_answer
@@ -26,6 +25,8 @@ class Accuracy:
     @property
     def interval(self):
         """(low, high). It speaks of the choice of test images; the choice of seed is another spread."""
+        from scipy.stats import binomtest  # takes half as long as torch: only who asks for it waits
+
         bounds = binomtest(self.correct, self.total).proportion_ci(method="wilson")
         return bounds.low, bounds.high
 

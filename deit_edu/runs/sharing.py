@@ -3,7 +3,8 @@
 PyTorch shares every single operation among its threads. A small network has some hundreds of them in a step, most far
 shorter than a millisecond: the threads wait for each other longer than they compute, and where another program has one
 of the cores, all wait for that one, every time. The gradient of a batch is the mean of the gradients of its parts, so
-the parts can be learned from side by side, and the cores meet once a step.
+the parts can be learned from side by side, and the cores meet once a step. A batch norm looks at a whole part: such a
+network is shared only where its config says in how many parts it learns, whatever the machine.
 """
 
 import copy
@@ -11,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from deit_edu.model import DeiT
 from deit_edu.runs.remembered import Remembered
-from deit_edu.teachers import FrozenTeacher
+from deit_edu.teachers import ConvNet, FrozenTeacher, WhiteningConvNet
 from deit_edu.train import in_precision, learn
 
 SMALLEST_PART = 32  # images: with fewer, a product has too few rows to keep a core busy
@@ -25,20 +27,22 @@ def shared_learning(student, config, world):
     """What `train_epoch` finds gradients with: `Parts` where a batch can be shared, else `learn` itself.
 
     Inside, the parts have together the threads that PyTorch has outside. Where the config says to accumulate, they
-    share one part of the batch, then the next.
+    share one part of the batch, then the next; a convnet's parts themselves are learned from side by side.
 
     Args:
         student: a module. config: TrainConfig. world: a `World`.
     """
-    threads = torch.get_num_threads()
-    parts = min(threads, config.batch_size // config.accumulate // SMALLEST_PART)
+    threads, in_turn = torch.get_num_threads(), config.accumulate
+    parts = min(threads, config.batch_size // in_turn // SMALLEST_PART)
+    if isinstance(student, ConvNet | WhiteningConvNet):
+        parts, in_turn = (in_turn, 1) if in_turn <= threads else (1, in_turn)
     if parts < 2 or not can_share(student, config, world):
         yield accumulated(config.accumulate, learn)
         return
     torch.set_num_threads(threads // parts)  # here too: helpers of this thread would wait for work on a part's core
     try:
         with ThreadPoolExecutor(parts, "part", torch.set_num_threads, [threads // parts]) as pool:
-            yield accumulated(config.accumulate, Parts(student, parts, pool))
+            yield accumulated(in_turn, Parts(student, parts, pool))
     finally:
         torch.set_num_threads(threads)
 
@@ -80,12 +84,12 @@ def answers_by_part(teacher, images, count, world):
 
 
 def can_share(student, config, world):
-    """Whether the parts of a batch teach what the batch does: nobody draws at random, or looks at the others."""
-    if config.distillation == "drawn":
+    """Whether the parts of a batch can be learned from side by side: nobody draws at random."""
+    if config.distillation == "drawn" or world.device.type != "cpu" or world.size > 1:
         return False
-    if world.device.type != "cpu" or world.size > 1 or not isinstance(student, DeiT):
-        return False  # batch norm looks at the others; a compiled network belongs to one thread
-    return student.config.drop_rate == 0 and student.config.drop_path_rate == 0
+    if isinstance(student, DeiT):
+        return student.config.drop_rate == 0 and student.config.drop_path_rate == 0
+    return isinstance(student, ConvNet | WhiteningConvNet)  # a compiled network belongs to one thread
 
 
 class Parts:
@@ -100,7 +104,7 @@ class Parts:
     def __init__(self, student, parts, pool):
         self.student, self.pool = student, pool
         # A copy has gradients of its own and the student's weights: an optimiser changes weights in place.
-        self.copies = [copy.deepcopy(student) for _ in range(parts)]
+        self.copies = [copy.deepcopy(student).train() for _ in range(parts)]
         for its_copy in self.copies:
             for own, shared in zip(its_copy.parameters(), student.parameters(), strict=True):
                 own.data = shared.data
@@ -114,6 +118,7 @@ class Parts:
         losses = [each.result() for each in waiting]
         shares = [len(part) / len(images) for part in images.tensor_split(parts)]
         self.collect(shares)
+        self.collect_norms()
         return sum(loss * share for loss, share in zip(losses, shares, strict=True))
 
     @torch.no_grad()
@@ -126,3 +131,22 @@ class Parts:
                 shared.grad = mean if shared.grad is None else shared.grad + mean
             for own in theirs:
                 own.grad = None
+
+    @torch.no_grad()
+    def collect_norms(self):
+        """Move the student's batch norms as if they had seen the parts one after the other, and the copies' with them.
+
+        A norm that stands at r and sees a part alone comes to f(r), which is linear in r with the slope 1 - momentum:
+        what a copy came to from r says where the student's comes to from elsewhere.
+        """
+        for norm, *theirs in zip(self.student.modules(), *(one.modules() for one in self.copies), strict=True):
+            if not isinstance(norm, nn.BatchNorm2d):
+                continue
+            for name in ("running_mean", "running_var"):
+                moved, own = getattr(norm, name), [getattr(one, name) for one in theirs]  # (C,) each
+                before = moved.clone()
+                for one in own:
+                    moved.sub_(before).mul_(1 - norm.momentum).add_(one)
+                for one in own:
+                    one.copy_(moved)
+            norm.num_batches_tracked += len(theirs)
