@@ -102,7 +102,7 @@ def test_a_teacher_that_remembers_what_it_was_asked_is_asked_once_for_the_whole_
         together = learned(share, student, teacher, objective)
     assert asked == [70, 70]
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
-    remembered = Remembered(teacher, 10, 2**20)
+    remembered = Remembered(teacher, 10)
     with shared_learning(student, toy_config(batch_size=70), CPU) as share:
         for _ in range(2):
             part_by_part = learned(share, student, remembered, objective)

@@ -20,6 +20,7 @@ from deit_edu.runs.ahead import made_ahead
 from deit_edu.runs.build import build_model, build_objective, open_dataset, open_frozen_teacher
 from deit_edu.runs.evaluate import predict
 from deit_edu.runs.recipes import RECIPES, recipe
+from deit_edu.runs.remembered import share_asked
 from deit_edu.runs.sharing import shared_learning
 from deit_edu.runs.sources import open_initial
 from deit_edu.teachers import CONVNETS, FrozenTeacher, fold_norms
@@ -292,6 +293,10 @@ def seconds_of(config, dataset, world, teacher=None):
     else:
         asked = config.teacher and open_frozen_teacher(config, dataset).to(world.device)
     per_step, measured = step_seconds(student, asked or None, config, dataset, world)
+    if asked and (share := share_asked(config, dataset, world)) < 1:
+        known = torch.zeros(config.batch_size, dataset.num_classes, device=world.device)  # an answer at once
+        without, _ = step_seconds(student, lambda images: known[: len(images)], config, dataset, world)
+        per_step = share * per_step + (1 - share) * without
     some = torch.arange(min(len(dataset.validation), 256))
     begun = time.perf_counter()
     predict(student, dataset.validation, dataset, indices=some)
@@ -304,7 +309,8 @@ def step_seconds(student, teacher, config, dataset, world, steps=8, warm_up=2, a
     """The median time of a training step: (seconds, steps that it is the median of).
 
     Args:
-        student, teacher: modules on the world's device; they are not to be used afterwards.
+        student, teacher: modules on the world's device, or for a teacher any function that answers; the student's
+            weights are not to be used afterwards.
         steps: how many are timed, after `warm_up`. at_most: seconds after which fewer are enough.
     """
     times = []
