@@ -325,8 +325,21 @@ def test_a_teacher_of_a_recipe_is_the_one_that_the_recipe_trains(capsys, tmp_pat
     config = TrainConfig(**recipes.recipe("tiny", role="teacher") | dict(epochs=3))
     (teacher / "config.json").write_text(json.dumps(vars(config)))
     assert deit_edu("train --teacher convnet --quiet") == 2
-    taken = f"its teacher: {teacher} was begun with epochs=3, not epochs=15: .* take what is there: --teacher {teacher}"
+    own = recipes.recipe("tiny", role="teacher")["epochs"]
+    taken = (
+        f"its teacher: {teacher} was begun with epochs=3, not epochs={own}: .* take what is there: --teacher {teacher}"
+    )
     assert re.fullmatch(f"error: {taken}\n", capsys.readouterr().err)
+
+
+def test_a_batch_of_ones_own_is_not_learned_from_in_the_recipes_parts(monkeypatch):
+    asked = []
+    monkeypatch.setattr(train_command, "train", lambda *given, **named: asked.append(given[0]) or 1 / 0)
+    monkeypatch.setattr(train_command, "train_pair", lambda *given, **named: asked.append(given[0]) or 1 / 0)
+    for line in ("--model convnet", "--model convnet --batch-size 2", "--teacher convnet --batch-size 2"):
+        with pytest.raises(ZeroDivisionError):
+            deit_edu(f"train --quiet {line}")
+    assert [(one.batch_size, one.accumulate) for one in asked] == [(128, 2), (2, 1), (2, 1)]
 
 
 # ---- evaluate ----

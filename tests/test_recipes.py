@@ -48,11 +48,12 @@ def test_each_scale_has_data_of_its_own():
         recipe("paper")
 
 
-def test_data_without_a_recipe_get_that_of_the_scale():
+def test_data_without_a_recipe_get_that_of_a_folder_or_of_the_scale():
     own = recipe("tiny", "fashion_clutter")
-    other = recipe("tiny", "folder:/my/pictures")
     assert own != recipe("tiny") | {"data": "fashion_clutter"}
-    assert other == recipe("tiny") | {"data": "folder:/my/pictures"}
+    folder = recipe("tiny", "folder:/my/pictures")
+    assert recipe("tiny", "mnist") == folder | {"data": "mnist"} and "replay" not in folder
+    assert recipe("small", "folder:/my/pictures") == recipe("small") | {"data": "folder:/my/pictures"}
 
 
 def test_an_unknown_scale_is_answered_with_the_known_ones():

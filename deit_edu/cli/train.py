@@ -136,7 +136,7 @@ def as_begun(begun, typed):
 def decide(chosen, typed):
     """A `Plan`: what the scale's recipe says of its own data, and for others what fits them."""
     scale = chosen.scale or os.environ.get("DEIT_EDU_SCALE") or "tiny"
-    settings = recipe(scale, chosen.data, role_of(typed))
+    settings = recipe_for(scale, chosen.data, role_of(typed), typed)
     if is_open(scale, settings["data"]):
         TrainConfig(**typed)  # a number that cannot be is said before the pictures are read
         return plan_for(scale, typed, join_world(TrainConfig(**typed)))
@@ -149,7 +149,16 @@ def decide(chosen, typed):
     shared |= {name: getattr(config, name) for name in SEEN_BY_BOTH}
     if "batch_size" in typed:  # data of the reader's may be too few for the recipe's
         shared["batch_size"] = config.batch_size
-    return Plan(config, TrainConfig(**recipe(scale, config.data, role) | shared | {"model": config.teacher}))
+    base = recipe_for(scale, config.data, role, typed)
+    return Plan(config, TrainConfig(**base | shared | {"model": config.teacher}))
+
+
+def recipe_for(scale, data, role, typed):
+    """A recipe, but that a batch of the reader's is not learned from in the parts of the recipe's own."""
+    settings = recipe(scale, data, role)
+    if "batch_size" in typed:
+        settings.pop("accumulate", None)
+    return settings
 
 
 def made_to_fit(plan, say):

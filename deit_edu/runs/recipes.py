@@ -7,6 +7,7 @@ from deit_edu.errors import DeiTEduError
 
 # Shared by teacher and student of a scale; RECIPES has what each adds.
 TINY = dict(batch_size=64, learning_rate=8e-3, label_smoothing=0.1)
+QUICK = dict(TINY, batch_size=128)  # of the packaged images, for the pair of `make book`
 CLUTTER = dict(TINY, crop_padding=0)  # the items are drawn at new places every epoch: no need to shift them
 SMALL = dict(crop_padding=4)
 PAPER = dict(
@@ -25,8 +26,14 @@ PAPER = dict(
 
 RECIPES = {
     ("tiny", "fashion_mnist_10k"): dict(
+        # Parts that the cores learn from side by side, with batch norms of their own; pictures that come again, with
+        # the teacher's decisions of the first time. Too short for compiling to pay.
+        teacher=dict(QUICK, model="convnet", epochs=12, accumulate=2),
+        student=dict(QUICK, model="deit_nano_patch7_28", epochs=30, replay=8),
+    ),
+    ("tiny", "folder"): dict(
         teacher=dict(TINY, model="convnet", epochs=15),
-        student=dict(TINY, model="deit_nano_patch7_28", epochs=40),  # too short for compiling to pay
+        student=dict(TINY, model="deit_nano_patch7_28", epochs=40),
     ),
     ("tiny", "fashion_clutter"): dict(
         teacher=dict(CLUTTER, model="convnet", epochs=60, learning_rate=1.6e-2),
@@ -51,7 +58,8 @@ def recipe(scale, data=None, role="student"):
 
     Args:
         scale: "tiny" (two CPU cores, minutes), "small" (one GPU, or an afternoon), "paper" (8 GPUs, ImageNet).
-        data: a data set's name; one without a recipe of its own gets the scale's. None: the scale's own data.
+        data: a data set's name; one without a recipe of its own gets that of a folder of pictures, or the scale's.
+            None: the scale's own data.
         role: "teacher" or "student".
 
     Returns:
@@ -66,5 +74,5 @@ def recipe(scale, data=None, role="student"):
     if data == "imagenet":
         raise DeiTEduError("ImageNet is yours to bring: say --data imagenet:PATH")
     kind = data.split(":")[0]
-    chosen = RECIPES.get((scale, kind)) or RECIPES[scale, SCALES[scale]]
+    chosen = RECIPES.get((scale, kind)) or RECIPES.get((scale, "folder")) or RECIPES[scale, SCALES[scale]]
     return {**chosen[role], "data": data}
