@@ -20,7 +20,7 @@ from deit_edu.data import imagenet as lazy
 from deit_edu.data import load_dataset
 from deit_edu.runs import run as runs
 from deit_edu.runs import train
-from deit_edu.runs.ahead import BATCHES, made_ahead
+from deit_edu.runs.ahead import BATCHES, made_ahead, read_ahead
 from deit_edu.runs.build import build_model
 from deit_edu.runs.choices import step_seconds
 from deit_edu.train import batches_of_epoch, steps_per_epoch
@@ -165,3 +165,26 @@ def test_a_dry_run_is_timed_with_batches_made_ahead(dataset, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         step_seconds(build_model(CONFIG, dataset), None, CONFIG, dataset, CPU)
     assert seen[0] is not batches_of_epoch and not of_the_pool()
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be decoded")
+def test_an_evaluation_reads_the_next_pictures_while_it_looks_at_these(dataset, monkeypatch):
+    whole, read = dataset.train.batch(torch.arange(len(dataset.train))), []
+    batch = type(dataset.train).batch
+    monkeypatch.setattr(type(dataset.train), "batch", lambda self, part: read.append(len(part)) or batch(self, part))
+    seen = []
+    for images in read_ahead(dataset.train, torch.arange(len(dataset.train)).split(50)):
+        seen.append(images)
+        if len(seen) == 1:
+            while len(read) < 2:  # nobody has asked for the second yet
+                time.sleep(0.01)
+    assert torch.equal(torch.cat(seen), whole) and read[0] == 50 and not of_the_pool()
+    assert not list(read_ahead(dataset.train, ()))
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be decoded")
+def test_an_evaluation_that_is_left_reads_no_further(dataset):
+    pictures = read_ahead(dataset.train, torch.arange(len(dataset.train)).split(10))
+    next(pictures)
+    pictures.close()
+    assert not of_the_pool()

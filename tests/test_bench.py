@@ -86,8 +86,8 @@ SHAPE = DeiTConfig(**TOY["tiny"][0], distilled=True)
 def test_a_record_of_the_bench_has_every_target(monkeypatch, tmp_path, capsys):
     asked = []
 
-    def in_turn(trees, threads, epochs, images):
-        asked.append(threads)
+    def in_turn(trees, threads, epochs, images, teacher=False):
+        asked.append((threads, "teacher" if teacher else "student", tuple(trees)))
         return {"before": [4.0, 4.0], "now": [1.0, 3.0]}, {"before": 10, "now": 8}
 
     times = {"before": [4.0], "now": [2.0]}
@@ -99,7 +99,11 @@ def test_a_record_of_the_bench_has_every_target(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run_bench.os, "cpu_count", lambda: 2)
     record = run_bench.measure(tmp_path, images=128, epochs=2, rounds=1, shapes=TOY)
     rows = {one["what"]: one for one in record["rows"]}
-    assert asked == [1, 2, 2] and len(rows) == len(record["rows"]) == 16
+    both, now = ("before", "now"), ("now",)
+    assert asked == [
+        (1, "student", both), (2, "student", both), (2, "teacher", now), (2, "student", both), (2, "teacher", now)
+    ]  # fmt: skip
+    assert len(rows) == len(record["rows"]) == 17
     assert rows["the tiny run, 1 threads"]["ratio"] == 2 and rows["its memory, now over before"]["ratio"] == 0.8
     assert [one["what"] for one in record["rows"] if one["most"]] == [
         "its memory, now over before", "ablate, table 3, now over before", "the memory of its runs",

@@ -45,10 +45,11 @@ import deit_edu
 from deit_edu.model import create_model
 from deit_edu.runs.checkpoints import write_atomically
 from deit_edu.runs.machine import machine
+from deit_edu.runs.recipes import recipe
 from deit_edu.train import TrainConfig, join_world
 
 RECORD, HERE = BOOK / "ledger" / "bench.json", Path(deit_edu.__file__).resolve().parent.parent
-EPOCHS, ROUND = 40, 2  # of the tiny student, and how many of them are timed together
+EPOCHS, ROUND = recipe("tiny")["epochs"], 2  # of the tiny student, and how many of them are timed together
 
 # What runs in each tree: the first `images` of the packaged data, its own recipe.
 BEGIN = """
@@ -74,14 +75,18 @@ few = dict(train=part(whole.train, images), validation=part(whole.validation, im
 data = dataclasses.replace(whole, **few)
 """
 
-# Trains a teacher for an epoch, then a student, and waits for a line before every round.
+# Trains a teacher for an epoch, then a student, or a teacher alone, and waits for a line before every round.
 WORKER = """
-epochs, each = rest
+epochs, each, alone = rest
 with tempfile.TemporaryDirectory() as folder:
     teacher = dict(recipe("tiny", role="teacher"), epochs=1)
-    train(TrainConfig(**teacher), Path(folder, "teacher"), dataset=data, progress=False)
-    settings = dict(distillation="hard", tokens="both", teacher=str(Path(folder, "teacher")), epochs=epochs)
-    settings["warmup_epochs"] = min(2.0, epochs / 2)
+    if alone:
+        settings = recipe("tiny", role="teacher")
+    else:
+        train(TrainConfig(**teacher), Path(folder, "teacher"), dataset=data, progress=False)
+        its = dict(distillation="hard", tokens="both", teacher=str(Path(folder, "teacher")))
+        settings = recipe("tiny") | its
+    settings |= dict(epochs=epochs, warmup_epochs=min(2.0, epochs / 2))
     per_round = images // 64 * 64 * each
 
     def on_images(done):
@@ -95,8 +100,7 @@ with tempfile.TemporaryDirectory() as folder:
     print("ready", flush=True)
     sys.stdin.readline()
     since = time.perf_counter()
-    train(TrainConfig(**dict(recipe("tiny"), **settings)), Path(folder, "student"), dataset=data, progress=False,
-          on_images=on_images)
+    train(TrainConfig(**settings), Path(folder, "run"), dataset=data, progress=False, on_images=on_images)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -184,17 +188,18 @@ def grids(trees, epochs=2, rounds=2):
     return seconds, {name: max(found) for name, found in memory.items()}
 
 
-def in_turn(trees, threads, epochs=EPOCHS, each=ROUND, images=1280):
+def in_turn(trees, threads, epochs=EPOCHS, each=ROUND, images=1280, teacher=False):
     """Seconds of each round of a run in each tree, and the most memory it had.
 
     Args:
         trees: {name: folder that holds deit_edu}. threads: of each process. epochs: of the run. each: epochs
-            of a round. images: to train on.
+            of a round. images: to train on. teacher: the run is the teacher's, not its student's.
 
     Returns:
         {name: [seconds]}, {name: kilobytes}.
     """
-    workers = {name: started(folder, BEGIN + WORKER, threads, images, epochs, each) for name, folder in trees.items()}
+    numbers = (threads, images, epochs, each, int(teacher))
+    workers = {name: started(folder, BEGIN + WORKER, *numbers) for name, folder in trees.items()}
 
     def answer(worker, line=None):
         if line is not None:
@@ -335,11 +340,15 @@ def measure(against, images=1280, epochs=EPOCHS, rounds=5, shapes=bench_peers.SH
     rows.append(row("ablate, table 3, now over before", 0.6, grid["now"], grid["before"], most=True))
     rows.append(row("the memory of its runs", 0.7, [memory["now"]], [memory["before"]], most=True))
     few = epochs // 2  # the other tree takes minutes of each there
+    its = dict(threads=cores, epochs=few, images=images, teacher=True)
+    teachers = [in_turn({"now": HERE}, **its)[0]["now"]]
     with busy_cores():
         loaded, _ = in_turn(trees, cores, few, images=images)
+        teachers.append(in_turn({"now": HERE}, **its)[0]["now"])
     quiet = seconds["now"][: len(loaded["now"])]
     rows.append(row("the tiny run, other work on every core", 4.0, loaded["before"], loaded["now"]))
     rows.append(row("its speed there, of its quiet speed", 0.45, quiet, loaded["now"]))
+    rows.append(row("the teacher's speed there, of its quiet speed", 0.45, *teachers))
     compared = bench_peers.compare((1, cores), rounds, shapes)
     rows += peer_rows(compared)
     epoch = bench_peers.epochs(images, rounds)

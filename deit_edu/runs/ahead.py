@@ -61,3 +61,22 @@ class Ahead:
             coming.append(self.pool.submit(next, batches, None))
             yield batch
             asked = time.perf_counter()
+
+
+def read_ahead(split, parts):
+    """The images of a split, part by part; those on the disk are read by a thread while the part before is looked at.
+
+    Args:
+        split: a Split. parts: [(B,) indices]. Yields: images (B, C, H, W) uint8.
+    """
+    if not split.on_disk:
+        yield from map(split.batch, parts)
+        return
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        coming = deque()
+        for part in parts:
+            coming.append(pool.submit(split.batch, part))
+            if len(coming) == BATCHES:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()

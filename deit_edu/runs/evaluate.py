@@ -6,6 +6,7 @@ import torch
 
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import HeadLogits, fuse, mean_answer
+from deit_edu.runs.ahead import read_ahead
 from deit_edu.runs.checkpoints import load, save
 from deit_edu.runs.preprocess import preprocessing_of
 from deit_edu.teachers import as_head_logits
@@ -55,9 +56,9 @@ def predict(model, split, dataset, batch_size=500, indices=None):
     model.eval()
     try:
         answers = []
-        for batch in (torch.arange(len(split)) if indices is None else indices).split(batch_size):
-            images = prepare(split.batch(batch).to(device))  # (B, C, H, W)
-            answers.append(as_head_logits(model(images)))
+        parts = (torch.arange(len(split)) if indices is None else indices).split(batch_size)
+        for images in read_ahead(split, parts):  # (B, C, H, W)
+            answers.append(as_head_logits(model(prepare(images.to(device)))))
     finally:
         model.train(was_training)
     heads = zip(*answers, strict=True)  # first all that the class head said, then the distillation head
