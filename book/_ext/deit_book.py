@@ -1,6 +1,7 @@
 """What this book adds to jupyter-book.
 
 * The execution cache is keyed on everything a chapter reads, so that an edit of the library never shows old output.
+* Pages are run several at a time (run_pages.py).
 * Every chapter says how long it ran, and offers itself as a notebook.
 * No page asks another host for anything: MathJax is copied out of a Python package.
 * Interactive figures work without a kernel (static_widgets.py), and LaTeX gets the pictures (latex_pictures.py).
@@ -22,6 +23,7 @@ import folds
 from docutils import nodes
 from latex_pictures import LatexPictures
 from myst_nb.sphinx_ import NbMetadataCollector
+from run_pages import CORES, THREADS, run_pages
 from sphinx.errors import ExtensionError
 from static_widgets import Files, make_static
 
@@ -84,7 +86,7 @@ def add_chapter_line(app, doctree):
     notebook = f"notebooks/{docname}.ipynb"
     colab = repository_url().replace("https://github.com/", "https://colab.research.google.com/github/")
     line = (
-        f"Runs in {max(1, round(seconds))} s on {os.cpu_count()} CPU cores, measured when this page was built"
+        f"Runs in {max(1, round(seconds))} s on {THREADS} of {CORES} CPU cores, measured when this page was built"
         f'<br><a href="{notebook}" download>Download the notebook</a> · '
         f'<a href="{html.escape(colab)}/blob/main/book/{notebook}">Open in Colab</a>'
     )
@@ -182,6 +184,7 @@ def setup(app):
     app.add_config_value("deit_book_reads", [], "env")
     app.add_css_file("deit_book.css")
     app.connect("config-inited", configure)
+    app.connect("env-before-read-docs", run_pages)
     app.add_post_transform(LatexPictures)
     app.connect("doctree-read", add_chapter_line)
     app.connect("doctree-read", folds.arrange)
