@@ -134,9 +134,10 @@ def test_an_audit_without_a_network_is_one_line(tmp_path):
 
 
 def test_the_lines_that_tests_run_are_counted_in_make_test():
-    assert re.search(r"^test: book\n\t.*-m pytest .*--cov --cov-report=term$", MAKEFILE, re.M)
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["tool"]["coverage"]
-    assert settings["run"]["source"] == ["deit_edu"] and settings["report"]["fail_under"] >= 95
+    run, judged = re.search(r"^test: book\n\t(.*)\n\t(.*)$", MAKEFILE, re.M).groups()
+    assert "-m slipcover --json --out $(LINES) -m pytest" in run and "-m slipcover --merge $(LINES)" in judged
+    assert float(re.search(r"--fail-under (\d+)$", judged)[1]) >= 95
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["tool"]["slipcover"]["source"] == ["deit_edu"]
 
 
 def test_an_old_python_is_refused_with_one_clear_line(tmp_path):

@@ -53,6 +53,7 @@ PAGES = {  # where each figure stands
 FIGURES = list(PAGES)
 SHOTS = SITE.parent / "screenshots"
 HOST = ".deit-edu-host:has(.deit-edu)"
+SMALLER = {"PositionLab": {"images": 10}}  # tested at eight sizes; the book's own has the images that it asks for
 
 
 def test_every_figure_stands_on_a_page():
@@ -66,7 +67,7 @@ def test_every_figure_stands_on_a_page():
 def test_a_figure_made_in_one_line_has_a_picture_and_words(name):
     made = getattr(widgets, name)
     one_line = next((way for way in ("packaged", "from_ledger") if hasattr(made, way)), None)
-    figure = getattr(made, one_line)() if one_line else made()
+    figure = getattr(made, one_line)(**SMALLER.get(name, {})) if one_line else made()
     assert png(figure.picture()).startswith(b"\x89PNG")
     assert len(figure.caption()) > 60
     assert figure._figure == name
@@ -781,12 +782,13 @@ def test_your_own_runs_can_be_compared(tmp_path, monkeypatch):
 # ---- in JupyterLab ----
 
 
-EVERY_FIGURE = """
+EVERY_FIGURE = f"""
+SMALLER = {SMALLER}
 from deit_edu import widgets
-heard, figures = [], {}
+heard, figures = [], {{}}
 for name in widgets.__all__:
     kind = getattr(widgets, name)
-    figures[name] = getattr(kind, "packaged", getattr(kind, "from_ledger", kind))()
+    figures[name] = getattr(kind, "packaged", getattr(kind, "from_ledger", kind))(**SMALLER.get(name, {{}}))
     figures[name].observe(lambda change: heard.append((change.owner, change.name, change.old)))
 display(*figures.values())
 """
