@@ -93,6 +93,7 @@ def test_a_record_of_the_bench_has_every_target(monkeypatch, tmp_path, capsys):
     times = {"before": [4.0], "now": [2.0]}
     monkeypatch.setattr(run_bench, "in_turn", in_turn)
     monkeypatch.setattr(run_bench, "pairs", lambda trees, threads, images: times)
+    monkeypatch.setattr(run_bench, "starts", lambda trees, rounds: times)
     monkeypatch.setattr(run_bench, "grids", lambda trees: (times, {"before": 10, "now": 9}))
     monkeypatch.setattr(run_bench, "SHAPES", {"depth": [dict(depth=1)]})
     monkeypatch.setitem(sys.modules, "vit_pytorch.distill", None)  # as where it is not installed
@@ -103,10 +104,11 @@ def test_a_record_of_the_bench_has_every_target(monkeypatch, tmp_path, capsys):
     assert asked == [
         (1, "student", both), (2, "student", both), (2, "teacher", now), (2, "student", both), (2, "teacher", now)
     ]  # fmt: skip
-    assert len(rows) == len(record["rows"]) == 17
+    assert len(rows) == len(record["rows"]) == 18
     assert rows["the tiny run, 1 threads"]["ratio"] == 2 and rows["its memory, now over before"]["ratio"] == 0.8
     assert [one["what"] for one in record["rows"] if one["most"]] == [
-        "its memory, now over before", "ablate, table 3, now over before", "the memory of its runs",
+        "its memory, now over before", "the start of a run, now over before", "ablate, table 3, now over before",
+        "the memory of its runs",
         "attention maps, of a forward pass: deit_nano_patch7_28",
         "attention maps, of a forward pass: deit_tiny_patch16_224",
     ]  # fmt: skip
@@ -123,6 +125,12 @@ def test_a_pair_is_counted_with_its_start_and_all_images(monkeypatch):
     )
     found = run_bench.pairs({"before": "b", "now": "a"}, 1, images=1000, rounds=2)
     assert found == {"before": [3 + 40.0] * 2, "now": [5 + 20.0] * 2}
+
+
+def test_a_start_is_timed_in_each_tree_without_its_first_time(monkeypatch):
+    told = iter([9.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(run_bench, "said_by", lambda folder, script, threads: (next(told), 0))
+    assert run_bench.starts({"before": "b", "now": "a"}, rounds=1) == {"before": [2.0], "now": [3.0]}
 
 
 def test_a_grid_is_timed_in_each_tree_whatever_its_modules_are_called(tmp_path):

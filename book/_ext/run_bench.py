@@ -105,6 +105,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+# What every run waits for before it begins.
+START = """
+import time
+begun = time.perf_counter()
+import torch, deit_edu.runs
+from deit_edu.train import TrainConfig, make_optimizer
+make_optimizer(torch.nn.Linear(2, 2), TrainConfig())
+print(time.perf_counter() - begun)
+"""
+
 # A teacher and its student, whole, as `make book` has them.
 PAIR = """
 begun = time.perf_counter()
@@ -157,6 +167,15 @@ def said_by(folder, script, threads, *numbers):
     if worker.returncode:
         raise RuntimeError(f"{folder}: a run ended with {worker.returncode}")
     return json.loads(said.splitlines()[-1]), time.perf_counter() - begun
+
+
+def starts(trees, rounds=5):
+    """Seconds until the library is imported and has an optimiser, in turn: {name: [seconds of each round]}."""
+    seconds = {name: [] for name in trees}
+    for _ in range(rounds + 1):
+        for name, folder in trees.items():
+            seconds[name].append(said_by(folder, START, 1)[0])
+    return {name: taken[1:] for name, taken in seconds.items()}  # without the first, which reads the disk
 
 
 def pairs(trees, threads, images=640, rounds=2):
@@ -334,6 +353,8 @@ def measure(against, images=1280, epochs=EPOCHS, rounds=5, shapes=bench_peers.SH
         seconds, memory = in_turn(trees, threads, epochs, images=images)
         rows.append(row(f"the tiny run, {threads} threads", target, seconds["before"], seconds["now"]))
     rows.append(row("its memory, now over before", 0.7, [memory["now"]], [memory["before"]], most=True))
+    start = starts(trees, rounds)
+    rows.append(row("the start of a run, now over before", 1.0, start["now"], start["before"], most=True))
     pair = pairs(trees, cores, images // 2)
     rows.append(row("the pair of make book", 2.0, pair["before"], pair["now"]))
     grid, memory = grids(trees)

@@ -60,7 +60,9 @@ async def run_all(pages, env, cache):
         nonlocal ended
         path, timeout = env.doc2path(name), env.mystnb_config.execution_timeout
         client = NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(Path(path).parent)}})
-        client.on_notebook_error = lambda notebook: client.set_trait("shutdown_kernel", "immediate")  # not a cell's error
+        client.on_notebook_error = lambda notebook: client.set_trait(
+            "shutdown_kernel", "immediate"
+        )  # not a cell's error
         async with turns:
             begun = time.perf_counter()
             try:
