@@ -1,10 +1,13 @@
-"""What the build of the book refuses, and that it never shows old output: tried on a book of one page."""
+"""What the build of the book refuses, that it never shows old output, and how it runs pages: tried on a small book."""
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,56 +69,131 @@ from deit_edu.reading import figures
 figures.use_style()"""
 
 
-@pytest.fixture
-def build(tmp_path):
-    """build(code) -> (exit status, what the build said, the page), for a book with one page that runs this code.
+# Writes its name where a test can count it, then does what follows.
+COUNTED = """from pathlib import Path
+with open({folder!r} + "/ran", "a") as ran:
+    ran.write({name!r} + " ")
+{then}"""
+# Ends once the other of two pages has begun.
+WAITS = """import time
+begun = time.monotonic()
+while {other!r} not in Path(ran.name).read_text():
+    assert time.monotonic() - begun < 60, "the other page has not begun"
+    time.sleep(0.05)"""
 
-    build(code, more, builder) has more Markdown under it, and another builder after the first has run.
-    """
-    if not JUPYTER_BOOK.exists():
-        pytest.skip("jupyter-book is not installed here: run `make test`")
-    (tmp_path / "deit_edu").mkdir()
-    (tmp_path / "book" / "notebooks").mkdir(parents=True)
-    shutil.copytree(ROOT / "book" / "_ext", tmp_path / "book" / "_ext")
-    shutil.copy(ROOT / "_config.yml", tmp_path)
-    (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: front\nchapters:\n- file: page\n")
-    (tmp_path / "book" / "front.md").write_text("# A front page\n")
-    (tmp_path / "book" / "references.bib").write_text("")
-    (tmp_path / "book" / "notebooks" / "page.ipynb").write_text("{}")
 
-    def run(code, more="", builder="html"):
-        (tmp_path / "book" / "page.md").write_text(PAGE.format(code=code, more=more))
+class SmallBook:
+    """A book with a front page and a page, and others where a test writes them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "deit_edu").mkdir()
+        (folder / "book" / "notebooks").mkdir(parents=True)
+        shutil.copytree(ROOT / "book" / "_ext", folder / "book" / "_ext")
+        shutil.copy(ROOT / "_config.yml", folder)
+        (folder / "book" / "_toc.yml").write_text("format: jb-book\nroot: front\nchapters:\n")
+        (folder / "book" / "front.md").write_text("# A front page\n")
+        (folder / "book" / "references.bib").write_text("")
+
+    def write(self, code, more="", name="page"):
+        """A page that runs this code, with more Markdown under it."""
+        notebook = self.folder / "book" / "notebooks" / f"{name}.ipynb"
+        if not notebook.exists():
+            notebook.write_text("{}")
+            with open(self.folder / "book" / "_toc.yml", "a") as toc:
+                toc.write(f"- file: {name}\n")
+        (self.folder / "book" / f"{name}.md").write_text(PAGE.format(code=code, more=more))
+
+    def write_counted(self, name, then=""):
+        self.write(COUNTED.format(folder=str(self.folder), name=name, then=then), name=name)
+
+    def ran(self):
+        """The names of the pages that `write_counted` wrote, sorted, each as often as it ran."""
+        return sorted((self.folder / "ran").read_text().split())
+
+    def begin(self, builder="html"):
+        """The process of a build; any builder but html goes on from what has been read."""
         options = ["--builder", builder, "-W", "--keep-going", *(["--all"] if builder == "html" else [])]
-        done = subprocess.run(
-            [JUPYTER_BOOK, "build", tmp_path / "book", *options],
+        return subprocess.Popen(
+            [JUPYTER_BOOK, "build", self.folder / "book", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "NO_COLOR": "1"},
         )
-        page = tmp_path / "_build" / "html" / "page.html"
-        return done.returncode, done.stdout, page.read_text("utf8") if page.exists() else ""
+
+    def built(self):
+        process = self.begin()
+        said = process.communicate()[0]
+        return process.returncode, said
+
+
+@pytest.fixture
+def book(tmp_path):
+    if not JUPYTER_BOOK.exists():
+        pytest.skip("jupyter-book is not installed here: run `make test`")
+    return SmallBook(tmp_path)
+
+
+@pytest.fixture
+def build(book):
+    """build(code) -> (exit status, what the build said, the page), for a book with one page that runs this code.
+
+    build(code, more, builder) has more Markdown under it, and another builder after the first has run.
+    """
+
+    def run(code, more="", builder="html"):
+        book.write(code, more)
+        process = book.begin(builder)
+        said = process.communicate()[0]
+        page = book.folder / "_build" / "html" / "page.html"
+        return process.returncode, said, page.read_text("utf8") if page.exists() else ""
 
     return run
 
 
-def test_an_edit_of_the_library_runs_the_page_again_and_nothing_else_does(build, tmp_path):
+def test_an_edit_of_the_library_runs_the_page_again_and_nothing_else_does(build, book, tmp_path):
     value = tmp_path / "deit_edu" / "value.txt"
     code = f"print('says', open({str(value)!r}).read())"
+    code = COUNTED.format(folder=str(tmp_path), name="page", then=code)
     value.write_text("before")
     status, said, first = build(code)
     assert status == 0 and "says before" in first, said
-    assert "Using cached" in build(code)[1]
+    assert "Using cached" in build(code)[1] and book.ran() == ["page"]
     value.write_text("after")
     status, said, page = build(code)
     assert status == 0 and "says after" in page, said
+    assert book.ran() == ["page", "page"]
     assert len(list((tmp_path / "_build" / ".execution_cache").iterdir())) == 1  # the old one is gone
+    assert 0 < json.loads((tmp_path / "_build" / "run_times.json").read_text())["page"] < 100  # seconds
 
 
-def test_a_failing_cell_fails_every_build(build):
-    for _ in range(2):  # the second one too: nothing of a failed run may be kept
-        status, said, _page = build("raise RuntimeError('broken on purpose')")
-        assert status != 0 and "broken on purpose" in said
+def test_pages_run_at_the_same_time_and_a_failing_one_fails_every_build_and_alone_runs_again(book):
+    book.write_counted("left", WAITS.format(other="right"))
+    book.write_counted("right", WAITS.format(other="left"))
+    book.write_counted("worse", "raise RuntimeError('broken' + ' on purpose')")
+    for ran in (["left", "right", "worse"], ["left", "right", "worse", "worse"]):
+        status, said = book.built()
+        assert status != 0 and said.count("worse failed: ") == said.count("broken on purpose") == 1, said
+        assert "line 4" in said.partition("worse failed: ")[2], said  # its traceback
+        assert book.ran() == ran, said
+
+
+def test_an_interrupt_ends_every_page_at_once_and_keeps_those_that_have_run(book):
+    book.write_counted("long", "import time; time.sleep(100)")
+    book.write_counted("short")
+    begun = time.monotonic()
+    process = book.begin()
+    for line in process.stdout:
+        if "short ran in" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[0]
+    assert process.returncode != 0 and "Interrupted" in said and time.monotonic() - begun < 100, said
+    assert book.ran() == ["long", "short"]
+    book.write_counted("long")
+    status, said = book.built()
+    assert status == 0 and book.ran() == ["long", "long", "short"], said
 
 
 def test_a_warning_an_image_without_words_and_a_stranger_each_fail_the_build(build):

@@ -28,7 +28,7 @@ from sphinx.errors import ExtensionError
 from static_widgets import Files, make_static
 
 from deit_edu.reading.source import repository_url
-from deit_edu.widgets import figure
+from deit_edu.widgets.static import HOST, STATIC
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -66,8 +66,8 @@ def configure(app, config):
             shutil.rmtree(old)
     config.nb_execution_cache_path = str(current)
     config.nb_ipywidgets_js = {"static_host.js": {}}  # the default is RequireJS and a widget manager from a CDN
-    config.html_static_path += [str(HERE / "assets"), str(Path(figure.__file__).with_name("static_host.js"))]
-    os.environ[figure.STATIC] = "1"  # for the kernels: figures bring a picture for readers without JavaScript
+    config.html_static_path += [str(HERE / "assets"), str(HOST)]
+    os.environ[STATIC] = "1"  # for the kernels: figures bring a picture for readers without JavaScript
     config.mathjax_path = "mathjax/tex-svg.js"
 
 

@@ -7,6 +7,7 @@ that cache is filled first. A page that fails is not kept; the others are, and t
 import asyncio
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -52,33 +53,45 @@ def longest_first(names, run_times):
     return sorted(names, key=lambda name: seconds.get(name, float("inf")), reverse=True)
 
 
-async def run_all(pages, env, cache):
-    """Run notebooks, at most AT_ONCE at a time, and put those that succeed into the cache. Returns who failed."""
+async def run_page(notebook, folder, timeout, scratch):
+    """Run a notebook's cells in a kernel of its own, in place. Returns (seconds, what it failed of or None).
+
+    The kernel is killed after its last cell: with torch loaded, Python takes seconds to leave. So what the cells keep
+    in the folder of temporary files stays there: that is `scratch`.
+    """
+    how = dict(timeout=timeout, shutdown_kernel="immediate", record_timing=False)  # times would be in the cache's key
+    client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **how)
+    begun, wrong = time.perf_counter(), None
+    try:
+        await client.async_execute(env=os.environ | {"OMP_NUM_THREADS": str(THREADS), "TMPDIR": scratch})
+    except Exception as error:
+        if asyncio.current_task().cancelling():  # nbclient says that the kernel died
+            raise asyncio.CancelledError from None
+        wrong = error
+    return time.perf_counter() - begun, wrong
+
+
+async def run_all(pages, env, cache, scratch):
+    """Run notebooks, at most AT_ONCE at a time; those that succeed go into the cache. Returns the names of the others.
+
+    Args:
+        pages: {name: notebook}. scratch: a folder for temporary files.
+    """
     turns, ended, failed = asyncio.Semaphore(AT_ONCE), 0, []
 
     async def run(name, notebook):
         nonlocal ended
-        path, timeout = env.doc2path(name), env.mystnb_config.execution_timeout
-        client = NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(Path(path).parent)}})
-        client.on_notebook_error = lambda notebook: client.set_trait(
-            "shutdown_kernel", "immediate"
-        )  # not a cell's error
+        path = env.doc2path(name)
         async with turns:
-            begun = time.perf_counter()
-            try:
-                await client.async_execute(env=os.environ | {"OMP_NUM_THREADS": str(THREADS)})
-            except Exception as error:
-                if asyncio.current_task().cancelling():
-                    return  # nbclient takes it for a kernel that died
-                failed.append(name)
-                logger.error("%s failed: %s", name, error)  # Sphinx keeps this until all have run
-            seconds = time.perf_counter() - begun
-        if name not in failed:
+            seconds, wrong = await run_page(notebook, Path(path).parent, env.mystnb_config.execution_timeout, scratch)
+        ended += 1
+        logger.info("%s %s in %.0f s (%d of %d)", name, "failed" if wrong else "ran", seconds, ended, len(pages))
+        if wrong:
+            failed.append(name)
+            logger.error("%s failed: %s", name, wrong)  # Sphinx keeps this until all have run
+        else:
             bundle = CacheBundleIn(notebook, path, data={"execution_seconds": seconds})
             cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-        ended += 1
-        how = "failed" if name in failed else "ran"
-        logger.info("%s %s in %.0f s (%d of %d)", name, how, seconds, ended, len(pages))
 
     async with asyncio.TaskGroup() as group:
         for name, notebook in pages.items():
@@ -93,7 +106,7 @@ def run_pages(app, env, names):
     cache = get_cache(env.mystnb_config.execution_cache_path)
     pages = not_run(env, names, cache)
     order = longest_first(pages, Path(app.outdir).parent / "run_times.json")
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        failed = runner.run(run_all({name: pages[name] for name in order}, env, cache))
+    with tempfile.TemporaryDirectory() as scratch, asyncio.Runner(loop_factory=Loop) as runner:
+        failed = runner.run(run_all({name: pages[name] for name in order}, env, cache, scratch))
     if failed:
         raise ExtensionError(f"these pages failed, their errors stand above: {', '.join(failed)}")

@@ -1,27 +1,25 @@
 """The interactive figures: in Jupyter, and in a page without a kernel."""
 
-from deit_edu.widgets.attention_lens import AttentionLens
-from deit_edu.widgets.claim_builder import ClaimBuilder
-from deit_edu.widgets.distil_in_page import DistilInPage
-from deit_edu.widgets.fusion_explorer import FusionExplorer
-from deit_edu.widgets.ledger_table import LedgerTable
-from deit_edu.widgets.live_deit import LiveDeiT
-from deit_edu.widgets.loss_lab import LossLab
-from deit_edu.widgets.patch_explorer import PatchExplorer
-from deit_edu.widgets.position_lab import PositionLab
-from deit_edu.widgets.recipe_mixer import RecipeMixer
-from deit_edu.widgets.teacher_comparison import TeacherComparison
+import importlib
 
-__all__ = [
-    "AttentionLens",
-    "ClaimBuilder",
-    "DistilInPage",
-    "FusionExplorer",
-    "LedgerTable",
-    "LiveDeiT",
-    "LossLab",
-    "PatchExplorer",
-    "PositionLab",
-    "RecipeMixer",
-    "TeacherComparison",
-]
+# Where each is. A module is imported when its figure is asked for: it brings torch, and what else that figure needs.
+FIGURES = {
+    "AttentionLens": "attention_lens",
+    "ClaimBuilder": "claim_builder",
+    "DistilInPage": "distil_in_page",
+    "FusionExplorer": "fusion_explorer",
+    "LedgerTable": "ledger_table",
+    "LiveDeiT": "live_deit",
+    "LossLab": "loss_lab",
+    "PatchExplorer": "patch_explorer",
+    "PositionLab": "position_lab",
+    "RecipeMixer": "recipe_mixer",
+    "TeacherComparison": "teacher_comparison",
+}
+__all__ = list(FIGURES)
+
+
+def __getattr__(name):
+    if name not in FIGURES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{FIGURES[name]}"), name)

@@ -21,9 +21,7 @@ from deit_edu.reading.figures import COLOURS, COLOURS_IN_THE_DARK, PIXELS_PER_IN
 from deit_edu.runs.build import open_dataset
 from deit_edu.train import TrainConfig
 from deit_edu.widgets.bundle import FOLDER, bundled
-
-# Set while the book is built: then every figure brings a picture for readers without JavaScript.
-STATIC = "DEIT_EDU_STATIC"
+from deit_edu.widgets.static import STATIC
 
 
 @functools.cache

@@ -10,6 +10,9 @@ import json
 
 from deit_edu.widgets.bundle import FOLDER
 
+# Set while the book is built: then every figure brings a picture for readers without JavaScript.
+STATIC = "DEIT_EDU_STATIC"
+
 HOST = FOLDER / "static_host.js"
 MIME = "application/vnd.jupyter.widget-"
 PRIVATE = ("_esm", "_css", "_picture", "_anywidget_id", "_dom_classes", "layout", "tabbable", "tooltip")
