@@ -10,7 +10,6 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torchvision.transforms import v2
 
 from deit_edu.errors import DeiTEduError
 
@@ -181,6 +180,8 @@ def auto_augment(images, fill, generator):
     Returns:
         (B, C, H, W) uint8.
     """
+    from torchvision.transforms import v2  # takes as long as half of torch: only who asks for it waits
+
     check_uint8(images, "AutoAugment")
     policy = v2.AutoAugment(fill=[255 * part for part in fill])
     seed = torch.randint(2**62, (), generator=generator).item()
