@@ -1,19 +1,17 @@
-"""What the build of the book refuses, that it never shows old output, and how it runs pages: tried on a small book."""
+"""What the build of the book refuses, and that it never shows old output: tried on a book of one page.
 
-import json
+Every build takes 10 seconds of a core, so the tests share seven. What the page does follows a word in a file of "the
+library", so that its cells stay as they are.
+"""
+
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from types import SimpleNamespace
 
+import forked
 import pytest
 from conftest import ROOT
-
-JUPYTER_BOOK = Path(sys.executable).parent / "jupyter-book"
 
 PAGE = """---
 jupytext: {{text_representation: {{extension: .md, format_name: myst}}}}
@@ -23,9 +21,25 @@ kernelspec: {{display_name: Python 3, language: python, name: python3}}
 # A page
 
 ```{{code-cell}} ipython3
-{code}
+import sys
+word = open({word!r}).read()
+print("says", word)
+if word == "broken":
+    raise RuntimeError(word + " on purpose")
+if word == "careless":
+    print("careful", file=sys.stderr)
+import matplotlib.pyplot as plt
+from deit_edu.reading import figures
+from IPython.display import HTML
+figures.use_style()
 ```
-{more}
+{folds}
+```{{code-cell}} ipython3
+if word == "careless":
+    plt.plot([1, 2])
+    plt.show()
+    display(HTML("<img src=https://example.org/x.png alt=picture>"))
+```
 """
 
 # A figure, a drawing that is folded, an answer of a cell and words, and a solution of words and a cell.
@@ -64,150 +78,88 @@ print("then", "the cell")
 print("a fold of its own")
 ```
 """
-DRAW = """import matplotlib.pyplot as plt
-from deit_edu.reading import figures
-figures.use_style()"""
 
 
-# Writes its name where a test can count it, then does what follows.
-COUNTED = """from pathlib import Path
-with open({folder!r} + "/ran", "a") as ran:
-    ran.write({name!r} + " ")
-{then}"""
-# Ends once the other of two pages has begun.
-WAITS = """import time
-begun = time.monotonic()
-while {other!r} not in Path(ran.name).read_text():
-    assert time.monotonic() - begun < 60, "the other page has not begun"
-    time.sleep(0.05)"""
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A book with one page, and build(word, builder) -> its exit status, what it said, and the page of HTML."""
+    pytest.importorskip("jupyter_book", reason="jupyter-book is not installed here: run `make test`")
+    folder = tmp_path_factory.mktemp("book")
+    word = folder / "deit_edu" / "word.txt"
+    word.parent.mkdir()
+    (folder / "book" / "notebooks").mkdir(parents=True)
+    shutil.copytree(ROOT / "book" / "_ext", folder / "book" / "_ext")
+    shutil.copy(ROOT / "_config.yml", folder)
+    (folder / "book" / "_toc.yml").write_text("format: jb-book\nroot: front\nchapters:\n- file: page\n")
+    (folder / "book" / "front.md").write_text("# A front page\n")
+    (folder / "book" / "page.md").write_text(PAGE.format(word=str(word), folds=FOLDS))
+    (folder / "book" / "references.bib").write_text("")
+    (folder / "book" / "notebooks" / "page.ipynb").write_text("{}")
+
+    def build(said, builder="html"):
+        word.write_text(said)
+        log, page = folder / "log.txt", folder / "_build" / "html" / "page.html"
+        options = ["--builder", builder, "-W", "--keep-going", *(["--all"] if builder in ("html", "dirhtml") else [])]
+        process = forked.start(jupyter_book, ["build", str(folder / "book"), *options], log)
+        process.join()
+        return SimpleNamespace(status=process.exitcode, said=log.read_text(), page=page.read_text("utf8"))
+
+    return SimpleNamespace(out=folder / "_build", build=build)
 
 
-class SmallBook:
-    """A book with a front page and a page, and others where a test writes them."""
+def jupyter_book(arguments, log):
+    """The command, in a process that has the library already; `make test` runs it by its name, on the whole book."""
+    os.environ["NO_COLOR"] = "1"
+    with open(log, "wb") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    from jupyter_book.cli.main import main
 
-    def __init__(self, folder):
-        self.folder = folder
-        (folder / "deit_edu").mkdir()
-        (folder / "book" / "notebooks").mkdir(parents=True)
-        shutil.copytree(ROOT / "book" / "_ext", folder / "book" / "_ext")
-        shutil.copy(ROOT / "_config.yml", folder)
-        (folder / "book" / "_toc.yml").write_text("format: jb-book\nroot: front\nchapters:\n")
-        (folder / "book" / "front.md").write_text("# A front page\n")
-        (folder / "book" / "references.bib").write_text("")
-
-    def write(self, code, more="", name="page"):
-        """A page that runs this code, with more Markdown under it."""
-        notebook = self.folder / "book" / "notebooks" / f"{name}.ipynb"
-        if not notebook.exists():
-            notebook.write_text("{}")
-            with open(self.folder / "book" / "_toc.yml", "a") as toc:
-                toc.write(f"- file: {name}\n")
-        (self.folder / "book" / f"{name}.md").write_text(PAGE.format(code=code, more=more))
-
-    def write_counted(self, name, then=""):
-        self.write(COUNTED.format(folder=str(self.folder), name=name, then=then), name=name)
-
-    def ran(self):
-        """The names of the pages that `write_counted` wrote, sorted, each as often as it ran."""
-        return sorted((self.folder / "ran").read_text().split())
-
-    def begin(self, builder="html"):
-        """The process of a build; any builder but html goes on from what has been read."""
-        options = ["--builder", builder, "-W", "--keep-going", *(["--all"] if builder == "html" else [])]
-        return subprocess.Popen(
-            [JUPYTER_BOOK, "build", self.folder / "book", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "NO_COLOR": "1"},
-        )
-
-    def built(self):
-        process = self.begin()
-        said = process.communicate()[0]
-        return process.returncode, said
+    main(arguments)
 
 
-@pytest.fixture
-def book(tmp_path):
-    if not JUPYTER_BOOK.exists():
-        pytest.skip("jupyter-book is not installed here: run `make test`")
-    return SmallBook(tmp_path)
+@pytest.fixture(scope="module")
+def whole(book):
+    """{builder: what it made} of one page that is well."""
+    return {builder: book.build("before", builder) for builder in ("html", "dirhtml", "singlehtml", "latex")}
 
 
-@pytest.fixture
-def build(book):
-    """build(code) -> (exit status, what the build said, the page), for a book with one page that runs this code.
-
-    build(code, more, builder) has more Markdown under it, and another builder after the first has run.
-    """
-
-    def run(code, more="", builder="html"):
-        book.write(code, more)
-        process = book.begin(builder)
-        said = process.communicate()[0]
-        page = book.folder / "_build" / "html" / "page.html"
-        return process.returncode, said, page.read_text("utf8") if page.exists() else ""
-
-    return run
+@pytest.fixture(scope="module")
+def broken(book, whole):
+    """Two builds after an edit of the library, which breaks the page."""
+    return [book.build("broken") for _ in range(2)]
 
 
-def test_an_edit_of_the_library_runs_the_page_again_and_nothing_else_does(build, book, tmp_path):
-    value = tmp_path / "deit_edu" / "value.txt"
-    code = f"print('says', open({str(value)!r}).read())"
-    code = COUNTED.format(folder=str(tmp_path), name="page", then=code)
-    value.write_text("before")
-    status, said, first = build(code)
-    assert status == 0 and "says before" in first, said
-    assert "Using cached" in build(code)[1] and book.ran() == ["page"]
-    value.write_text("after")
-    status, said, page = build(code)
-    assert status == 0 and "says after" in page, said
-    assert book.ran() == ["page", "page"]
-    assert len(list((tmp_path / "_build" / ".execution_cache").iterdir())) == 1  # the old one is gone
-    assert 0 < json.loads((tmp_path / "_build" / "run_times.json").read_text())["page"] < 100  # seconds
+@pytest.fixture(scope="module")
+def careless(book, broken):
+    """A build after one more edit: all cells run, and three things are not as they should be."""
+    return book.build("careless")
 
 
-def test_pages_run_at_the_same_time_and_a_failing_one_fails_every_build_and_alone_runs_again(book):
-    book.write_counted("left", WAITS.format(other="right"))
-    book.write_counted("right", WAITS.format(other="left"))
-    book.write_counted("worse", "raise RuntimeError('broken' + ' on purpose')")
-    for ran in (["left", "right", "worse"], ["left", "right", "worse", "worse"]):
-        status, said = book.built()
-        assert status != 0 and said.count("worse failed: ") == said.count("broken on purpose") == 1, said
-        assert "line 4" in said.partition("worse failed: ")[2], said  # its traceback
-        assert book.ran() == ran, said
+def test_a_page_is_run_once_for_every_builder(whole):
+    for built in whole.values():
+        assert built.status == 0, built.said
+    assert "says before" in whole["html"].page
+    assert ["page ran in" in built.said for built in whole.values()] == [True, False, False, False]
+    assert "Using cached" in whole["dirhtml"].said  # the page was read anew
 
 
-def test_an_interrupt_ends_every_page_at_once_and_keeps_those_that_have_run(book):
-    book.write_counted("long", "import time; time.sleep(100)")
-    book.write_counted("short")
-    begun = time.monotonic()
-    process = book.begin()
-    for line in process.stdout:
-        if "short ran in" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    said = process.communicate()[0]
-    assert process.returncode != 0 and "Interrupted" in said and time.monotonic() - begun < 100, said
-    assert book.ran() == ["long", "short"]
-    book.write_counted("long")
-    status, said = book.built()
-    assert status == 0 and book.ran() == ["long", "long", "short"], said
+def test_an_edit_of_the_library_runs_the_page_again(book, broken, careless):
+    assert "broken on purpose" in broken[0].said
+    assert "says careless" in careless.page
+    assert len(list((book.out / ".execution_cache").iterdir())) == 1  # the old ones are gone
 
 
-def test_a_warning_an_image_without_words_and_a_stranger_each_fail_the_build(build):
+def test_a_failing_cell_fails_every_build(broken):
+    for built in broken:  # the second one too: nothing of a failed run may be kept
+        assert built.status != 0 and "broken on purpose" in built.said
+
+
+def test_a_warning_an_image_without_words_and_a_stranger_each_fail_the_build(careless):
     """In one build, which ends with all of them: with any warning (-W), and with any fault of the built pages."""
-    more = "".join(
-        f"\n```{{code-cell}} ipython3\n{code}\n```\n"
-        for code in (
-            "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
-            "from IPython.display import HTML\nHTML('<img src=https://example.org/x.png alt=picture>')",
-        )
-    )
-    status, said, _page = build("import sys; print('careful', file=sys.stderr)", more)
+    said = careless.said
     faults = said.partition("the built pages have faults:")[2]
-    assert status != 0 and "an image has no alt text" in faults and "asks another host" in faults, said
+    assert careless.status != 0 and "an image has no alt text" in faults and "asks another host" in faults, said
     assert any("WARNING" in line and "stderr was found" in line for line in said.splitlines()), said
 
 
@@ -218,30 +170,31 @@ def folds_of(page):
     return [" ".join(text.partition(">")[2].split()) for text in found]
 
 
-def test_every_builder_ends_well_with_one_fold_for_an_answer_and_every_figure(build, tmp_path):
-    status, said, page = build(DRAW, FOLDS)
-    assert status == 0, said
+def test_answers_and_solutions_are_one_fold_each_and_the_code_that_draws_is_folded(whole):
+    page = whole["html"].page
     drawing, answer, solution, alone = folds_of(page)
     assert drawing.startswith("Show the code that draws this Hide the code that draws this fig")
     assert "<img" not in page.partition("that draws this")[2].partition("</details>")[0]  # the figure is not folded
     assert answer.startswith("Answer") and answer.index("forty-two") < answer.index("As the cell says.")
     assert solution.startswith("Solution") and solution.index("First the words") < solution.index("then the cell")
     assert alone.startswith("Answer") and "a fold of its own" in alone
-    out = tmp_path / "_build"
-    assert (out / "html" / ".nojekyll").exists()
 
-    for builder, file in [("dirhtml", "page/index.html"), ("singlehtml", "front.html"), ("latex", "")]:
-        status, said, _page = build(DRAW, FOLDS, builder)
-        assert status == 0, said
-        if builder == "latex":
-            continue
-        front = file.replace("page", "front")
-        assert f'url={front}"' in (out / builder / "index.html").read_text("utf8")
-        written = out / builder / file
-        text = written.read_text("utf8")
-        (picture,) = re.findall(r'src="([^"]*widgets/[^"]+png)"', text)
-        (notebook,) = re.findall(r'href="([^"]+)" download', text)
-        assert (written.parent / picture).is_file() and (written.parent / notebook).is_file()
-    (tex,) = (out / "latex").glob("*.tex")
+
+@pytest.mark.parametrize(("builder", "file"), [("dirhtml", "page/index.html"), ("singlehtml", "front.html")])
+def test_every_builder_of_pages_has_a_front_door_and_every_figure_and_notebook(book, whole, builder, file):
+    front, written = file.replace("page", "front"), book.out / builder / file
+    assert f'url={front}"' in (book.out / builder / "index.html").read_text("utf8")
+    text = written.read_text("utf8")
+    (picture,) = re.findall(r'src="([^"]*widgets/[^"]+png)"', text)
+    (notebook,) = re.findall(r'href="([^"]+)" download', text)
+    assert (written.parent / picture).is_file() and (written.parent / notebook).is_file()
+
+
+def test_a_branch_published_as_it_is_keeps_its_static_files(book, whole):
+    assert (book.out / "html" / ".nojekyll").exists()
+
+
+def test_latex_has_every_figure(book, whole):
+    (tex,) = (book.out / "latex").glob("*.tex")
     (picture,) = re.findall(r"includegraphics\[[^]]*\]\{\{(\w+)\}\.png\}", tex.read_text("utf8"))
-    assert (out / "latex" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+    assert (book.out / "latex" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
