@@ -29,7 +29,7 @@ RECIPES = {
         # Parts that the cores learn from side by side, with batch norms of their own; pictures that come again, with
         # the teacher's decisions of the first time. Too short for compiling to pay.
         teacher=dict(QUICK, model="convnet", epochs=14, accumulate=2),
-        student=dict(QUICK, model="deit_nano_patch7_28", epochs=32, learning_rate=1.6e-2, replay=8),
+        student=dict(QUICK, model="deit_nano_patch7_28", epochs=36, learning_rate=1.2e-2, replay=12),
     ),
     ("tiny", "folder"): dict(
         teacher=dict(TINY, model="convnet", epochs=15),
