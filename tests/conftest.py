@@ -39,7 +39,10 @@ FLAGS = [
 
 
 # Files that take minutes are dealt first, so that no worker is left with one of them when the others have ended.
-LONG = ("test_runner.py", "test_book.py", "test_widgets.py", "test_runs.py", "test_book_build.py")
+LONG = (
+    "test_widgets.py", "test_book.py", "test_distil_in_page.py", "test_runner.py", "test_runs.py", "test_processes.py",
+    "test_page_training.py", "test_book_build.py", "test_folders.py", "test_page.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

@@ -84,11 +84,16 @@ def assert_same(page, model, images, variant="relaxed", tolerance=1e-4):
     return found
 
 
+@pytest.fixture(scope="module")
+def clutter():
+    return load_dataset("fashion_clutter").test.images[:200]
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("role", ["student", "teacher"])
-def test_the_packaged_networks_answer_as_in_torch_on_200_test_images(page, role, variant):
+def test_the_packaged_networks_answer_as_in_torch_on_200_test_images(page, clutter, role, variant):
     model, seen = load_network(packaged_path(f"fashion_clutter_{role}"))
-    images = normalise(load_dataset("fashion_clutter").test.images[:200], seen["mean"], seen["std"])
+    images = normalise(clutter, seen["mean"], seen["std"])
     found = assert_same(page, model, images, variant)
     with torch.no_grad():
         exact = [logits for logits in as_head_logits(model(images)) if logits is not None]

@@ -19,7 +19,7 @@ from conftest import ROOT, SITE
 from ipywidgets.embed import embed_data
 from PIL import Image
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
-from test_book import open_page, settle, watch  # noqa: F401 - open_page is a fixture
+from test_book import open_page, set_theme, settle, watch  # noqa: F401 - open_page is a fixture
 from test_static_widgets import Files, make_static, names_of, state_of
 
 from deit_edu import widgets
@@ -60,6 +60,11 @@ def test_every_figure_stands_on_a_page():
     assert sorted(widgets.__all__) == sorted(FIGURES)
 
 
+def test_every_page_with_figures_is_opened_here(site):
+    with_figures = {path.name for path in site.glob("*.html") if "widget-view+json" in path.read_text("utf8")}
+    assert with_figures == {*PAGES.values(), "intro.html"}  # which test_book.py opens from the disk
+
+
 # ---- Python ----
 
 
@@ -88,8 +93,9 @@ def test_a_figures_script_is_one_module_without_imports():
 def test_the_pages_colours_are_the_books(open_page):  # noqa: F811
     from deit_edu.reading.figures import COLOURS, COLOURS_IN_THE_DARK
 
+    page = open_page(PAGES["LossLab"])
     for theme, colours in {"light": COLOURS, "dark": COLOURS_IN_THE_DARK}.items():
-        page = open_page(PAGES["LossLab"], theme)
+        page.evaluate("theme => (document.documentElement.dataset.theme = theme)", theme)
         for name, colour in colours.items():
             found = page.evaluate(f"getComputedStyle(document.querySelector('.deit-edu')).getPropertyValue('--{name}')")
             assert found.strip() == colour
@@ -188,10 +194,10 @@ def root_of(page, name):
     return page.locator(f".deit-edu[data-figure={name}]").first
 
 
-@pytest.mark.parametrize("scheme", ["http", "file"])
 @pytest.mark.parametrize("name", FIGURES)
-def test_keyboard_and_pointer_change_the_picture_and_the_words(browser, http_base, site, name, scheme):
-    base = http_base if scheme == "http" else site.as_uri() + "/"
+def test_keyboard_and_pointer_change_the_picture_and_the_words(browser, site, name):
+    """From the disk, where a browser refuses more; over http each page is opened in test_book.py, and used below."""
+    base = site.as_uri() + "/"
     page = browser.new_page(viewport={"width": 360, "height": 740})
     faults = watch(page, base)
     page.goto(base + PAGES[name])
@@ -222,22 +228,33 @@ def test_keyboard_and_pointer_change_the_picture_and_the_words(browser, http_bas
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_control_can_be_reached_by_tab_and_keeps_its_keys(open_page, name):  # noqa: F811
-    root = root_of(open_page(PAGES[name]), name)
-    controls = root.locator("input:not([hidden]), select, button, [tabindex]")
-    assert controls.count()
-    for index in range(controls.count()):
-        control = controls.nth(index)
-        assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
-        assert control.get_attribute("tabindex") != "-1" or control.get_attribute("role") in ("radio", "gridcell")
+@pytest.fixture(scope="module", params=FIGURES)
+def shown(request, browser, http_base):
+    """(a figure's name, its page over http): each is opened once, light and 1280 pixels wide."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    set_theme(page, "light")
+    page.goto(http_base + PAGES[request.param])
+    settle(page)
+    yield request.param, page
+    page.close()
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_looks_right_on_a_phone_and_a_desk_in_both_themes(open_page, name):  # noqa: F811
+def test_every_control_can_be_reached_by_tab_and_keeps_its_keys(shown):
+    name, page = shown
+    controls = root_of(page, name).locator("input:not([hidden]), select, button, [tabindex]")
+    found = controls.evaluate_all(
+        "all => all.map((one) => ['data-lm-suppress-shortcuts', 'tabindex', 'role'].map((n) => one.getAttribute(n)))"
+    )
+    assert found
+    for suppressed, tabindex, role in found:
+        assert suppressed == "true"
+        assert tabindex != "-1" or role in ("radio", "gridcell")
+
+
+def test_a_figure_looks_right_on_a_phone_and_a_desk_in_both_themes(shown):
     """Keeps the pictures in _build/screenshots, to be looked at."""
     SHOTS.mkdir(exist_ok=True)
-    page = open_page(PAGES[name])
+    name, page = shown
     root = root_of(page, name)
     for width in (360, 1280):
         page.set_viewport_size({"width": width, "height": 800})
@@ -920,14 +937,14 @@ def test_in_jupyterlab_python_starts_a_race_and_reads_what_it_came_to(browser, j
 # ---- in Firefox ----
 
 
-@pytest.mark.parametrize("scheme", ["http", "file"])
-def test_firefox_shows_the_figures_and_moves_them(http_base, site, scheme, tmp_path):
+def test_firefox_shows_the_figures_and_moves_them(http_base, site, tmp_path):
+    """From the disk; and over http the one that fetches most."""
     if not (program := shutil.which("firefox-esr") or shutil.which("firefox")):
         pytest.skip("Firefox is not installed: sudo apt-get install firefox-esr")
-    base = http_base if scheme == "http" else site.as_uri() + "/"
+    addresses = [(name, f"{site.as_uri()}/{page}") for name, page in PAGES.items()]
     with firefox.Firefox(program, tmp_path) as browser:
-        for name, page in PAGES.items():
-            browser.go(base + page)
+        for name, address in [*addresses, ("LiveDeiT", http_base + PAGES["LiveDeiT"])]:
+            browser.go(address)
             root = f"[...document.querySelectorAll('.deit-edu')].find(e => e.dataset.figure === '{name}')"
             for index in range(browser.run("document.querySelectorAll('.deit-edu-host').length")):
                 host = f"document.querySelectorAll('.deit-edu-host')[{index}]"
