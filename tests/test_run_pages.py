@@ -102,7 +102,7 @@ def test_pages_run_at_the_same_time_and_a_failing_one_fails_every_build_and_alon
 
 def test_an_interrupt_ends_every_page_at_once_and_keeps_those_that_have_run(book):
     book.write("long", "import time; time.sleep(100)")
-    book.write("short")
+    book.write("short", WAITS.format(other="long"))
     begun = time.monotonic()
     process = book.begin()
     for line in process.stdout:
