@@ -19,6 +19,7 @@ from conftest import ROOT, SITE
 from ipywidgets.embed import embed_data
 from PIL import Image
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from playwright.sync_api import expect
 from test_book import open_page, set_theme, settle, watch  # noqa: F401 - open_page is a fixture
 from test_static_widgets import Files, make_static, names_of, state_of
 
@@ -916,7 +917,7 @@ def test_in_jupyterlab_every_figure_tells_python_and_hears_it(browser, jupyter_l
     page.get_by_text("all back", exact=True).wait_for(timeout=30_000)
     for name, value in first.items():
         slider = root_of(page, name).locator("input[type=range]:not([disabled])").first
-        assert slider.input_value() == value
+        expect(slider).to_have_value(value, timeout=60_000)  # the page hears of it in its own time
     page.close()
 
 
