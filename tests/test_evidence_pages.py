@@ -88,13 +88,14 @@ def test_every_question_of_the_second_series_is_listed_with_its_claims_once():
 
 
 def test_students_of_two_trainings_of_one_teacher_are_told_apart(monkeypatch):
-    assert pieces.sisters("distillation_fashion_mnist") == [] == equal_shares.teachers()
-    known = evidence()
+    assert pieces.sisters("distillation_fashion_mnist") == []
+    known, before = evidence(), pieces.sisters("hard_or_soft")  # whose students of the first series had another
     records = {key: dict(record) for key, record in known.ledger.records.items()}
-    changed = known.results.cell("hard_or_soft", "soft_0.1", 1).key
+    assert before == [0, 1, 2] and "In seed\n0, 1, 2 their teacher" in equal_shares.teachers()
+    changed = known.results.cell("hard_or_soft", "soft_0.1", 4).key
     records[changed]["teachers"] = dict.fromkeys(records[changed]["teachers"], "other weights")
     monkeypatch.setattr(known.ledger, "records", records)
-    assert pieces.sisters("hard_or_soft") == [1] and "In seed\n1 their teacher" in equal_shares.teachers()
+    assert pieces.sisters("hard_or_soft") == [*before, 4] and "0, 1, 2, 4 their teacher" in equal_shares.teachers()
 
 
 def test_a_page_whose_runs_are_missing_says_so_and_draws_nothing(monkeypatch, tmp_path):
