@@ -283,7 +283,7 @@ def test_resume_takes_the_settings_from_the_folder_and_refuses_others(pictures, 
         ("--depth 2", "model_settings=.*'depth': 1.*, not model_settings=.*'depth': 2"),
         ("--seed 5", "seed=0, not seed=5"),
         ("--distill soft", "distillation=hard, not distillation=soft"),
-        ("--scale tiny --quiet", "epochs=1, .*, not .*epochs=40"),
+        ("--scale tiny --quiet", f"epochs=1, .*, not .*epochs={recipes.recipe('tiny')['epochs']}"),
     ):
         assert deit_edu(f"train --resume --out {folders}/student {line}") == 2
         said = capsys.readouterr().err

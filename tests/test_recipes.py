@@ -48,7 +48,7 @@ def test_each_scale_has_data_of_its_own():
         recipe("paper")
 
 
-def test_data_without_a_recipe_get_that_of_a_folder_or_of_the_scale():
+def test_data_without_a_recipe_get_that_of_the_scale_or_one_to_be_fitted_to_them():
     own = recipe("tiny", "fashion_clutter")
     assert own != recipe("tiny") | {"data": "fashion_clutter"}
     folder = recipe("tiny", "folder:/my/pictures")
