@@ -214,7 +214,8 @@ print([name for name in ("torch._dynamo", "torchvision", "scipy.stats", "sympy",
     "optimizer,model,learning_rate", [("adamw", "deit_nano_patch7_28", 0.15), ("sgd", "convnet_weak", 2.0)]
 )
 def test_a_network_learns(optimizer, model, learning_rate):
-    config = toy_config(model=model, learning_rate=learning_rate, optimizer=optimizer, epochs=12)
+    config = toy_config(model=model, learning_rate=learning_rate, optimizer=optimizer, epochs=24)
+    torch.manual_seed(0)
     student = build_model(config, DATASET)
     before = one_epoch(config, student)[1]
     opt = make_optimizer(student, config)
