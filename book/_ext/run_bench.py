@@ -79,14 +79,12 @@ data = dataclasses.replace(whole, **few)
 WORKER = """
 epochs, each, alone = rest
 with tempfile.TemporaryDirectory() as folder:
-    teacher = dict(recipe("tiny", role="teacher"), epochs=1)
-    if alone:
-        settings = recipe("tiny", role="teacher")
-    else:
-        train(TrainConfig(**teacher), Path(folder, "teacher"), dataset=data, progress=False)
+    settings = teacher = recipe("tiny", role="teacher")
+    if not alone:
+        train(TrainConfig(**dict(teacher, epochs=1)), Path(folder, "teacher"), dataset=data, progress=False)
         its = dict(distillation="hard", tokens="both", teacher=str(Path(folder, "teacher")))
         settings = recipe("tiny") | its
-    settings |= dict(epochs=epochs, warmup_epochs=min(2.0, epochs / 2))
+    settings = settings | dict(epochs=epochs, warmup_epochs=min(2.0, epochs / 2))
     per_round = images // 64 * 64 * each
 
     def on_images(done):

@@ -108,6 +108,8 @@ class Parts:
         for its_copy in self.copies:
             for own, shared in zip(its_copy.parameters(), student.parameters(), strict=True):
                 own.data = shared.data
+        together = zip(student.modules(), *(one.modules() for one in self.copies), strict=True)
+        self.norms = [each for each in together if isinstance(each[0], nn.BatchNorm2d)]  # the student's, the copies'
 
     def __call__(self, student, teacher, objective, images, targets, world):
         """As `learn`, for the student that it was made for."""
@@ -139,9 +141,7 @@ class Parts:
         A norm that stands at r and sees a part alone comes to f(r), which is linear in r with the slope 1 - momentum:
         what a copy came to from r says where the student's comes to from elsewhere.
         """
-        for norm, *theirs in zip(self.student.modules(), *(one.modules() for one in self.copies), strict=True):
-            if not isinstance(norm, nn.BatchNorm2d):
-                continue
+        for norm, *theirs in self.norms:
             for name in ("running_mean", "running_var"):
                 moved, own = getattr(norm, name), [getattr(one, name) for one in theirs]  # (C,) each
                 before = moved.clone()

@@ -114,7 +114,7 @@ A label *drawn* from the teacher's probabilities is as hard as its decision, and
 is unsure. Many draws together say what a soft answer at temperature 1 says. So if hardness itself were what helps,
 drawn labels would do as well as decisions. The decision against them: {points(hard(0.5), ("drawn_0.5", "class"))}.""")
     so = said(
-        """So in this short regime the lead of hard answers comes from their share. Give soft ones as much, and five
+        """In this short regime the lead of hard answers comes from their share. Give soft ones as much, and these
 seeds no longer tell the two apart; with a tenth of the loss each, soft ones are ahead. Whichever you take, do not give
 the teacher a tenth: both kinds teach better with half.""",
         hard_beats_soft_at_tenth="reversed",
