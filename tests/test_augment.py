@@ -203,6 +203,15 @@ def test_repeated_augmentation_shows_a_third_of_the_images_three_times(num_image
     assert shares[0][:3] == shares[1][:3] == shares[2][:3]
 
 
+def test_of_repeated_images_hardly_one_is_mixed_with_itself():
+    # findings/torchvision_mixup_repeated_images.sh: whoever mixes neighbours mixes two of three with themselves.
+    order = augment.epoch_order(128 * 12, seeded(), repeats=3)
+    for batch in order.split(128):
+        pictures = batch.float().reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+        mixed, _ = augment.mixup(pictures, torch.eye(128), lam=0.5)
+        assert (mixed[:, 0, 0, 0] == batch).sum() <= 3  # the middle of a batch that is read backwards
+
+
 # ---- RandAugment ----
 
 LEVELS = [0.0, 0.3, 0.85, 1.0]

@@ -9,6 +9,7 @@ from deit_edu.evidence.regime import (
     BFLOAT16,
     BY_SHIPPED,
     BY_STRONG,
+    FINE_TUNING,
     HALF,
     LIGHT_DECAY,
     MIXING,
@@ -18,6 +19,7 @@ from deit_edu.evidence.regime import (
     TOKEN_HARD,
     TOKEN_SOFT,
     convnet,
+    seen_at,
 )
 from deit_edu.evidence.second_grids import SECOND
 from deit_edu.runs.recipes import RECIPES
@@ -51,17 +53,6 @@ def training_sizes(sizes):
     fewer = {f"{kind}_{n}": dict(settings, train_images=n) for n in sizes for kind, settings in kinds.items()}
     return fewer | {f"{kind}_all": settings for kind, settings in kinds.items()}
 
-
-def seen_at(side, **settings):
-    """The plain student, trained at 28 pixels, at another image size.
-
-    Crops shift by as large a part of the image as whole pixels allow: at 21 pixels by a little more.
-    """
-    return dict(initial=NONE, image_size=side, crop_padding=round(side / 14), **settings)
-
-
-# Short, from the peak down, at the best of the rates that `tuning` compares at 42 pixels.
-FINE_TUNING = dict(epochs=5, warmup_epochs=0, learning_rate=1.6e-2)
 
 # Transfer: from the first five classes to the others, half of all images each.
 SOURCE, TARGET = dict(classes="0-4"), dict(classes="5-9")

@@ -67,6 +67,8 @@ def convnet(name="convnet", **settings):
 
 NONE = dict()
 QUARTER, HALF = dict(epochs=10), dict(epochs=20)  # of a student's epochs, where many cells are compared or tuned
+# Short, from the peak down, at the best of the rates that `tuning` compares at 42 pixels.
+FINE_TUNING = dict(epochs=5, warmup_epochs=0, learning_rate=1.6e-2)
 TOKEN_HARD = dict(teacher=("convnet",), distillation="hard", tokens="both")
 TOKEN_SOFT = dict(TOKEN_HARD, distillation="soft")
 # The convnet of `cifar10_teacher`: so that its students can be trained where it is not, without training it again.
@@ -77,3 +79,11 @@ BFLOAT16 = dict(precision="bfloat16")
 # In SGD the decay is part of the gradient, so rate and momentum enlarge it: there 0.05 pulls much harder than in AdamW.
 LIGHT_DECAY = 5e-4
 SGD = dict(optimizer="sgd", learning_rate=0.4, weight_decay=LIGHT_DECAY)
+
+
+def seen_at(side, **settings):
+    """The plain student, trained at 28 pixels, at another image size.
+
+    Crops shift by as large a part of the image as whole pixels allow: at 21 pixels by a little more.
+    """
+    return dict(initial=NONE, image_size=side, crop_padding=round(side / 14)) | settings

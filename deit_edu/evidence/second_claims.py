@@ -222,7 +222,11 @@ SECOND_CLAIMS = (
     # ---- 11. the claims in a longer regime ----
     *(ours(f"{what.replace('_', '-')}-helps-{regime}", regime, f"{words} {helps} {where}.", +1,
            minus((what, "class"), ("base", "class")), "table 8")
-      for regime, where in (("longer", "four times as long"), ("wider", "at twice the width"))
+      for regime, where in (("usual", "at the length of table 3"), ("longer", "four times as long"),
+                            ("longest", "ten times as long"), ("wider", "at twice the width"))
       for what, words, helps in (("mixing", "Mixup and CutMix", "help"), ("rand_augment", "RandAugment", "helps"),
                                  ("repeated_augmentation", "Repeated augmentation", "helps"))),
+    *(ours(f"larger-images-help-{name}", "larger_images", f"Fine-tuned {where}, a student is better on larger images.",
+           +1, minus((f"tuned_at_56_{name}", "class"), (f"tuned_at_28_{name}", "class")), "table 10")
+      for name, where in (("long", "four times as long"), ("wide", "at twice the width"))),
 )  # fmt: skip

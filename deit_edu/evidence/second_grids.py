@@ -9,6 +9,7 @@ from deit_edu.evidence.regime import (
     BASE,
     BFLOAT16,
     BY_SHIPPED,
+    FINE_TUNING,
     HALF,
     MIXING,
     NONE,
@@ -16,6 +17,7 @@ from deit_edu.evidence.regime import (
     TOKEN_HARD,
     UNMOVED,
     convnet,
+    seen_at,
 )
 
 KINDS = {"none": NONE, "hard": TOKEN_HARD}
@@ -145,6 +147,13 @@ def ingredients(**regime):
         "repeated_augmentation": dict(repeats=3),
     }  # fmt: skip
     return {name: change | regime for name, change in changes.items()}
+
+
+# Fine-tuned at the size of training and at twice that: four times as long as in the first series, and twice as wide.
+TUNINGS = {"long": dict(FINE_TUNING, epochs=20), "wide": dict(FINE_TUNING, **LARGE, initial=LARGE)}
+LARGER_IMAGES = {
+    f"tuned_at_{side}_{name}": seen_at(side, **settings) for name, settings in TUNINGS.items() for side in (28, 56)
+}
 
 
 # ---- in the order of the runs: what decides most for its hours comes first ----
@@ -295,6 +304,13 @@ SECOND = {
         {"none": TWIN, "hard_class": TWIN_TAUGHT | dict(tokens="class"), "hard_token": TWIN_TAUGHT},
         scales=("small",),
     ),
+    # 15 runs to do, 2.1 hours: what longer and wider are compared with.
+    "usual": Experiment(
+        "Mixing, RandAugment and repeated augmentation at the length of table 3",
+        "table 8",
+        ingredients(),
+        scales=("tiny",),
+    ),
     # 20 runs to do, 11 hours; with --seeds 2 it is 4.4, which says where to go on.
     "longer": Experiment(
         "Mixing, RandAugment and repeated augmentation, four times as long",
@@ -307,6 +323,20 @@ SECOND = {
         "The same at the usual length, in a network of twice the width",
         "table 8",
         ingredients(**LARGE),
+        scales=("tiny",),
+    ),
+    # 25 runs to do, 3 hours: a picture at 56 pixels takes four times as long.
+    "larger_images": Experiment(
+        "Fine-tuned at 28 and at 56 pixels, four times as long or at twice the width",
+        "table 10",
+        LARGER_IMAGES,
+        scales=("tiny",),
+    ),
+    # 20 runs to do, 28 hours; with --seeds 2 it is 11, which says where to go on.
+    "longest": Experiment(
+        "Mixing, RandAugment and repeated augmentation, ten times as long",
+        "table 8",
+        ingredients(epochs=400),
         scales=("tiny",),
     ),
 }

@@ -8,7 +8,6 @@ from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.pages.pieces import cards, evidence, said, together
 from deit_edu.evidence.verdicts import ENOUGH_SEEDS
 
-LONGEST = 400  # epochs, of the regime that is left out
 IMAGES = {"tiny": 10_000, "small": 45_000}  # of a training set
 PER_SECOND = {"tiny": 800, "small": 150}  # pictures, of one core with work beside it: a rough rate to plan with
 
@@ -34,7 +33,10 @@ QUESTIONS = (
     Question("Do registers help?", ("registers",)),
     Question("A token for each of two teachers?", ("two_teachers",)),
     Question("The plain twin of the CIFAR-10 student", ("twin",), "small"),
-    Question("Which reversed claims turn in a longer or wider regime?", ("longer", "wider")),
+    Question(
+        "Which reversed claims turn in a longer or wider regime?",
+        ("longer", "usual", "wider", "larger_images", "longest"),
+    ),
 )
 
 
@@ -78,14 +80,19 @@ again; {decided} of {len(claims)} claims have the {ENOUGH_SEEDS} seeds that a ve
 about {left:.0f} hours of one core.""")
 
 
+def verdict_of(one):
+    """Where a claim stands, as a mark: its verdict, or that its runs are too few or none."""
+    verdict = one.verdict if one.found.seeds >= ENOUGH_SEEDS else "not judged" if one.found.seeds else "not run"
+    return f'<span class="verdict">{verdict}</span>'
+
+
 def question_table(question):
     """A question's claims as cards: what we expect, and where it stands."""
     rows = []
     for one in begun(question):
         expected = "more" if one.claim.sign > 0 else "less"
-        verdict = one.verdict if one.found.seeds >= ENOUGH_SEEDS else "not judged" if one.found.seeds else "not run"
-        stands = f'<span class="verdict">{verdict}</span>'
-        rows.append((html.escape(one.claim.sentence), one.claim.where, expected, one.ours, one.found.seeds, stands))
+        told = html.escape(one.claim.sentence), one.claim.where, expected
+        rows.append((*told, one.ours, one.found.seeds, verdict_of(one)))
     columns = ("what we expect", "where", "difference", "so far", "seeds", "verdict")
     return cards(columns, {"": rows}, question.asks)
 
@@ -106,15 +113,11 @@ def every_question():
 
 
 def reading():
-    """What is not asked, and how to help."""
-    longest = LONGEST * IMAGES["tiny"] / PER_SECOND["tiny"] / 3600
+    """How the hours are counted, and how to help."""
     small = next(question for question in QUESTIONS if question.scale == "small")
     return said(f"""The order is the order of the runs: what decides most for its hours comes first. The hours are
 counted at {PER_SECOND["tiny"]} pictures a second, at {PER_SECOND["small"]} for the photographs, where the plain twin
 alone takes {hours(small):.0f}. A network recorded is never trained again, and a run that was cut off goes on.
-
-Of the longer regime, {LONGEST} epochs and larger images are left out: one network of that length takes {longest:.1f}
-hours.
 
 A claim's sentence and its sign were written into the library before its first run, as for the first series.
 Run them yourself: `deit-edu ablate kept_answers --dry-run` says how long one takes here.""")

@@ -6,20 +6,29 @@ verdict that moves is said before it. Until then a text says what either outcome
 
 from dataclasses import dataclass, field
 
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+
 from deit_edu.evidence.experiment import unit_of
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.pages.pieces import (
+    Text,
+    cards,
     claimed,
     differences,
+    drawn,
     evidence,
     fold,
+    judged,
     levels,
     row,
     said,
     together,
 )
-from deit_edu.evidence.pages.running import begun, cells_of, hours, named, question_table, to_do
+from deit_edu.evidence.pages.running import begun, cells_of, hours, named, question_table, to_do, verdict_of
 from deit_edu.evidence.verdicts import ENOUGH_SEEDS
+from deit_edu.reading import figures
 
 
 @dataclass(frozen=True)
@@ -36,35 +45,90 @@ class Asked:
     explains: dict = field(default_factory=dict)  # {a claim's id with _ for -: the verdict that the text explains}
 
 
-def ingredients():
-    """The rows of the two longer regimes, and of the one that the recipe's page has, in one order."""
-    words = {"mixing": "mixing", "rand_augment": "RandAugment", "repeated_augmentation": "repeated"}
-    regimes = {"longer": "160 epochs", "wider": "width 128"}
-    rows = {
-        f"{name.replace('_', '-')}-helps-{regime}": (f"{told} − without, {where}", "class")
-        for name, told in words.items()
-        for regime, where in regimes.items()
+REGIMES = {"usual": "40 epochs", "longer": "160 epochs", "longest": "400 epochs", "wider": "40 epochs, width 128"}
+INGREDIENTS = {"mixing": "mixing", "rand-augment": "RandAugment", "repeated-augmentation": "repeated augmentation"}
+# The reversed claims that are asked again: {what: {regime: claim}}, where each was judged first at the top.
+REVERSED = {
+    f"{words} − without": {"20 epochs": f"{name}-helps"}
+    | {where: f"{name}-helps-{regime}" for regime, where in REGIMES.items()}
+    for name, words in INGREDIENTS.items()
+} | {
+    "fine-tuned at 56 − at 28 pixels": {
+        "5 epochs": "larger-images-help",
+        "20 epochs": "larger-images-help-long",
+        "5 epochs, width 128": "larger-images-help-wide",
     }
-    names = {"mixing": "mixup_and_cutmix"}
-    known = tuple(
-        (f"{told} − without, 20 epochs", "recipe", (names.get(name, name), "class"), ("base", "class"), "plain")
-        for name, told in words.items()
-    )
-    return rows, known
+}
+
+
+def reversed_rows():
+    """The claims of `REVERSED` that are of the second series."""
+    return {
+        claim: (f"{what}, {where}", "class")
+        for what, regimes in REVERSED.items()
+        for where, claim in list(regimes.items())[1:]
+    }
+
+
+def regimes():
+    """A map: which reversed claim holds where, as far as it is run."""
+    rows = {}
+    for what, claims_by_regime in REVERSED.items():
+        found = {where: judged(claim) for where, claim in claims_by_regime.items()}
+        rows[what] = [(where, one.ours, one.found.seeds, verdict_of(one)) for where, one in found.items()]
+    return cards(("regime", "difference", "seeds", "verdict"), rows, "Which reversed claim holds where, in points")
+
+
+LENGTHS = {1: "head_gap", 2: "head_gap", 4: "head_gap_long"}  # in quarters of the usual one, and the experiment
 
 
 def gaps():
     """The distillation head's lead over the class head after each length, by the convnet that is often right."""
-    lengths = {1: "head_gap", 2: "head_gap", 4: "head_gap_long"}
     return tuple(
         (f"{10 * times} epochs: distillation − class head", experiment,
          (f"by_convnet_x{times}", "distillation"), (f"by_convnet_x{times}", "class"), "distillation")
-        for times, experiment in lengths.items()
+        for times, experiment in LENGTHS.items()
     )  # fmt: skip
 
 
+def gap_points(times):
+    """A point for each student of a length: on how many training images its teacher was right, %, and its gap."""
+    of, points = evidence().results, []
+    for name in (name for name in EXPERIMENTS[LENGTHS[times]].configurations if name.endswith(f"_x{times}")):
+        for seed in of.seeds(LENGTHS[times]):
+            if record := of.record(LENGTHS[times], name, seed):
+                one, other = (of.measure(LENGTHS[times], name, seed, head) for head in ("distillation", "class"))
+                points.append((100 * record["teacher_on_train"]["accuracy"], one - other))
+    return np.array(points).reshape(-1, 2)
+
+
+def gap_by_errors():
+    """The heads' distance against how often the teacher is right, a mark for every student."""
+    found = {times: points for times in LENGTHS if len(points := gap_points(times))}
+    if not found:
+        return Text("*The runs of this figure are not in the ledger yet.*")
+
+    def draw():
+        fig, ax = plt.subplots()
+        ax.axhline(0, color="black", linewidth=1, linestyle="-")
+        for mark, (times, points) in zip("os^", found.items(), strict=False):
+            ax.plot(*points.T, mark, color=figures.COLOURS["distillation"], alpha=0.2 + 0.2 * times, linestyle="none",
+                    markeredgewidth=0, label=f"{10 * times} epochs")  # fmt: skip
+        ax.set(xlabel="its teacher right on training images, %", ylabel="distillation − class head, points")
+        ax.yaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:+g}"))
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8)
+        return fig
+
+    told = "; ".join(
+        f"{10 * times} epochs, {len(points)} students: {points[:, 1].mean():+.2f} points, teachers right on "
+        f"{points[:, 0].min():.0f} to {points[:, 0].max():.0f} %"
+        for times, points in found.items()
+    )
+    return drawn(draw, f"The distillation head minus the class head, a mark for every student. {told}.")
+
+
 USUAL = "batch_64_warmup_2"
-LONGER_ROWS, SHORT_ROWS = ingredients()
 ASKED = {  # by the first of a question's experiments
     "batch_and_rate": Asked(
         {
@@ -208,11 +272,10 @@ here.""",
         ),
     ),
     "longer": Asked(
-        LONGER_ROWS,
+        reversed_rows(),
         """Where a sign turns with the length, the regime was the reason and the paper's claim may hold for you. Where
 it turns with the width, the network was too small to need what keeps a large one from learning by heart. Where neither
 turns it, our canvases are, which are new in every epoch.""",
-        SHORT_ROWS,
     ),
 }  # fmt: skip
 
