@@ -38,9 +38,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features):
         """(B, C, H, W) -> (B, C', H/stride, W/stride)."""
-        answer = F.relu(self.norm1(self.conv1(features)))  # (B, C', H/stride, W/stride)
+        answer = F.relu(self.norm1(self.conv1(features)), inplace=True)  # (B, C', H/stride, W/stride)
         answer = self.norm2(self.conv2(answer))
-        return F.relu(answer + self.shortcut(features))
+        return F.relu(answer + self.shortcut(features), inplace=True)
 
 
 class ConvNet(nn.Module):
@@ -56,7 +56,7 @@ class ConvNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 3, stem_stride, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         blocks, channels = [], widths[0]
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):

@@ -197,6 +197,7 @@ def test_what_compiles_nothing_imports_neither_the_compiler_nor_what_a_run_does_
     script = f"""
 import sys
 from toy import toy_config, toy_dataset
+import deit_edu.evidence.runner  # what the processes of a grid are
 from deit_edu.runs import train
 for model in "convnet_weak", "deit_nano_patch7_28":
     teacher = dict(teacher="{tmp_path}/convnet_weak", distillation="hard", tokens="both")
@@ -208,6 +209,19 @@ print([name for name in ("torch._dynamo", "torchvision", "scipy.stats", "sympy",
         [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PATHS}
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count a process by itself")
+def test_the_memory_of_a_process_is_its_own_and_not_that_of_who_started_it():
+    """In Linux ru_maxrss of a child begins at its parent's."""
+    script = "from deit_edu.runs.machine import peak_memory; from deit_edu.train import *; " \
+        "print(peak_memory(join_world(TrainConfig(device='cpu'))))"  # fmt: skip
+    started = f"import subprocess, sys; large = bytearray(2**31); " \
+        f"print(subprocess.run([sys.executable, '-c', {script!r}], capture_output=True, text=True).stdout)"  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", started], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PATHS}
+    )
+    assert 2**26 < int(done.stdout) < 2**31, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,15 @@ from deit_edu.train import TrainConfig, join_world
 RECORD, HERE = BOOK / "ledger" / "bench.json", Path(deit_edu.__file__).resolve().parent.parent
 EPOCHS, ROUND = recipe("tiny")["epochs"], 2  # of the tiny student, and how many of them are timed together
 
+# The most memory that a process has had, in kilobytes. Not its ru_maxrss, which begins at what its parent had.
+PEAK = """
+def peak(process):
+    return int(open(f"/proc/{process}/status").read().partition("VmHWM:")[2].split()[0])
+"""
+
 # What runs in each tree: the first `images` of the packaged data, its own recipe.
 BEGIN = """
-import dataclasses, json, resource, sys, tempfile, time
+import dataclasses, json, sys, tempfile, time
 from pathlib import Path
 import torch
 threads, images, *rest = map(int, sys.argv[1:])
@@ -99,7 +105,7 @@ with tempfile.TemporaryDirectory() as folder:
     sys.stdin.readline()
     since = time.perf_counter()
     train(TrainConfig(**settings), Path(folder, "run"), dataset=data, progress=False, on_images=on_images)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak("self"))
 """
 
 
@@ -125,7 +131,7 @@ print(time.perf_counter() - begun)
 
 # The rows of table 3 and their teacher, of one seed, in so many epochs, by the command's own processes.
 GRID = """
-import json, resource, sys, tempfile, time
+import json, os, sys, tempfile, threading, time
 from pathlib import Path
 if Path("deit_edu", "evidence").is_dir():  # of this tree: one that is installed would be found, too
     from deit_edu.evidence.cells import Grid
@@ -140,11 +146,25 @@ else:
 epochs = int(sys.argv[2])
 BASE["tiny"]["student"].update(epochs=epochs, warmup_epochs=0.5)
 BASE["tiny"]["teacher"].update(epochs=max(1, epochs * 3 // 8), warmup_epochs=0.5)
+most = 0
+
+def watch():
+    global most
+    while True:
+        for thread in os.listdir("/proc/self/task"):
+            for child in Path("/proc/self/task", thread, "children").read_text().split():
+                try:
+                    most = max(most, peak(child))
+                except (OSError, IndexError):
+                    pass  # it has ended meanwhile
+        time.sleep(0.2)
+
+threading.Thread(target=watch, daemon=True).start()
 with tempfile.TemporaryDirectory() as folder, ledger_for_writing(folder) as ledger:
     begun = time.perf_counter()
     run_cells(Grid("tiny").cells("distillation", 1), ledger, root=Path(folder, "runs"), progress=False)
     seconds = time.perf_counter() - begun
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+print(json.dumps([seconds, most]))
 """
 
 
@@ -199,7 +219,7 @@ def grids(trees, epochs=2, rounds=2):
     seconds, memory = ({name: [] for name in trees} for _ in range(2))
     for _ in range(rounds):
         for name, folder in trees.items():
-            (taken, most), _ = said_by(folder, GRID, os.cpu_count(), epochs)
+            (taken, most), _ = said_by(folder, PEAK + GRID, os.cpu_count(), epochs)
             seconds[name].append(taken)
             memory[name].append(most)
     return seconds, {name: max(found) for name, found in memory.items()}
@@ -216,7 +236,7 @@ def in_turn(trees, threads, epochs=EPOCHS, each=ROUND, images=1280, teacher=Fals
         {name: [seconds]}, {name: kilobytes}.
     """
     numbers = (threads, images, epochs, each, int(teacher))
-    workers = {name: started(folder, BEGIN + WORKER, *numbers) for name, folder in trees.items()}
+    workers = {name: started(folder, PEAK + BEGIN + WORKER, *numbers) for name, folder in trees.items()}
 
     def answer(worker, line=None):
         if line is not None:

@@ -36,9 +36,10 @@ def fashion_clutter(image_size=None):
         raise DeiTEduError(f"fashion_clutter can be drawn at 14 to 56 pixels a side, not {side}")
     sources = [ClutterSource(images, labels, 1 if side == CANVAS else 2) for images, labels in packaged_splits()]
     splits = [resize(source.draw(FIXED_DRAW, index), side) for index, source in enumerate(sources)]
+    train = sources[0]
 
     def redraw(seed, epoch):
-        return resize(sources[0].draw(REDRAW, seed, epoch), side)
+        return resize(train.draw(REDRAW, seed, epoch), side)
 
     return make_dataset("fashion_clutter", FASHION_CLASSES, *splits, redraw)
 
@@ -89,7 +90,8 @@ class ClutterSource:
         for size in CLUTTER_CROPS:
             other = (each + random.randint(1, n, n, np.int64)) % n  # of the same split, never itself
             corners, first, count = self.crops[size]
-            top, left = corners[first[other] + random.randint(0, 2**30, n, np.int64) % count[other]].T
+            chosen = corners[first[other] + random.randint(0, 2**30, n, np.int64) % count[other]]
+            top, left = chosen.astype(np.int64).T
             crops = windows(self.items, s * size)[other, s * top, s * left]  # (n, s * size, s * size)
             top, left = s * random.randint(0, side - size + 1, (2, n), np.int64)
             windows(canvas, s * size)[each, top, left] = crops
@@ -151,12 +153,15 @@ def first_and_length(shown):
 def crop_corners(items, size):
     """Crops worth pasting: with at least half as many non-zero pixels as the fullest crop of the same item.
 
+    Items have less than 256 pixels a side.
+
     Returns (corners, first, count): corners[first[i] : first[i] + count[i]] is (top, left) of item i's crops.
     """
     places = items.shape[1] - size + 1
-    shown = (items > 0).astype(np.int64)  # becomes the number of non-zero pixels in each crop
+    shown = (items > 0).astype(np.int16)  # becomes the number of non-zero pixels in each crop
     shown = sum(shown[:, i : i + places] for i in range(size))
     shown = sum(shown[:, :, i : i + places] for i in range(size))  # (n, places, places)
     good = 2 * shown >= shown.max(axis=(1, 2), keepdims=True)
     count = good.sum(axis=(1, 2))
-    return np.argwhere(good)[:, 1:], np.cumsum(count) - count, count
+    corners = np.stack(np.nonzero(good)[1:], axis=1).astype(np.uint8)
+    return corners, np.cumsum(count) - count, count

@@ -72,5 +72,5 @@ def unpack_split(data, n):
     """
     labels, bits, values = np.split(np.frombuffer(data, np.uint8), [n, n + n * 28 * 28 // 8])
     images = np.zeros((n, 28, 28), np.uint8)
-    images[np.unpackbits(bits).astype(bool).reshape(images.shape)] = values
+    images[np.unpackbits(bits).view(bool).reshape(images.shape)] = values
     return images, labels.astype(np.int64)

@@ -38,7 +38,13 @@ UNMOVED = dict(flip=False, crop_padding=0)
 
 # After so many epochs a convnet of the left half is as good there as the transformer is: `stopping` has the rule, and
 # the runs that it looks at come first.
-STOPPED_AFTER = 3
+STOPPED_AFTER = 1
+
+
+def stopped(epochs):
+    """A teacher that is to have so few epochs: its rate rises for one of them at most, and for half of them."""
+    return dict(epochs=epochs, warmup_epochs=min(1.0, epochs / 2))
+
 
 # A teacher's settings over the base: "role" says which of the two recipes trains it.
 TEACHERS = {
@@ -49,11 +55,11 @@ TEACHERS = {
     "convnet_mixed": dict(role="teacher", **MIXING),  # sees its images mixed, as the student of `regime` does
     # Of the second series. What a teacher says here of its images stands, whatever its student sees.
     "convnet_left": dict(role="teacher", **UNMOVED),
-    "convnet_left_early": dict(role="teacher", epochs=STOPPED_AFTER, warmup_epochs=1.0, **UNMOVED),
+    "convnet_left_early": dict(role="teacher", **stopped(STOPPED_AFTER), **UNMOVED),
     "transformer_left": dict(role="student", epochs=20, **UNMOVED),
     "convnet_28": dict(role="teacher", image_size=0),  # of the data's own size, where its student sees another
     "convnet_early": dict(role="teacher", epochs=3),
-    "convnet_earlier": dict(role="teacher", epochs=1, warmup_epochs=0.5),
+    "convnet_earlier": dict(role="teacher", **stopped(1)),
     "convnet_few": dict(role="teacher", train_images=1000),
 }
 

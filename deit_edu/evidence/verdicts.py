@@ -1,9 +1,11 @@
-"""Statistics of the reruns: differences paired by seed, bootstrap intervals, verdicts."""
+"""Statistics of the reruns: differences paired by seed, bootstrap intervals, verdicts.
+
+scipy.stats takes half as long to import as torch, and some 50 MB: a process that only trains goes without.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap, norm, t
 
 from deit_edu.errors import DeiTEduError
 
@@ -34,6 +36,8 @@ def expanded_level(seeds, confidence=CONFIDENCE):
     Args:
         seeds: n, 2 or more. confidence: the level that is meant.
     """
+    from scipy.stats import norm, t
+
     quantile = t.ppf((1 + confidence) / 2, seeds - 1) * (seeds / (seeds - 1)) ** 0.5
     return 1 - 2 * norm.sf(quantile)
 
@@ -68,6 +72,8 @@ def paired_difference(terms):
     mean = float(weighted_mean(*values))
     if seeds == 1:
         return Difference(mean, -np.inf, np.inf, 1)
+    from scipy.stats import bootstrap
+
     interval = bootstrap(
         values, weighted_mean, paired=True, vectorized=True, n_resamples=RESAMPLES, method="percentile",
         confidence_level=expanded_level(seeds), random_state=np.random.default_rng(RANDOM_SEED),
