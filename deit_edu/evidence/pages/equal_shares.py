@@ -112,17 +112,26 @@ def reading():
 
 A label *drawn* from the teacher's probabilities is as hard as its decision, and is wrong more often where the teacher
 is unsure. Many draws together say what a soft answer at temperature 1 says. So if hardness itself were what helps,
-drawn labels would do as well as decisions. The decision against them: {points(hard(0.5), ("drawn_0.5", "class"))}.""")
+drawn labels would do as well as decisions.""")
     so = said(
-        """In this short regime the lead of hard answers comes from their share. Give soft ones as much, and these
-seeds no longer tell the two apart; with a tenth of the loss each, soft ones are ahead. Whichever you take, do not give
-the teacher a tenth: both kinds teach better with half.""",
+        """In this short regime the lead of hard answers comes from their share. Give soft ones as much, and hard ones
+are ahead nowhere: with a tenth of the loss each and with nine tenths soft ones are, with half these seeds do not tell
+the two apart. Whichever you take, do not give the teacher a tenth: both kinds teach better with half.""",
         hard_beats_soft_at_tenth="reversed",
         hard_beats_soft_at_half="not resolved",
+        hard_beats_soft_at_nine_tenths="reversed",
         larger_share_helps_soft="reproduced",
         larger_share_helps_hard="reproduced",
     )
-    return together(so, parts)
+    draw = said(
+        f"""They do not: the decision is ahead of the draw by {points(hard(0.5), ("drawn_0.5", "class"))}, and over no
+teacher at all the draw brings {points(("drawn_0.5", "class"), ("none", "class"))}, in as many steps as bring a soft
+answer at temperature 1 {points(soft(0.5, "_temperature_1"), ("none", "class"))}. What a hard label helps with is that
+it is steady and mostly right. Between temperatures 1 and 5 these seeds do not decide.""",
+        decision_beats_draw="reproduced",
+        cool_answers_beat_hot="not resolved",
+    )
+    return together(so, parts, draw)
 
 
 def levels():

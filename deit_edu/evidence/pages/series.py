@@ -27,6 +27,8 @@ from deit_edu.evidence.pages.pieces import (
     together,
 )
 from deit_edu.evidence.pages.running import begun, cells_of, hours, named, question_table, to_do, verdict_of
+from deit_edu.evidence.regime import STOPPED_AFTER
+from deit_edu.evidence.stopping import distances
 from deit_edu.evidence.verdicts import ENOUGH_SEEDS
 from deit_edu.reading import figures
 
@@ -224,8 +226,7 @@ stands out here to begin with, there is nothing to cure, and a register is a tok
         },
         """What is compared is a share: of what a network knows on the left, above chance, how much does it still know
 on the right? If the convnet's student keeps more than the transformer's, it was not accuracy alone that it was taught:
-the stopped convnet, no better than the transformer, parts the two. When it is stopped is not for us to choose: of five
-lengths it is the one whose convnet is nearest the transformer on validation images, of the left half as well.""",
+the stopped convnet, no better than the transformer, parts the two.""",
     ),
     "student_beats_teacher": Asked(
         {
@@ -329,6 +330,18 @@ def claims(name):
 def reading(name):
     """What to make of it: what either outcome would mean, or once it is written, what the verdicts do."""
     return said(ASKED[name].text, **ASKED[name].explains)
+
+
+def when_stopped():
+    """When the convnet of `unseen_places` is stopped, and what the rule chose from."""
+    found = distances(evidence().results)
+    if found is None:
+        return said("When the convnet is stopped is not decided yet.")
+    told = ", ".join(f"{away:+.1f} after {epochs}" for epochs, away in found.items())
+    return said(f"""*When is the convnet stopped?* Not for us to choose: where it is nearest the transformer on validation
+images, of the left half as well. Convnets minus the transformer, in points, by their epochs: {told}. So it is
+{STOPPED_AFTER}. The first choices were 2 to {max(found)}, and all were ahead; {STOPPED_AFTER} came after
+that look, before any student was trained.""")
 
 
 def every_level(*names):
