@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from functools import cache
+from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -36,6 +37,7 @@ from deit_edu.teachers import Ensemble, FrozenTeacher, SideBySide, fold_norms
 from deit_edu.train import TrainConfig, join_world, make_optimizer, steps_per_epoch, train_epoch
 
 load_once = cache(load_dataset)
+load_last = lru_cache(maxsize=1)(load_dataset)  # for a process that trains one cell after the other
 
 
 def available_jobs():
@@ -75,48 +77,63 @@ def shared_bytes(config):
     return 4 * epoch_images(config) * config.epochs * open_dataset(config, load_once).num_classes
 
 
-# ---- one process a run ----
+# ---- a process for each job ----
 
 
 class Job:
-    """A process that trains one cell and says how far it is.
+    """A cell that a process trains, saying how far it is.
+
+    The process goes on to another cell when it has finished one: to start takes as long as some epochs.
 
     Args:
         cell: what to train. root: Path of the run folders. slot: which of the jobs, for the choice of a GPU.
         threads: how many it computes with. shared: as for `train`.
         events: a queue that gets (job, message), a message being {"images": done so far} or {"exit": status}.
+        before: the job whose process is to go on with this one, if there is such a process.
     """
 
-    def __init__(self, cell, root, slot, threads, events, shared=None):
-        self.cell, self.folder, self.slot = cell, root / cell.key, slot
+    def __init__(self, cell, root, slot, threads, events, shared=None, before=None):
+        self.cell, self.folder, self.slot, self.threads = cell, root / cell.key, slot, threads
         self.images, self.error = 0, None
         self.folder.mkdir(parents=True, exist_ok=True)
+        if before and before.threads != threads:
+            before.stop()
+            before = None
+        self.process = before.process if before else self.start(root)
+        order = {"config": dataclasses.asdict(cell.config), "folder": str(self.folder), "threads": threads}
+        order["shared"] = shared and str(shared)
+        with suppress(BrokenPipeError):  # it has died: `listen` says so
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
+        threading.Thread(target=self.listen, args=(events,), daemon=True).start()
+
+    def start(self, root):
+        """A process that waits for orders."""
         package = str(Path(deit_edu.__file__).resolve().parent.parent)
         environment = os.environ | {
             "DEIT_EDU_RUNS": str(root),  # where its teachers are found
             "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
-            "OMP_NUM_THREADS": str(threads),
+            "OMP_NUM_THREADS": str(self.threads),
         }
         if gpus := torch.cuda.device_count():
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
-            environment["CUDA_VISIBLE_DEVICES"] = visible[slot % gpus]
+            environment["CUDA_VISIBLE_DEVICES"] = visible[self.slot % gpus]
         with open(self.folder / "log.txt", "ab") as log:
             # A session of its own: Ctrl-C reaches the parent alone, which then stops its jobs.
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 # -P: a queue.py in the folder where the reader stands is not the library's
                 [sys.executable, "-P", "-m", "deit_edu.evidence.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
-        work = {"config": dataclasses.asdict(cell.config), "folder": str(self.folder), "threads": threads}
-        work["shared"] = shared and str(shared)
-        self.process.stdin.write(json.dumps(work).encode() + b"\n")
-        self.process.stdin.flush()
-        threading.Thread(target=self.listen, args=(events,), daemon=True).start()
 
     def listen(self, events):
+        """Hand on what the process says of this cell, to its end or the process's."""
         for line in self.process.stdout:
-            events.put((self, json.loads(line)))
-        events.put((self, {"exit": self.process.wait()}))
+            message = json.loads(line)
+            events.put((self, message))
+            if "exit" in message:
+                return
+        events.put((self, {"exit": self.process.wait(), "died": True}))
 
     def stop(self):
         """End the process now; its whole epochs are on the disk."""
@@ -125,12 +142,31 @@ class Job:
 
 
 def work():
-    """What the process of a Job does: read the work from stdin, train, print progress and errors as JSON lines."""
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(job["threads"])
+    """What the process of a Job does: train what stdin orders, line by line, and say on stdout how far it is, as JSON.
+
+    What else is printed belongs in the log of the run.
+    """
     messages = os.fdopen(os.dup(1), "w", buffering=1)  # one line at a time
-    os.dup2(2, 1)  # whatever else is printed belongs in the log
+    orders = queue.SimpleQueue()
+    threading.Thread(target=hear_orders, args=(orders,), daemon=True).start()
+    while True:
+        order = orders.get()
+        with open(Path(order["folder"], "log.txt"), "ab") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        print(json.dumps({"exit": carry_out(order, messages)}), file=messages)
+
+
+def hear_orders(orders):
+    """Stop at once when the parent is gone: its end of our stdin closes, even when it was killed."""
+    for line in sys.stdin:
+        orders.put(json.loads(line))
+    os._exit(1)
+
+
+def carry_out(order, messages):
+    """Train one cell. Returns 0, or 2 after an error that was said."""
+    torch.set_num_threads(order["threads"])
     said = time.monotonic()
 
     def on_images(images):
@@ -139,22 +175,16 @@ def work():
             said = time.monotonic()
             print(json.dumps({"images": images}), file=messages)
 
+    config = TrainConfig(**order["config"])
     try:
         train(
-            TrainConfig(**job["config"]), job["folder"], resume=True, progress=False, on_images=on_images,
-            shared=job["shared"],
+            config, order["folder"], resume=True, dataset=open_dataset(config, load_last), progress=False,
+            on_images=on_images, shared=order["shared"],
         )  # fmt: skip
     except DeiTEduError as error:
         print(json.dumps({"error": str(error)}), file=messages)
         return 2
     return 0
-
-
-def end_with_parent():
-    """Stop at once when the parent is gone: its end of our stdin closes, even when it was killed."""
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 # ---- the whole grid ----
@@ -202,6 +232,7 @@ class Crew:
         self.waiting, self.root, self.slots = waiting, root, list(range(slots))
         self.threads = {cell.key: job_threads(slots) for cell in waiting} | threads
         self.running, self.failed, self.events = [], {}, queue.Queue()
+        self.idle = {}  # {slot: a job that is done, whose process waits}
         self.shared = shared_folders(waiting, root, self.threads)
         self.total = {cell.key: cell.config.epochs * epoch_images(cell.config) for cell in waiting}  # images
         self.before = {cell.key: epochs_done(root / cell.key) * epoch_images(cell.config) for cell in waiting}
@@ -221,7 +252,8 @@ class Crew:
             cell = ready.pop(0)
             self.waiting.remove(cell)
             threads, shared = self.threads[cell.key], self.shared.get(cell.key)
-            job = Job(cell, self.root, self.slots.pop(0), threads, self.events, shared)
+            slot = self.slots.pop(0)
+            job = Job(cell, self.root, slot, threads, self.events, shared, self.idle.pop(slot, None))
             job.images = self.before[cell.key]
             self.running.append(job)
 
@@ -235,13 +267,15 @@ class Crew:
         if "exit" in message:
             self.running.remove(job)
             self.slots.append(job.slot)
+            if "died" not in message:
+                self.idle[job.slot] = job
             if not finished:
                 why = job.error or f"its process ended with {message['exit']}, see {job.folder / 'log.txt'}"
                 self.failed[job.cell.key] = f"{job.cell}: {why}"
         return since, job.cell if finished else None
 
     def stop(self):
-        for job in self.running:
+        for job in (*self.running, *self.idle.values()):
             job.stop()
 
 

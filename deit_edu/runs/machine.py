@@ -6,6 +6,7 @@ import shutil
 import sys
 import sysconfig
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -84,8 +85,12 @@ def compiled(model):
     return torch.compile(model, options={"cpp_wrapper": True} if on_cpu else None)
 
 
+@cache
 def source_digest():
-    """sha256 over the library's Python files: a record says with it which code made it."""
+    """sha256 over the library's Python files: a record says with it which code made it.
+
+    Of the files as they are when it is first asked for: what is edited later, a process does not run.
+    """
     sha, package = hashlib.sha256(), Path(deit_edu.__file__).resolve().parent
     for path in sorted(package.rglob("*.py")):
         sha.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())

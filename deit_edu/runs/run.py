@@ -274,7 +274,7 @@ class Run:
             self.seen["value_ranges"] = dataset.found.ranges
         self.folder, self.config, self.world = folder, config, world
         self.student, self.optimizer, self.average, self.norms = student, optimizer, average, norms
-        self.source = source_digest()  # now: who edits the library while a run is under way changes the next run
+        self.source = source_digest()
         self.machine = machine(world)
         self.earlier = []  # on what, and with which code, the epochs before a stop were trained, where that was another
         self.epoch = 0  # whole epochs done

@@ -338,10 +338,10 @@ def when_stopped():
     if found is None:
         return said("When the convnet is stopped is not decided yet.")
     told = ", ".join(f"{away:+.1f} after {epochs}" for epochs, away in found.items())
-    return said(f"""*When is the convnet stopped?* Not for us to choose: where it is nearest the transformer on validation
-images, of the left half as well. Convnets minus the transformer, in points, by their epochs: {told}. So it is
-{STOPPED_AFTER}. The first choices were 2 to {max(found)}, and all were ahead; {STOPPED_AFTER} came after
-that look, before any student was trained.""")
+    return said(f"""*When is the convnet stopped?* Not for us to choose: where it is nearest the transformer on
+validation images, of the left half as well. Convnets minus the transformer, in points, by their epochs: {told}. So it
+is {STOPPED_AFTER}. The first choices were 2 to {max(found)}, and all were ahead; {STOPPED_AFTER} came after that look,
+before any student was trained.""")
 
 
 def every_level(*names):
