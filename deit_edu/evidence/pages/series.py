@@ -225,8 +225,26 @@ stands out here to begin with, there is nothing to cure, and a register is a tok
             "distillation-head-carries-over": ("by it: distillation − class head", "distillation"),
         },
         """What is compared is a share: of what a network knows on the left, above chance, how much does it still know
-on the right? If the convnet's student keeps more than the transformer's, it was not accuracy alone that it was taught:
-the stopped convnet, no better than the transformer, parts the two.""",
+on the right? The bias itself is plain to see: the convnet keeps nearly all, the transformer little. None of it is seen
+to be handed on. A convnet's student keeps as little as a plain one and as a transformer's student, by either head. A
+teacher can only speak of pictures that it is shown, and none of these shows an item on the right; what the student
+makes of one there is left to its own kind. So read the paper's *probably* with care: the convnet's answers help where
+there are images to answer about, and its symmetry stays with it.
+
+The student of the stopped convnet keeps a little more than the plain one. We did not expect that, claim nothing, and it
+would need seeds of its own.""",
+        (
+            ("by the stopped one, both − plain", "unseen_places", ("by_convnet_early", "kept:fused"),
+             ("none", "kept:class"), "fused"),
+            ("by the transformer, both − plain", "unseen_places", ("by_transformer", "kept:fused"),
+             ("none", "kept:class"), "fused"),
+            ("right in both halves: by the convnet − plain", "unseen_places", ("by_convnet", "fused"),
+             ("none", "class"), "fused"),
+        ),
+        dict(
+            convnet_carries_over="reproduced", bias_is_inherited="not resolved", bias_is_the_convnets="not resolved",
+            bias_is_not_accuracy="not resolved", distillation_head_carries_over="not resolved",
+        ),
     ),
     "student_beats_teacher": Asked(
         {

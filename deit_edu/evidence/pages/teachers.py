@@ -89,8 +89,8 @@ def reading():
 teacher, even the weak one, by {over_plain("convnet_weak")} points. The paper's weakest convnet is *less* accurate
 than its transformer and still teaches better, which separates kind from accuracy. Our runs do not. So *reproduced*
 means the sign, not the reason, and the claim about the weakest convnet is not tested here, whatever its verdict: what
-it presupposes does not hold. A convnet weak enough would have been one that learned for an epoch or two, and we did
-not try it.
+it presupposes does not hold. A convnet weak enough is one that learned for an epoch: [such a
+one](evidence-reasons.md) teaches on other scenes.
 
 **Does a better teacher teach better?** From the weak convnet to the convnet it is
 {students_of("convnet", "convnet_weak")} points; from the convnet to the larger one
