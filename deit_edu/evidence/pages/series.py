@@ -180,10 +180,28 @@ keep the distillation token beside them; nothing in the method needs a class tok
             "pictures-beat-answers": ("five: with pictures − answers alone", "fused"),
             "kept-answers-beat-none": ("one epoch's answers − labels alone", "fused"),
         },
-        """An answer of hard distillation is one number, so keeping it costs next to nothing; what it may cost is that
-the teacher no longer sees what its student sees. If one epoch's answers do as well, ask once and throw the teacher
-away. If only pictures and answers kept together do, keep the seed of each picture beside its answer.""",
-        (("asked anew, both − labels alone", "kept_answers", ("asked_anew", "fused"), ("none", "class"), "fused"),),
+        """An answer of hard distillation is one number, so keeping it costs next to nothing; what it might cost is that
+the teacher no longer sees what its student sees. Here it costs nothing that five seeds can see: asked once about each
+image as it is, about the pictures of one epoch or of five, the teacher teaches as it does when it is asked anew. Where
+asking is dear, ask once and throw the teacher away. At this length all of it is little: the gain over labels alone is
+itself not sure, for kept answers as for new ones.
+
+Keep answers, not pictures: the pictures of one epoch, shown again in every other, cost far more than any answer brings.
+Those of five cost nothing that we see beside a teacher, and a little beside labels alone.""",
+        (
+            ("asked anew, both − labels alone", "kept_answers", ("asked_anew", "fused"), ("none", "class"), "fused"),
+            ("pictures of one epoch − always new", "kept_answers", ("pictures_of_1", "fused"), ("asked_anew", "fused"),
+             "fused"),
+            ("pictures of five − always new", "kept_answers", ("pictures_of_5", "fused"), ("asked_anew", "fused"),
+             "fused"),
+            ("labels: pictures of five − always new", "kept_answers", ("none_pictures_of_5", "class"),
+             ("none", "class"), "plain"),
+        ),
+        dict.fromkeys(
+            ("anew_beats_answers_of_image", "anew_beats_answers_of_one", "anew_beats_answers_of_five", "five_beat_one",
+             "pictures_beat_answers", "kept_answers_beat_none"),
+            "not resolved",
+        ),
     ),
     "classes_taught": Asked(
         {
