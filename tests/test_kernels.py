@@ -244,7 +244,7 @@ def test_layer_norm_and_its_gradient(kernels, n, D, size):
 
 def test_gelu_is_the_exact_one_with_its_slope(kernels):
     x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([0.0, 1e-20, -1e-20, 1e4, -1e4, 3e38])]).requires_grad_()
-    expected = F.gelu(x)
+    expected = F.gelu(x.double())  # in float32, with AVX-512 and for seven numbers or more, torch has inf for 3e38
     expected.sum().backward()
     n, given = len(x), kernels.put(x.detach())
     y, slope = kernels.room(n), kernels.room(n)
