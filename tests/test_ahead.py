@@ -117,23 +117,30 @@ def test_what_goes_wrong_while_reading_stops_the_run(dataset, tmp_path, monkeypa
 def test_a_slow_network_waits_for_one_twentieth_at_most(photographs, tmp_path, monkeypatch):
     """On a clock that goes on where a batch is read, by 1, and where one is learned, by 10, and nowhere else.
 
-    A step lasts until the next batch is there, which it is long before ten times as much time is over.
+    While a step learns the next batch is read, as it would be long before ten times as much time is over.
     """
     dataset = load_dataset(f"imagenet:{photographs}", image_size=8)
     config = toy_config(epochs=3, batch_size=4)
-    steps, clock, read = steps_per_epoch(config, dataset, CPU), [0.0], threading.Semaphore(0)
+    steps, clock, count = steps_per_epoch(config, dataset, CPU), [0.0], [0]
+    learning, read = threading.Semaphore(0), threading.Semaphore(0)
     original = lazy.LazySplit.batch
 
     def batch(split, indices, generator=None):
         images = original(split, indices, generator)
         if generator is not None:  # for training
+            first = count[0] % steps == 0  # of an epoch: nothing is learned meanwhile
+            count[0] += 1
+            if not first:
+                learning.acquire()
             clock[0] += 1.0
-            read.release()
+            if not first:
+                read.release()
         return images
 
     def on_images(done):
         clock[0] += 10.0
         if (done // config.batch_size) % steps:
+            learning.release()
             read.acquire()
 
     monkeypatch.setattr(lazy.LazySplit, "batch", batch)
