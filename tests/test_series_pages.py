@@ -49,6 +49,15 @@ def test_the_words_of_a_row_leave_room_for_its_levels_and_its_verdict():
         assert all(len(label) + 0.85 * len("70.2 − 70.4") < 59 for label, *_ in asked.known)
 
 
+def test_the_map_of_reversed_claims_names_the_lengths_and_widths_that_are_run():
+    for regimes in series.REVERSED.values():
+        for where, claim in regimes.items():
+            one = pieces.judged(claim).claim
+            config = evidence().results.cell(one.experiment, one.terms[0][1], 0).config
+            real = f"{config.epochs} epochs" if not config.model_settings else "width {embed_dim}"
+            assert where == real.format(**config.model_settings), claim
+
+
 @pytest.mark.parametrize("name", series.ASKED)
 def test_a_section_says_how_far_it_is_and_nothing_that_is_no_number(name):
     missing = len(running.to_do(running.named(name)))

@@ -182,10 +182,10 @@ keep the distillation token beside them; nothing in the method needs a class tok
             "kept-answers-beat-none": ("one epoch's answers − labels alone", "fused"),
         },
         """An answer of hard distillation is one number, so keeping it costs next to nothing; what it might cost is that
-the teacher no longer sees what its student sees. Here it costs nothing that five seeds can see: asked once about each
-image as it is, about the pictures of one epoch or of five, the teacher teaches as it does when it is asked anew. Where
-asking is dear, ask once and throw the teacher away. At this length all of it is little: the gain over labels alone is
-itself not sure, for kept answers as for new ones.
+the teacher no longer sees what its student sees. Here it costs nothing that five seeds can see: a teacher asked once
+about each image as it is, about the pictures of one epoch or of five, is neither ahead of nor behind one asked anew.
+That is no proof of none: at this length the gain over labels alone is itself not sure, for kept answers as for new
+ones, and most of it could hide in these intervals. Where asking is dear, asking once is worth a try.
 
 Keep answers, not pictures: the pictures of one epoch, shown again in every other, cost far more than any answer brings.
 Those of five cost nothing that we see beside a teacher, and a little beside labels alone.""",
