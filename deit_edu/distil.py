@@ -54,10 +54,11 @@ class DistilledViT(nn.Module):
     def tokens_of_timm(self, images):
         model = self.model
         tokens = model._pos_embed(model.patch_embed(images))  # (B, 1 + N, D)
-        tokens = model.norm_pre(model.patch_drop(self.with_second_token(tokens)))
+        # Patches are dropped before: timm would keep the class token alone, and drop ours among them.
+        tokens = model.norm_pre(self.with_second_token(model.patch_drop(tokens)))
         for block in model.blocks:
             tokens = block(tokens)
-        return model.norm(tokens)  # (B, 2 + N, D)
+        return model.head_drop(model.fc_norm(model.norm(tokens)))  # (B, 2 + N, D)
 
     def tokens_of_hugging_face(self, images):
         vit = self.model.vit
@@ -78,16 +79,16 @@ def new_head(embed_dim, num_classes):
 
 
 def check_fits(model):
-    """Refuse what has no class token, or more than one prefix token, or a mean in place of it."""
+    """Refuse what has no class token or positions, more than one prefix token, or a mean in place of the token."""
     name, hugging_face = type(model).__name__, hasattr(model, "config") and hasattr(model, "vit")
     if hugging_face:
         return
+    from timm.models.vision_transformer import VisionTransformer  # slow to import
+
     for problem, found in (
-        (
-            "it is no ViT of timm's or Hugging Face's",
-            not all(hasattr(model, part) for part in ("blocks", "_pos_embed")),
-        ),
+        ("it is no ViT of timm's or Hugging Face's", not isinstance(model, VisionTransformer)),
         ("it has no class token", getattr(model, "cls_token", None) is None),
+        ("its tokens have no positions", getattr(model, "pos_embed", None) is None),
         ("it has prefix tokens of its own already", getattr(model, "num_prefix_tokens", 1) != 1),
         ("its positions leave out the class token", getattr(model, "no_embed_class", False)),
         ("its head reads the mean of the tokens", getattr(model, "global_pool", "token") != "token"),

@@ -93,13 +93,39 @@ def test_the_loss_trains_both_tokens():
     assert not torch.equal(before["distillation_token"], ours.distillation_token)
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("test_resnet", "no ViT"), ("deit_tiny_distilled_patch16_224", "prefix tokens of its own already"),
-    ("deit3_small_patch16_224", "positions leave out the class token"),
+def test_dropping_patches_of_timms_drops_neither_token():
+    torch.manual_seed(0)
+    ours = add_distillation(timm.create_model("vit_tiny_patch16_224", **SHAPE, patch_drop_rate=0.5), 5).train()
+    seen, images = [], torch.zeros(64, 3, 32, 32)  # all alike, so that any difference is what was dropped
+    ours.model.blocks[0].register_forward_pre_hook(lambda block, tokens: seen.append(*tokens))
+    ours(images)
+    assert seen[0].shape == (64, 2 + 8, 32)  # half of the sixteen patches, both tokens
+    second = ours.distillation_token + ours.distillation_position_embed
+    torch.testing.assert_close(seen[0][:, 1:2], second.expand(64, -1, -1))
+    assert not torch.equal(seen[0][0, 2:], seen[0][1, 2:])
+
+
+def test_what_timm_does_before_its_head_is_done_before_both():
+    torch.manual_seed(0)
+    plain = timm.create_model("vit_tiny_patch16_224", **SHAPE, fc_norm=True).eval()
+    torch.nn.init.normal_(plain.fc_norm.weight)
+    ours = add_distillation(plain, 5).eval()
+    tokens = ours.tokens_of_timm(torch.randn(2, 3, 32, 32))
+    undone = (tokens - plain.fc_norm.bias) / plain.fc_norm.weight
+    torch.testing.assert_close(undone.std(dim=-1, unbiased=False), torch.ones(2, 18), atol=1e-3, rtol=0)
+    dropping = add_distillation(timm.create_model("vit_tiny_patch16_224", **SHAPE, drop_rate=0.5), 5).train()
+    assert 0.4 < (dropping.tokens_of_timm(torch.randn(2, 3, 32, 32)) == 0).float().mean() < 0.6
+
+
+@pytest.mark.parametrize(("name", "settings", "message"), [
+    ("test_resnet", {}, "no ViT"), ("deit_tiny_distilled_patch16_224", {}, "prefix tokens of its own already"),
+    ("deit3_small_patch16_224", {}, "positions leave out the class token"),
+    ("vit_tiny_patch16_224", {"pos_embed": "none"}, "have no positions"),
+    ("eva02_tiny_patch14_224", {"global_pool": "token"}, "no ViT of timm's"),
 ])  # fmt: skip
-def test_what_has_no_single_class_token_is_refused(name, message):
+def test_what_has_no_single_class_token_is_refused(name, settings, message):
     with pytest.raises(DeiTEduError, match=message):
-        add_distillation(timm.create_model(name), 5)
+        add_distillation(timm.create_model(name, **settings), 5)
 
 
 # ---- trained by deit-edu train ----
