@@ -188,7 +188,7 @@ def test_the_books_line_for_ones_own_pictures_works_as_it_stands(squares, capsys
     assert "has finished: nothing is left to train" in capsys.readouterr().out
     assert deit_edu(line) == 2 and "holds a run already" in capsys.readouterr().err
     assert deit_edu(f"{line} --epochs 1 --quiet --seed 0 --out other") == 0
-    assert re.search("the teacher is there: .*convnet-seed0, trained for 1 epochs\n", capsys.readouterr().out)
+    assert re.search("the teacher is there: .*convnet-seed0, trained for 1 epoch\n", capsys.readouterr().out)
     config = json.loads((tmp_path / "other/config.json").read_text())
     assert config["teacher"].endswith("convnet-seed0") and config["warmup_epochs"] == 0.1
 

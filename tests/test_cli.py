@@ -104,7 +104,7 @@ def test_help_names_every_setting_and_tells_what_it_does(capsys):
 def test_a_dry_run_says_steps_time_and_memory_and_writes_nothing(pictures, tmp_path, capsys):
     assert deit_edu(f"train {QUICK} {SMALL} --data {pictures} --teacher convnet_weak --dry-run") == 0
     teacher, student, memory = capsys.readouterr().out.splitlines()[-3:]
-    took = r"steps \(\d+ epochs of 10\), about [\d.]+ (seconds|minutes), measured over \d steps"
+    took = r"steps \(\d+ epochs? of 10\), about [\d.]+ (seconds|minutes), measured over \d steps"
     assert re.fullmatch(rf"teacher: convnet_weak, \d+ {took}", teacher)
     assert re.fullmatch(rf"student: deit_\w+, 10 {took}", student)
     assert re.fullmatch(r"memory: [\d,]{3,} MB at most so far, on cpu; nothing was written", memory)
@@ -314,7 +314,7 @@ def test_a_teachers_name_trains_the_teacher_first(pictures, capsys, tmp_path):
     config = json.loads((student / "config.json").read_text())
     assert (config["teacher"], config["distillation"], config["tokens"]) == (teacher.name, "soft", "class")
     assert deit_edu(f"{line} --temperature 2 --out other") == 0
-    assert f"the teacher is there: {teacher}, trained for 1 epochs" in capsys.readouterr().out
+    assert f"the teacher is there: {teacher}, trained for 1 epoch" in capsys.readouterr().out
     assert deit_edu(line) == 2 and "holds a run already" in capsys.readouterr().err
 
 

@@ -67,8 +67,14 @@ class Plan:
         """What was chosen, in one line, as the options that would say it; empty where all was asked for."""
         options = " ".join(f"--{name.replace('_', '-')} {value:g}" if isinstance(value, float) else
                            f"--{name.replace('_', '-')} {value}" for name, value in self.chosen.items())  # fmt: skip
-        epochs = f"; its teacher for {self.teacher.epochs} epochs" if self.teacher and "teacher" in self.chosen else ""
+        taught = in_epochs(self.teacher.epochs) if self.teacher and "teacher" in self.chosen else ""
+        epochs = f"; its teacher for {taught}" if taught else ""
         return f"chosen for {len(self.dataset.train):,} training pictures: {options}{epochs}" if options else ""
+
+
+def in_epochs(count):
+    """A training's length as a reader says it: 1 epoch, 2 epochs."""
+    return f"{count} epoch{'s' * (count != 1)}"
 
 
 def plan_for(scale, typed, world):

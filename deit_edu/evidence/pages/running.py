@@ -2,6 +2,7 @@
 
 import html
 from dataclasses import dataclass
+from statistics import median
 
 from deit_edu.evidence.cells import unique_runs
 from deit_edu.evidence.grids import EXPERIMENTS
@@ -112,12 +113,26 @@ def every_question():
     return together(*pieces)
 
 
+def speeds(scale):
+    """Pictures a second of one core, by the records of the second series: {kind of instructions: their median}."""
+    found = {}
+    for cell in (cell for question in QUESTIONS if question.scale == scale for cell in cells_of(question)):
+        record = evidence().ledger.find(cell)
+        if record and cell.config.epochs and record["machine"]["threads"] == 1:
+            kind = record["machine"].get("instructions", "")
+            found.setdefault(kind, []).append(record["images_per_second"])
+    return {kind: median(rates) for kind, rates in sorted(found.items()) if kind}
+
+
 def reading():
     """How the hours are counted, and how to help."""
     small = next(question for question in QUESTIONS if question.scale == "small")
+    twin = f", where the plain twin alone takes {hours(small):.0f}" if to_do(small) else ""
+    rates = " and ".join(f"{rate:,.0f} with {kind}" for kind, rate in speeds("tiny").items())
+    measured = f" That is rough: of those recorded the median had {rates}." if rates else ""
     return said(f"""The order is the order of the runs: what decides most for its hours comes first. The hours are
-counted at {PER_SECOND["tiny"]} pictures a second, at {PER_SECOND["small"]} for the photographs, where the plain twin
-alone takes {hours(small):.0f}. A network recorded is never trained again, and a run that was cut off goes on.
+counted at {PER_SECOND["tiny"]} pictures a second, at {PER_SECOND["small"]} for the photographs{twin}.{measured} A
+network recorded is never trained again, and a run that was cut off goes on.
 
 A claim's sentence and its sign were written into the library before its first run, as for the first series.
 Run them yourself: `deit-edu ablate kept_answers --dry-run` says how long one takes here.""")
