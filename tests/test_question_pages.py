@@ -14,7 +14,6 @@ COMPUTED = (
     questions.on_cifar10,
     questions.second_token,
     questions.cosines,
-    questions.hard_against_soft,
     questions.student_against_teacher,
     after.answer,
     after.without_a_teacher,

@@ -39,7 +39,7 @@ def take_home():
    {ours("token-beats-class-token")}, and its head stands at {ours("distillation-head-beats-class-head")} points against
    the class head, where the paper's is ahead.
 3. **The recipe is for another size:** AdamW beats SGD and dropout hurts, as in the paper, but RandAugment, mixing and
-   repeated augmentation, which the paper needs, cost a network this small, trained this short,
+   repeated augmentation, which the paper needs, cost a network this small, trained so briefly,
    {ours("rand-augment-helps")}, {ours("mixing-helps")} and {ours("repeated-augmentation-helps")} points.""",
         hard_beats_none="reproduced", token_beats_none="reproduced", token_beats_class_token="not resolved",
         distillation_head_beats_class_head="reversed", adamw_beats_sgd="reproduced", dropout_hurts="reproduced",

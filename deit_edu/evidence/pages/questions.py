@@ -3,7 +3,7 @@
 import numpy as np
 
 from deit_edu.evidence.pages.photographs import first_teacher, hours, on_test, parts, strong_teacher
-from deit_edu.evidence.pages.pieces import difference, evidence, mean_of, ours, said
+from deit_edu.evidence.pages.pieces import evidence, mean_of, ours, said
 from deit_edu.runs.machine import machine_name
 
 
@@ -31,13 +31,6 @@ def cosines():
     first, last = ([mean_of("tokens", kind, f"similarity:{place}") for kind in kinds] for place in ("input", "last"))
     return said(f"""Here the two tokens of a student with hard labels begin at {first[0]:.2f} and end at {last[0]:.2f},
 two class tokens end at {last[1]:.3f}.""")
-
-
-def hard_against_soft():
-    token = difference("distillation", ("token_hard", "fused"), ("token_soft", "fused"))
-    weight = difference("soft_loss", ("weight_0.9", "fused"), ("token_soft", "fused"))
-    return said(f"""Here hard labels stand at {token} points against soft ones, with a token each; but a larger share of
-the loss for the soft answers gains {weight} already.""")
 
 
 def student_against_teacher():

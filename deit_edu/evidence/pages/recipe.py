@@ -17,7 +17,7 @@ def config(name):
 
 def answer():
     return said(
-        f"""They make it worse: RandAugment costs a student this small, trained this short,
+        f"""They make it worse: RandAugment costs a student this small, trained so briefly,
 {ours("rand-augment-helps")} points, mixing {ours("mixing-helps")}, repeated augmentation
 {ours("repeated-augmentation-helps")}; but AdamW beats SGD and dropout hurts, as in the paper.""",
         rand_augment_helps="reversed", mixing_helps="reversed", repeated_augmentation_helps="reversed",
@@ -53,7 +53,7 @@ def reading():
     return said(
         f"""The ingredients make training harder, and a large network may need that, or it learns its images by heart in
 so many epochs. Ours has {config("base").epochs} epochs of images drawn anew, and is nowhere near. So what makes
-training harder makes it worse. Read *reversed* as: not for a network this small, trained this short. Mixing cost in
+training harder makes it worse. Read *reversed* as: not for a network this small, trained so briefly. Mixing cost in
 chapter 7, too. But the student of photographs, on a page of its own, which trained for hours, seems
 to gain by mixing and by RandAugment both. A longer training on the canvases we did not try. Of repeated augmentation
 the authors say as much themselves: almost no effect for Ti and S (issues 89 and 95 of their repository).

@@ -63,7 +63,7 @@ def reading():
 {difference("distillation", SOFT_CLASS, PLAIN)} points on the class token and {difference("distillation", SOFT, PLAIN)}
 with a token of their own. With a token each, hard is ahead of soft by {difference("distillation", HARD, SOFT)}. But the
 two differ in more than the kind of answer: the paper gives soft answers {weight["soft"]} of the loss and hard labels
-{weight["hard"]}. What the weight alone does, the page on the soft loss shows.
+{weight["hard"]}. What the weight does, the page on equal shares shows.
 
 **It is not the second token by itself.** A second class token with the same label stands at
 {difference("distillation", SECOND, PLAIN)} points against the plain student, both heads; in the paper it brings
@@ -74,7 +74,7 @@ point. Five seeds could not tell that from nothing, so after that look we gave b
 {seeds_of("token-beats-class-token")}: the interval still holds both what the paper finds and zero.
 
 **Both heads together** beat the distillation head, and that is reproduced in its sign only. In the paper, on S and B,
-they beat each of the two (on Ti, its smallest, the sign is minus). Here they lie between the two, and are ahead of one
+they beat each of the two (on Ti, its smallest, the class head alone). Here they lie between the two, and are ahead of one
 because they are averaged with the better one. Over the class head they show no gain, with
 {seeds_of("both-beat-class-head")} seeds either.""",
         token_beats_class_token="not resolved", both_beat_class_head="not resolved", hard_beats_soft="reproduced",
