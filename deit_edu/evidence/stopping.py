@@ -1,8 +1,8 @@
 """When a convnet is stopped so that it is as good as a transformer: the rule, and what the ledger makes of it.
 
-Our rows of table 2 cannot part what kind of teacher teaches from how good it is. A convnet that is no better than the transformer
-can, if nobody has chosen it by what its students do: it is chosen by accuracy on validation images alone, and these lie
-where its students learn.
+Our rows of table 2 cannot part what kind of teacher teaches from how good it is. A convnet that is no better than the
+transformer can, if nobody has chosen it by what its students do: it is chosen by accuracy on validation images alone,
+and these lie where its students learn.
 """
 
 import numpy as np

@@ -224,8 +224,8 @@ If one of the smaller pictures does as well, the one that you have will do: it i
             "register-focuses-distillation-token": ("one − none: distillation token", "distillation"),
             "register-evens-the-patches": ("one − none: the longest patch", "teacher"),
         },
-        """Registers were made for large networks, in which a few patches are said to grow long and to be used as memory. If
-no patch stands out here to begin with, there is nothing to cure, and a register is a token more to compute.""",
+        """Registers were made for large networks, in which a few patches are said to grow long and be used as memory. If no
+patch stands out here to begin with, there is nothing to cure, and a register is a token more to compute.""",
         (
             ("two registers − one, both heads", "registers", ("hard_registers_2", "fused"),
              ("hard_registers_1", "fused"), "fused"),

@@ -74,8 +74,8 @@ point. Five seeds could not tell that from nothing, so after that look we gave b
 {seeds_of("token-beats-class-token")}: the interval still holds both what the paper finds and zero.
 
 **Both heads together** beat the distillation head, and that is reproduced in its sign only. In the paper, on S and B,
-they beat each of the two (on Ti, its smallest, the class head alone). Here they lie between the two, and are ahead of one
-because they are averaged with the better one. Over the class head they show no gain, with
+they beat each of the two (on Ti, its smallest, the class head alone). Here they lie between the two, and are ahead of
+one because they are averaged with the better one. Over the class head they show no gain, with
 {seeds_of("both-beat-class-head")} seeds either.""",
         token_beats_class_token="not resolved", both_beat_class_head="not resolved", hard_beats_soft="reproduced",
         both_beat_distillation_head="reproduced", token_beats_second_class_token="reproduced",
