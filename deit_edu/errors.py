@@ -1,4 +1,4 @@
-"""The one error for everything a reader can type wrong."""
+"""The one error for everything a reader can type wrong, and what its line needs: near names, numbers of things."""
 
 import difflib
 
@@ -14,3 +14,9 @@ def did_you_mean(name, known):
     """The end of a line about an unknown name: the nearest of those that are known, or nothing."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def counted(number, noun):
+    """A number of things as a reader says it: 1 picture, 2,000 pictures, 2 classes. noun: in the singular."""
+    plural = noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
+    return f"{number:,} {noun if number == 1 else plural}"

@@ -22,7 +22,7 @@ from deit_edu.data.decode import decode_picture, has_heif, value_ranges
 from deit_edu.data.found import cut_parts
 from deit_edu.data.tree import find
 from deit_edu.data.walk import printable, suffixes
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 
 PARTS = ("train", "validation", "test")
 
@@ -839,3 +839,12 @@ def test_a_lazy_picture_is_upright_and_on_white(tmp_path):
 
 def test_printable_is_one_line_of_text():
     assert printable("a\n\t" + os.fsdecode(b"\xff") + "é猫") == "a\\n\\t\\xffé猫"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "expected"),
+    [(1, "picture", "1 picture"), (0, "picture", "0 pictures"), (2000, "training picture", "2,000 training pictures"),
+     (1, "class", "1 class"), (2, "class", "2 classes"), (3, "batch", "3 batches")],
+)  # fmt: skip
+def test_one_thing_is_no_plural(number, noun, expected):
+    assert counted(number, noun) == expected

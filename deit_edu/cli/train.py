@@ -8,14 +8,13 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.losses import DISTILLATIONS, TOKENS
 from deit_edu.model import MODELS
 from deit_edu.runs.build import open_dataset
 from deit_edu.runs.choices import (
     Plan,
     fitted,
-    in_epochs,
     in_words,
     is_open,
     is_teacher_name,
@@ -193,9 +192,9 @@ def with_teacher_there(plan, folder, say):
         return replace(plan, teacher=replace(plan.teacher, batch_size=was["batch_size"]))
     other = f", and not for {plan.teacher.epochs}" if was["epochs"] != plan.teacher.epochs else ""
     if trained:
-        say(f"the teacher is there: {folder}, trained for {in_epochs(was['epochs'])}{other}")
+        say(f"the teacher is there: {folder}, trained for {counted(was['epochs'], 'epoch')}{other}")
         return replace(plan, config=replace(plan.config, teacher=folder.name), teacher=None)
-    say(f"the teacher goes on: {folder}, begun for {in_epochs(was['epochs'])}{other}; delete it to begin anew")
+    say(f"the teacher goes on: {folder}, begun for {counted(was['epochs'], 'epoch')}{other}; delete it to begin anew")
     return replace(plan, teacher=as_begun(folder / "config.json", {}))
 
 
@@ -208,10 +207,8 @@ def rehearse(plan, say):
             continue
         seconds, measured = seconds_of(config, dataset, world, plan.teacher if config is plan.config else None)
         steps = steps_per_epoch(config, dataset, world)
-        say(
-            f"{role}: {config.model}, {config.epochs * steps:,} steps ({in_epochs(config.epochs)} of {steps:,}), about "
-            f"{in_words(seconds)}, measured over {measured} steps"
-        )
+        length = f"{counted(config.epochs * steps, 'step')} ({counted(config.epochs, 'epoch')} of {steps:,})"
+        say(f"{role}: {config.model}, {length}, about {in_words(seconds)}, measured over {counted(measured, 'step')}")
     say(f"memory: {peak_memory(world) / 1e6:,.0f} MB at most so far, on {world.device.type}; nothing was written")
 
 

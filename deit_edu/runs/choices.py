@@ -14,7 +14,7 @@ import torch
 from deit_edu.data.folders import LARGEST_COMMON, stored_size
 from deit_edu.data.names import RESIZABLE
 from deit_edu.data.tree import find
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.model import MODELS, DeiTConfig
 from deit_edu.runs.ahead import made_ahead
 from deit_edu.runs.build import build_model, build_objective, open_dataset, open_frozen_teacher
@@ -67,14 +67,10 @@ class Plan:
         """What was chosen, in one line, as the options that would say it; empty where all was asked for."""
         options = " ".join(f"--{name.replace('_', '-')} {value:g}" if isinstance(value, float) else
                            f"--{name.replace('_', '-')} {value}" for name, value in self.chosen.items())  # fmt: skip
-        taught = in_epochs(self.teacher.epochs) if self.teacher and "teacher" in self.chosen else ""
+        taught = counted(self.teacher.epochs, "epoch") if self.teacher and "teacher" in self.chosen else ""
         epochs = f"; its teacher for {taught}" if taught else ""
-        return f"chosen for {len(self.dataset.train):,} training pictures: {options}{epochs}" if options else ""
-
-
-def in_epochs(count):
-    """A training's length as a reader says it: 1 epoch, 2 epochs."""
-    return f"{count} epoch{'s' * (count != 1)}"
+        pictures = counted(len(self.dataset.train), "training picture")
+        return f"chosen for {pictures}: {options}{epochs}" if options else ""
 
 
 def plan_for(scale, typed, world):
