@@ -6,7 +6,7 @@ Paper: section 6 and table 9.
 import inspect
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from deit_edu import augment
-from deit_edu.data.splits import balanced_order, class_counts, class_weights, nested_subset, normalise
+from deit_edu.data.splits import balanced_order, class_weights, nested_subset, normalise
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import smooth_labels
 from deit_edu.teachers import as_head_logits
@@ -348,6 +348,13 @@ def shown_order(labels, config, epoch):
     return chosen[order % len(chosen)]
 
 
+def weights_of_classes(config, dataset):
+    """What each class weighs in the loss, by the images that an epoch shows: (K,)."""
+    labels = torch.as_tensor(dataset.train.labels)
+    shown = labels[shown_order(labels, replace(config, repeats=1), 0)]  # repeats draw other images in every epoch
+    return class_weights(torch.bincount(shown, minlength=dataset.num_classes))
+
+
 def batches_of_epoch(config, dataset, epoch, world):
     """What an epoch shows, batch by batch; the last may be smaller.
 
@@ -414,8 +421,7 @@ def train_epoch(
     steps = steps_per_epoch(config, dataset, world)
     peak = config.learning_rate * config.batch_size * world.size / 512
     divergence, losses = Divergence(), []
-    counts = class_counts(dataset.train, dataset.num_classes)
-    weights = class_weights(counts) if config.class_weights else None  # (K,)
+    weights = weights_of_classes(config, dataset) if config.class_weights else None  # (K,)
     student.train()
     for step, (indices, images, targets) in zip(range(steps), batches, strict=False):  # whole batches only
         learning_rate = learning_rate_at(

@@ -84,7 +84,9 @@ def test_students_of_a_grid_share_all_that_a_teacher_said_to_the_last_bit(tmp_pa
     for name, config in configs.items():
         record = train(config, tmp_path / f"{name} shared", dataset=DATA, progress=False, shared=shared)
         assert record["checkpoint"] == plain[name]["checkpoint"] and record["curve"] == plain[name]["curve"]
-        assert set(record) == set(plain[name])  # a record does not say how its teacher was asked
+        asked = record["shared_answers"]["asked"], record["shared_answers"]["reused"]
+        assert asked == ((batches, 0) if name == "soft" else (0, batches))
+        assert set(record) - {"shared_answers"} == set(plain[name])
     assert len(questions) == 2 * steps - 2 * batches  # the second and the third asked nothing
     assert len(list(shared.iterdir())) == 2  # epochs
 
@@ -210,6 +212,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_answers(tmp_path, teacher_folde
         taught(tmp_path / "cut", teacher_folder, epochs=3, keep_answers=1, on_images=stop)
     record = taught(tmp_path / "cut", teacher_folder, epochs=3, keep_answers=1, resume=True)
     assert record["checkpoint"] == whole["checkpoint"]
+    assert record["kept_answers"]["asked"] == 3 * 6 and record["kept_answers"]["reused"] == 0  # both sittings count
     other = taught(tmp_path / "other", teacher_folder, epochs=3, keep_answers=1)
     assert other["kept_answers"]["asked"] == 0 and other["checkpoint"] == whole["checkpoint"]
 
@@ -221,7 +224,7 @@ def test_their_size_is_said_beforehand_and_is_what_they_take(tmp_path, teacher_f
     assert record["kept_answers"]["bytes"] == 2 * 96 * 2 * (1 + 2)  # epochs, images, classes, number and logarithm
     assert "the teacher's answers, 0.0 MB, are kept in" in capsys.readouterr().err
     config = toy_config(**MIXED | {"distillation": "none"}, keep_answers=2)
-    with pytest.raises(DeiTEduError, match="keep_answers keeps a teacher's answers: name a teacher"):
+    with pytest.raises(DeiTEduError, match="keep_answers is about a teacher's answers: name a teacher"):
         train(config, tmp_path / "alone", dataset=DATA, progress=False)
 
 

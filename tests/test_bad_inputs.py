@@ -71,7 +71,7 @@ LINES = [
     ("--drop-path-rate 1", r"drop_path_rate is 1.0: it must lie in \[0, 1\)"),
     ("--seed 1.5", "argument --seed: invalid int value: '1.5'"),
     ("--keep-answers -1", "keep_answers is -1: it must be a finite number, 0 or more"),
-    ("--keep-answers 3", "keep_answers keeps a teacher's answers: name a teacher, or leave it out"),
+    ("--keep-answers 3", "keep_answers is about a teacher's answers: name a teacher, or leave it out"),
     ("--teacher taught --distill soft --temperature nan", "temperature nan must be positive and finite"),
     ("--teacher taught --distillation-weight 2", r"distillation weight 2.0 must lie in \[0, 1\]"),
     # names that nobody has

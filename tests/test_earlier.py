@@ -9,7 +9,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.runs.build import build_teacher
 from deit_edu.runs.earlier import EarlierAnswers, check_asks, epochs_asked
 from deit_edu.runs.evaluate import predict
-from deit_edu.runs.run import train
+from deit_edu.runs.run import prepare, train
 from deit_edu.teachers import FrozenTeacher
 from deit_edu.train import batches_of_epoch, shown_epoch, shown_order
 
@@ -58,7 +58,8 @@ def test_an_image_has_the_answers_to_its_pictures_of_the_first_epochs_in_turn(te
         told = answers_in(config, epoch, answers)
         assert all(torch.equal(one, said[epoch % 2][index]) for index, one in told.items())
     assert any(not torch.equal(said[0][index], said[1][index]) for index in said[0])  # the pictures differ
-    assert answers.to_dict() == {"asked": 14, "reused": 24}
+    told = answers.to_dict()
+    assert told.pop("asking_seconds") > 0 and told == {"asked": 14, "reused": 24}
 
 
 def test_while_all_its_pictures_are_asked_about_a_run_is_the_one_that_asks_anew(tmp_path, teacher_folder):
@@ -76,7 +77,8 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_answers(tmp_path, teacher_
     with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
         stop_at_step(stopped, 15)
         train(config, tmp_path / "part", dataset=DATA, progress=False)
-    assert train(config, tmp_path / "part", resume=True, dataset=DATA, progress=False)["curve"] == whole["curve"]
+    part = train(config, tmp_path / "part", resume=True, dataset=DATA, progress=False)
+    assert part["curve"] == whole["curve"]
 
 
 def test_epochs_that_are_shown_again_are_the_same_and_their_answers_are_found(tmp_path, teacher_folder, monkeypatch):
@@ -87,7 +89,8 @@ def test_epochs_that_are_shown_again_are_the_same_and_their_answers_are_found(tm
     asked, forward = [], FrozenTeacher.forward
     monkeypatch.setattr(FrozenTeacher, "forward", lambda self, images: asked.append(1) or forward(self, images))
     record = train(config, tmp_path / "kept", dataset=DATA, progress=False)
-    assert record["kept_answers"] == {"classes": 1, "bytes": 2 * 96, "asked": 12, "reused": 6}
+    kept = record["kept_answers"]
+    assert kept.pop("asking_seconds") > 0 and kept == {"classes": 1, "bytes": 2 * 96, "asked": 12, "reused": 6}
     assert len(asked) == 12 + 1  # the record asks how often the teacher is right
 
 
@@ -96,6 +99,8 @@ def test_what_cannot_be_asked_is_said():
     for said in ("0", "-1", "1.5", "images", ""):
         with pytest.raises(DeiTEduError, match="say pictures, image, or a number of epochs"):
             epochs_asked(said)
+    with pytest.raises(DeiTEduError, match="ask_about is about a teacher's answers: name a teacher"):
+        prepare(toy_config(ask_about="2"), DATA, CPU)
     check_asks(toy_config(mixup_alpha=0.8), CPU)
     with pytest.raises(DeiTEduError, match="alone: leave out mixup_alpha, repeats$"):
         check_asks(toy_config(ask_about="1", mixup_alpha=0.8, repeats=3), CPU)

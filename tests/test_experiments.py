@@ -388,7 +388,7 @@ def test_the_report_judges_what_is_recorded_and_names_what_is_not(tmp_path):
     (untouched,) = (line for line in said.splitlines() if line.startswith("No cell is recorded of "))
     assert {"soft_loss", "recipe", "distillation_fashion_mnist"} <= set(untouched[23:-1].split(", "))
     assert "distillation" not in untouched.split(", ")
-    assert "35 runs are recorded, 0.3 hours" in said
+    assert "Recorded so far: 35 runs, 0.3 hours" in said
 
 
 def photographs(folder):

@@ -8,7 +8,7 @@ from toy import toy_config, toy_dataset
 
 from deit_edu.data import Split, class_counts, class_weights
 from deit_edu.runs.build import build_model, build_objective
-from deit_edu.train import World, make_optimizer, shown_order, train_epoch
+from deit_edu.train import World, make_optimizer, shown_order, train_epoch, weights_of_classes
 
 CPU = World(torch.device("cpu"), torch.float32)
 
@@ -39,6 +39,15 @@ def test_repeats_and_balance_go_together(uneven):
     labels = uneven.train.labels
     order = shown_order(labels, toy_config(balanced=True, repeats=3), 0)
     assert len(order) == len(labels) and torch.equal(order[0::3][: len(order) // 3], order[1::3][: len(order) // 3])
+
+
+@pytest.mark.parametrize("settings", [{}, {"train_images": 60}, {"balanced": True}, {"repeats": 3}])
+def test_all_classes_of_what_is_shown_weigh_the_same_together(uneven, settings):
+    config, labels = toy_config(class_weights=True, **settings), uneven.train.labels
+    weights, mass = weights_of_classes(config, uneven), torch.zeros(uneven.num_classes)
+    for epoch in range(30):  # repeats choose others in every epoch
+        mass += torch.bincount(labels[shown_order(labels, config, epoch)], minlength=uneven.num_classes) * weights
+    torch.testing.assert_close(mass / mass.sum(), torch.full_like(mass, 1 / len(mass)), atol=0.03, rtol=0)
 
 
 def loss_of(dataset, **settings):

@@ -124,6 +124,20 @@ def test_what_cannot_be_asked_is_said_in_a_line(given, message):
         seeds_needed(given.pop("effect", 0.5), HALF_POINT, **given)
 
 
+def test_two_seeds_and_a_high_confidence_see_something_or_say_that_they_do_not():
+    spread = Spread(1.0, 1.0, 4)
+    for confidence in (0.95, 0.9999):
+        effect = smallest_effect(spread, 2, confidence=confidence)
+        assert power_of(effect, spread, 2, confidence=confidence) == pytest.approx(0.8, abs=1e-6)
+    with pytest.raises(DeiTEduError, match="2 seeds see nothing with a confidence of 0.999999999999"):
+        smallest_effect(spread, 2, confidence=0.999999999999)
+
+
+def test_nearly_a_million_seeds_are_not_too_many():
+    many = seeds_needed(0.003, Spread(1.0, 1.0, 4))
+    assert 655_360 < many < 10**6 and power_of(0.003, Spread(1.0, 1.0, 4), many) >= 0.8
+
+
 def test_one_seed_has_no_spread():
     with pytest.raises(DeiTEduError, match="1 seeds have no spread: give 2 or more"):
         smallest_effect(HALF_POINT, 1)

@@ -393,6 +393,30 @@ def test_students_of_one_teacher_and_seed_share_its_answers(by_one_teacher, tmp_
     assert "longer" not in runner.shared_folders([*by_one_teacher, longer], tmp_path, one | {"longer": 1})
 
 
+def test_two_teachers_that_answer_each_for_itself_share_nothing_with_those_that_answer_as_one(tmp_path, monkeypatch):
+    cells = [cell for cell in Grid("tiny").cells("two_teachers", 2) if len(cell.teachers) == 2]
+    monkeypatch.setattr(
+        runner, "open_dataset", lambda config, load: SimpleNamespace(num_classes=10, train=range(10_000))
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    twice = [replace(cell, key=f"{cell.key} again") for cell in cells]
+    folders = runner.shared_folders([*cells, *twice], tmp_path, dict.fromkeys((c.key for c in [*cells, *twice]), 1))
+    of = {kind: {folders[cell.key] for cell in cells if cell.configuration == kind} for kind in ("ensemble", "each")}
+    assert len(of["ensemble"]) == len(of["each"]) == 2 and not of["ensemble"] & of["each"]  # a folder a seed
+    each, ensemble = ({runner.shared_bytes(cell.config) for cell in cells if cell.configuration == kind} for kind in of)
+    assert {2 * size for size in each} == ensemble
+
+
+def test_what_a_teacher_said_is_forgotten_when_it_is_trained_again(by_one_teacher, tmp_path):
+    students = by_one_teacher[1:3]
+    folder = runner.shared_folders(students, tmp_path, {cell.key: 1 for cell in students})[students[0].key]
+    folder.mkdir(parents=True)
+    runner.Crew(students, tmp_path, 2, {})
+    assert folder.exists()
+    runner.Crew([*students[0].teachers, *students], tmp_path, 2, {})
+    assert not folder.exists()
+
+
 def test_who_would_ask_what_another_asks_right_now_waits_for_the_answers(by_one_teacher, tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(runner, "Job", lambda cell, root, slot, *rest: SimpleNamespace(cell=cell, slot=slot))

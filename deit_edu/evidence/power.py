@@ -14,6 +14,7 @@ from deit_edu.evidence.verdicts import CONFIDENCE, ENOUGH_SEEDS
 EFFECT = 0.5  # points: the size of most of the paper's differences in table 3
 POWER = 0.8  # how often an effect that is there is to be seen
 MOST_SEEDS = 10**6
+MOST_ERRORS = 10**5  # that an interval reaches out; beyond, the noncentral t is not to be computed
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ def seeds_needed(effect, spread, paired=True, power=POWER, confidence=CONFIDENCE
     check(effect, power, confidence)
     few, many = ENOUGH_SEEDS - 1, ENOUGH_SEEDS
     while power_of(effect, spread, many, paired, confidence) < power:
-        few, many = many, 2 * many
-        if many > MOST_SEEDS:
+        if many == MOST_SEEDS:
             raise DeiTEduError(f"an effect of {effect} would take more than {MOST_SEEDS:,} seeds: ask for a larger one")
+        few, many = many, min(2 * many, MOST_SEEDS)
     while many - few > 1:
         middle = (few + many) // 2
         enough = power_of(effect, spread, middle, paired, confidence) >= power
@@ -81,9 +82,17 @@ def smallest_effect(spread, seeds, paired=True, power=POWER, confidence=CONFIDEN
     error = spread.error(seeds, paired)
     if error == 0:
         return 0.0
-    # In units of the error: t and the power's quantile together lie far below a thousand for two seeds, too.
-    unit = Spread(seeds**0.5, (seeds / 2) ** 0.5, spread.freedom)
-    return error * brentq(lambda effect: power_of(effect, unit, seeds, paired, confidence) - power, 0, 1000)
+    if t.ppf((1 + confidence) / 2, seeds - 1) > MOST_ERRORS:
+        raise DeiTEduError(f"{seeds} seeds see nothing with a confidence of {confidence}: ask for a lower one")
+    unit = Spread(seeds**0.5, (seeds / 2) ** 0.5, spread.freedom)  # whose error is 1
+
+    def missing(effect):
+        return power_of(effect, unit, seeds, paired, confidence) - power
+
+    most = 8.0
+    while missing(most) < 0:
+        most *= 2
+    return error * brentq(missing, 0, most)
 
 
 def check(effect, power, confidence):

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from deit_edu.data.packaged import FASHION_CLASSES
+from deit_edu.errors import counted
 from deit_edu.evidence.cells import Grid, data_label, unique_runs
 from deit_edu.evidence.claims import CLAIMS
 from deit_edu.evidence.experiment import Claim
@@ -15,6 +16,7 @@ from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.regime import BASE
 from deit_edu.evidence.second_claims import SECOND_CLAIMS
 from deit_edu.evidence.verdicts import Difference, paired_difference, verdict
+from deit_edu.runs.checkpoints import is_packaged, load, packaged_path
 from deit_edu.runs.evaluate import load_decisions
 
 HEADS = ("class", "distillation", "fused", "fused_logits")
@@ -175,9 +177,13 @@ def retrained(ledger):
 
 def head_name(results, name, configuration, head):
     """A head by what it is: where no teacher ever spoke, the second token's is that of a second class token."""
+    if head != "distillation":
+        return head
     cell = results.cell(name, configuration, 0)
     taught = cell.config.teacher or (cell.initial and cell.initial.config.teacher)
-    return head if taught or head != "distillation" else "second class token"
+    if is_packaged(initial := cell.config.initial or ""):
+        taught = load(packaged_path(initial))[1].get("teacher")
+    return head if taught else "second class token"
 
 
 def accuracy_table(results, name):
@@ -318,7 +324,7 @@ def claims_list(judged, experiment):
         if claim.experiment == experiment:
             lines += [
                 f"- **{claim.sentence}** *{one.verdict.capitalize()}.*\\",
-                f"  Paper, {claim.where}: {one.paper}. Here: {one.ours}, {claim.unit}, {found.seeds} seeds.",
+                f"  Paper, {claim.where}: {one.paper}. Here: {one.ours}, {claim.unit}, {counted(found.seeds, 'seed')}.",
             ]
     return "\n".join(lines)
 
@@ -391,14 +397,15 @@ def report(ledger, scale="tiny", data=None, form="text"):
     notes = list(filter(None, (missing(results, name) for name in recorded)))
     if untouched := [name for name in names if name not in recorded]:
         notes.append(f"No cell is recorded of {', '.join(untouched)}.")
-    notes.append(f"{len(ledger.records)} runs are recorded, {core_hours(ledger):.1f} hours of one core.")
+    runs = counted(len(ledger.records), "run")
+    notes.append(f"Recorded so far: {runs}, {core_hours(ledger):.1f} hours of one core or GPU.")
     for other in BASE:
         if other != scale and (there := runs_of_scale(Results(ledger, other))):
             notes.append(f"Scale {other} has {there} of them: deit-edu report --scale {other}")
     if others := retrained(ledger):
         notes.append(
-            f"{others} runs learned from, or began as, a network that was trained again because its weights were gone, "
-            "and that came out different from the recorded one on another type of machine."
+            f"{counted(others, 'run')} learned from, or began as, a network that was trained again because its weights "
+            "were gone, and that came out different from the recorded one on another type of machine."
         )
     if form == "markdown":
         return "\n\n".join([*map(as_markdown, tables), *notes])

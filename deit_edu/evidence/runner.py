@@ -74,7 +74,8 @@ def pending(cells, ledger, root):
 
 def shared_bytes(config):
     """What all that a run's teacher says takes on the disk: four bytes for each class of each picture."""
-    return 4 * epoch_images(config) * config.epochs * open_dataset(config, load_once).num_classes
+    heads = len(config.teacher) if config.tokens == "each" else 1
+    return 4 * heads * epoch_images(config) * config.epochs * open_dataset(config, load_once).num_classes
 
 
 # ---- a process for each job ----
@@ -209,7 +210,7 @@ def shared_folders(cells, root, threads):
         if alone or threads[cell.key] > 1 or torch.cuda.is_available():
             continue
         names = {"data", "teacher", "initial", "replay", "precision", *PICTURES} - {"distillation"}
-        told = {name: getattr(config, name) for name in sorted(names)}
+        told = {name: getattr(config, name) for name in sorted(names)} | {"each": config.tokens == "each"}
         if shared_bytes(config) <= MOST_SHARED:
             groups.setdefault(json.dumps(told), []).append(cell.key)
     return {
@@ -234,6 +235,10 @@ class Crew:
         self.running, self.failed, self.events = [], {}, queue.Queue()
         self.idle = {}  # {slot: a job that is done, whose process waits}
         self.shared = shared_folders(waiting, root, self.threads)
+        unmade = {cell.key for cell in waiting}
+        for cell in waiting:  # what a teacher said that is trained again is not what it will say
+            if cell.key in self.shared and any(teacher.key in unmade for teacher in cell.teachers):
+                shutil.rmtree(self.shared[cell.key], ignore_errors=True)
         self.total = {cell.key: cell.config.epochs * epoch_images(cell.config) for cell in waiting}  # images
         self.before = {cell.key: epochs_done(root / cell.key) * epoch_images(cell.config) for cell in waiting}
 

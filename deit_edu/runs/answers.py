@@ -9,6 +9,7 @@ far that is from what the teacher said is measured as it is stored. The students
 import hashlib
 import json
 import os
+import time
 import warnings
 import zlib
 from contextlib import contextmanager
@@ -52,7 +53,26 @@ def answers_key(teacher, config, dataset, world):
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class Answers:
+class Counts:
+    """What is counted of a teacher's answers, over the whole run: `counts` goes with every epoch, for a resumed one."""
+
+    asked = reused = 0  # batches
+    asking = 0.0  # seconds
+    far = farthest = 0.0  # nats from the teacher's answers to the kept ones: sum of means, largest
+
+    def counts(self):
+        return {name: getattr(self, name) for name in ("asked", "reused", "asking", "far", "farthest")}
+
+    def go_on(self, counts):
+        """Count on from what `counts` said after the last whole epoch."""
+        vars(self).update(counts)
+
+    def to_dict(self):
+        """What a record says: batches that the teacher was asked about, for how long, and that needed no asking."""
+        return {"asked": self.asked, "reused": self.reused, "asking_seconds": self.asking}
+
+
+class Answers(Counts):
     """Stands in for a teacher in the loop: answers from the disk what was asked before, and keeps what is asked now.
 
     Args:
@@ -67,8 +87,6 @@ class Answers:
         self.folder = runs_root() / "answers" / key
         epochs = min(config.epochs, config.replay or config.epochs)
         self.images = steps_per_epoch(config, dataset, world) * config.batch_size * epochs
-        self.reused = self.asked = 0  # batches
-        self.far = self.farthest = 0.0  # nats from the teacher's answers to the kept ones: sum of means, largest
         self.full = False
 
     @property
@@ -124,8 +142,10 @@ class Answers:
         if step < len(self.stored):
             batch, self.reused = self.stored[step], self.reused + 1
         else:
-            said, self.fresh, self.asked = self.teacher(images), True, self.asked + 1
-            batch = self.packed(said.float().cpu())
+            begun = time.perf_counter()
+            said, self.fresh, self.asked = self.teacher(images).float().cpu(), True, self.asked + 1
+            self.asking += time.perf_counter() - begun
+            batch = self.packed(said)
         self.batches.append(batch | {"pictures": pictures})
         return self.unpacked(batch).to(images.device)
 
@@ -149,7 +169,7 @@ class Answers:
 
     def to_dict(self):
         """What a record says: how much is kept, how many batches were asked for or found, and what that cost."""
-        told = {"classes": self.kept, "bytes": self.bytes, "asked": self.asked, "reused": self.reused}
+        told = {"classes": self.kept, "bytes": self.bytes} | super().to_dict()
         if self.temperature and self.asked:
             told |= {"nats": self.far / self.asked, "largest_nats": self.farthest}
         return told
@@ -171,6 +191,8 @@ class SharedAnswers(Answers):
 
     def unpacked(self, batch):
         return batch["logits"]
+
+    to_dict = Counts.to_dict
 
 
 def class_type(num_classes):

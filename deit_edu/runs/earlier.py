@@ -4,11 +4,13 @@ A teacher asked once costs less, and its answers can be kept beside the images. 
 student sees, which the paper's teacher does (section 4), and so does the one of Beyer et al. (arXiv:2106.05237).
 """
 
+import time
 from contextlib import contextmanager
 
 import torch
 
 from deit_edu.errors import DeiTEduError
+from deit_edu.runs.answers import Counts
 from deit_edu.runs.evaluate import predict
 from deit_edu.train import batches_of_epoch, shown_order
 
@@ -50,7 +52,7 @@ def check_asks(config, world):
         )
 
 
-class EarlierAnswers:
+class EarlierAnswers(Counts):
     """Stands in for a teacher in the loop: an image has the answer to an earlier picture of it, or to itself.
 
     Args:
@@ -61,14 +63,15 @@ class EarlierAnswers:
         self.teacher, self.config, self.dataset, self.world = teacher, config, dataset, world
         self.epochs = epochs_asked(config.ask_about)
         self.answers = {}  # {epoch, or None for the images as they are: (n, K) logits}
-        self.asked = self.reused = 0  # batches
 
     @contextmanager
     def of_epoch(self, epoch):
         """Inside, the loop asks for the answers to the pictures of this epoch, batch after batch."""
         asked_of = epoch % self.epochs if self.epochs else None
         if asked_of not in self.answers:
+            begun = time.perf_counter()
             self.answers[asked_of] = self.ask(asked_of)
+            self.asking += time.perf_counter() - begun
         order = shown_order(self.dataset.train.labels, self.config, epoch)
         self.left = iter(order.split(self.config.batch_size))
         self.now = self.answers[asked_of]
@@ -94,7 +97,3 @@ class EarlierAnswers:
         """(B, C, H, W) -> logits (B, K): what the teacher said of earlier pictures of the same images."""
         self.reused += 1
         return self.now[next(self.left)].to(images.device)
-
-    def to_dict(self):
-        """What a record says: batches that the teacher was asked about, and that had an answer without asking."""
-        return {"asked": self.asked, "reused": self.reused}

@@ -186,8 +186,10 @@ def prepare(config, dataset, world, begun=False):
         H, W = dataset.image_shape[1:]
         raise DeiTEduError(f"crop_padding is {config.crop_padding}: it must be less than a side of the {H}x{W} images")
     smooth_labels(dataset.train.labels[:1], dataset.num_classes, config.label_smoothing, config.smoothing_over)
-    if config.keep_answers and config.distillation == "none":
-        raise DeiTEduError("keep_answers keeps a teacher's answers: name a teacher, or leave it out")
+    asks = {"keep_answers": config.keep_answers, "ask_about": config.ask_about != "pictures"}
+    if config.distillation == "none" and any(asks.values()):
+        name = next(name for name, said in asks.items() if said)
+        raise DeiTEduError(f"{name} is about a teacher's answers: name a teacher, or leave it out")
     check_asks(config, world)
     if config.train_images:
         nested_subset(dataset.train.labels, config.train_images)
@@ -206,7 +208,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images, shared=N
         progress, on_images, shared: as for `train`.
 
     Returns:
-        The `Answers` that were kept, or the `EarlierAnswers`, or None.
+        The `Answers` that were kept or shared, or the `EarlierAnswers`, or None.
     """
     config, world, student = run.config, run.world, run.student
     fast_student, fast_teacher = wrap(student, config, world), wrap(teacher, config, world)
@@ -219,8 +221,10 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images, shared=N
             size = f"{answers.bytes / 1e6:,.1f} MB"
             tqdm.write(f"the teacher's answers, {size}, are kept in {answers.folder}", sys.stderr)
     elif shared:
-        asked = SharedAnswers(fast_teacher, Path(shared), config, dataset, world)
-    of_epoch = getattr(answers or asked, "of_epoch", nullcontext)
+        answers = SharedAnswers(fast_teacher, Path(shared), config, dataset, world)
+    if answers and run.metrics:
+        answers.go_on(run.metrics[-1].get("answers", {}))
+    of_epoch = getattr(answers, "of_epoch", nullcontext)
     total = steps_per_epoch(config, dataset, world) * config.batch_size * world.size
     done = run.epoch * total
     shown = {}  # beside the progress bar
@@ -251,8 +255,9 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images, shared=N
                 scores = accuracies(predict(student, dataset.validation, dataset), dataset.validation.labels)
             validation = {head: score.value for head, score in scores.items()}
             waiting = {"waiting": ahead.waited / seconds} if ahead else {}
+            counts = {"answers": answers.counts()} if answers else {}
             run.finish_epoch({"loss": loss, "seconds": seconds, "images_per_second": total / seconds, **waiting,
-                              "validation": validation})  # fmt: skip
+                              **counts, "validation": validation})  # fmt: skip
             shown["validation"] = f"{max(validation.values()):.1%}"
             shown |= {what: f"{share:.0%}" for what, share in waiting.items()}
             bar.set_postfix({"loss": f"{loss:.3f}"} | shown)
@@ -390,7 +395,8 @@ class Run:
             if teacher:
                 record["teacher_on_train"] = ask_teacher(teacher, self.config, dataset)
             if answers:
-                record["kept_answers"] = answers.to_dict()
+                which = "shared_answers" if isinstance(answers, SharedAnswers) else "kept_answers"
+                record[which] = answers.to_dict()
             if self.earlier:
                 record["earlier"] = self.earlier
             if self.norms:

@@ -136,7 +136,11 @@ def rule():
 def open_claims():
     """What the claims that stay open could have seen."""
     found, judged = sensitivities(evidence().results), evidence().judged
-    still = [name for name, one in judged.items() if one.verdict == "not resolved" and one.claim.unit == "in points"]
+    still = [
+        name
+        for name, one in judged.items()
+        if one.verdict == "not resolved" and one.claim.unit == "in points" and name in found
+    ]
     seen = [smallest_effect(found[name].spread, found[name].seeds) for name in still]
     low, high = known_to(next(one.spread for one in found.values() if one.seeds == ENOUGH_SEEDS))
     return said(f"""Of the claims in points that stay open, each could have seen between {min(seen):.1f} and

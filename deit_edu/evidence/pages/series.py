@@ -224,8 +224,8 @@ If one of the smaller pictures does as well, the one that you have will do: it i
             "register-focuses-distillation-token": ("one − none: distillation token", "distillation"),
             "register-evens-the-patches": ("one − none: the longest patch", "teacher"),
         },
-        """Registers were made for large networks, in which a few patches are said to grow long and be used as memory. If no
-patch stands out here to begin with, there is nothing to cure, and a register is a token more to compute.""",
+        """Registers were made for large networks, in which a few patches are said to grow long and serve as memory. If
+no patch stands out here to begin with, there is nothing to cure, and a register is a token more to compute.""",
         (
             ("two registers − one, both heads", "registers", ("hard_registers_2", "fused"),
              ("hard_registers_1", "fused"), "fused"),
@@ -245,10 +245,11 @@ patch stands out here to begin with, there is nothing to cure, and a register is
         },
         """What is compared is a share: of what a network knows on the left, above chance, how much does it still know
 on the right? The bias itself is plain to see: the convnet keeps nearly all, the transformer little. None of it is seen
-to be handed on. A convnet's student keeps as little as a plain one and as a transformer's student, by either head. A
-teacher can only speak of pictures that it is shown, and none of these shows an item on the right; what the student
-makes of one there is left to its own kind. So read the paper's *probably* with care: the convnet's answers help where
-there are images to answer about, and its symmetry stays with it.
+to be handed on. A convnet's student is not seen to keep more than a plain one or a transformer's student, by either
+head. That is no proof of none: a third of the little that they keep could hide in these intervals. But it would still
+be far from the convnet. A teacher can only speak of pictures that it is shown, and none of these shows an item on the
+right; what the student makes of one there is left to its own kind. So read the paper's *probably* with care: the
+convnet's answers help where there are images to answer about.
 
 The student of the stopped convnet keeps a little more than the plain one. We did not expect that, claim nothing, and it
 would need seeds of its own.""",

@@ -6,6 +6,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
+from deit_edu.errors import counted
+from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.pages.after import SMALL
 from deit_edu.evidence.pages.photographs import (
     PARTS,
@@ -46,6 +48,19 @@ def core_hours(records):
     return sum(record["seconds"] * record["machine"]["threads"] for record in records) / 3600
 
 
+def with_asking(experiment, record, seed):
+    """What a run took in hours of one core, as if it had asked for the answers that another run had kept for it."""
+    kept = record.get("kept_answers") or record.get("shared_answers") or {}
+    own = core_hours([record])
+    if not kept.get("reused"):
+        return own
+    others = (recorded(experiment, name, seed) for name in EXPERIMENTS[experiment].configurations)
+    asked = [other for other in others if other and other.get("kept_answers", {}).get("asking_seconds")]
+    batches = sum(other["kept_answers"]["asked"] for other in asked)
+    took = sum(other["kept_answers"]["asking_seconds"] * other["machine"]["threads"] for other in asked)
+    return own + kept["reused"] * took / batches / 3600 if batches else own
+
+
 def right_of(record):
     found = on_test(record)
     return found.get("fused", found["class"])
@@ -66,13 +81,16 @@ def long_student():
 def mean_point(experiment, name, label):
     """A configuration's seeds as one point, their means; None where no seed is recorded."""
     of = evidence().photos
-    found = [record for seed in of.seeds(experiment) if (record := recorded(experiment, name, seed))]
+    found = {seed: record for seed in of.seeds(experiment) if (record := recorded(experiment, name, seed))}
     if not found:
         return None
-    taught = core_hours([first_teacher()]) if found[0]["teachers"] else 0.0
-    kind = "plain" if not found[0]["teachers"] else "fused" if config(experiment, name).tokens == "both" else "class"
-    own, right = np.mean([core_hours([record]) for record in found]), np.mean([right_of(record) for record in found])
-    return Point(f"{label}, {len(found)} seeds", kind, len(found[0]["curve"]), float(own), taught, float(right))
+    first = next(iter(found.values()))
+    taught = core_hours([first_teacher()]) if first["teachers"] else 0.0
+    kind = "plain" if not first["teachers"] else "fused" if config(experiment, name).tokens == "both" else "class"
+    own = np.mean([with_asking(experiment, record, seed) for seed, record in found.items()])
+    right = np.mean([right_of(record) for record in found.values()])
+    named = f"{label}, {counted(len(found), 'seed')}"
+    return Point(named, kind, len(first["curve"]), float(own), taught, float(right))
 
 
 def points():

@@ -1,5 +1,6 @@
 """Ways to distil (table 3), and the puzzle of the distillation head."""
 
+from deit_edu.errors import counted
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.pages.pieces import (
     claimed,
@@ -167,16 +168,16 @@ lengths.""",
 def after_a_quarter():
     """The same rows after a quarter of the epochs."""
 
-    def counted(plus, minus):
+    def here(plus, minus):
         found = paired_difference(evidence().results.paired("distillation_short", ((1, *plus), (-1, *minus))))
-        return f"{shown(found)} ({found.seeds} seeds)"
+        return f"{shown(found)} ({counted(found.seeds, 'seed')})"
 
     return fold(
         "The same rows after a quarter of the epochs",
         levels("distillation_short"),
         f"""The choice of regime must not be a choice of result. After a quarter of the epochs *token hard*, both heads,
-stands at {counted(HARD, PLAIN)} points over the plain student, and *hard class* at {counted(HARD_CLASS, PLAIN)}. On the
-seeds that have both, *token hard* stands at {counted(HARD, HARD_CLASS)} against *hard class*; the paper's sign is plus.
+stands at {here(HARD, PLAIN)} points over the plain student, and *hard class* at {here(HARD_CLASS, PLAIN)}. On the
+seeds that have both, *token hard* stands at {here(HARD, HARD_CLASS)} against *hard class*; the paper's sign is plus.
 None of this is a claim of the list, and it is not judged.""",
     )
 
