@@ -1,8 +1,10 @@
 """What leaves comes back: timm, Hugging Face and ONNX give our answers to our pictures, prepared as they are told."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import timm
 import torch
@@ -11,10 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from deit_edu.cli import main
+from deit_edu.data.decode import resize_and_crop
 from deit_edu.errors import DeiTEduError
-from deit_edu.model import create_model
+from deit_edu.model import create_model, fuse, mean_answer
 from deit_edu.runs import exports
 from deit_edu.runs.checkpoints import load_network, save_network
+from deit_edu.runs.folders import open_run
 from deit_edu.runs.sources import open_initial
 
 SHAPE = dict(embed_dim=32, depth=2, num_heads=2, num_classes=2)
@@ -78,7 +82,7 @@ def test_onnxruntime_says_the_same_of_any_number_of_pictures(network, tmp_path):
     exports.to_onnx(*network, tmp_path / "out.onnx")
     session = runtime.InferenceSession(tmp_path / "out.onnx", providers=["CPUExecutionProvider"])
     told = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
-    assert told == SEEN | {"image_size": 28, "channels": 3}
+    assert told == SEEN | {"image_size": 28, "channels": 3, "crop_ratio": 1.0}
     pixels = np.array(picture(), np.float32).transpose(2, 0, 1)[None] / 255
     images = (pixels - np.float32(told["mean"])[:, None, None]) / np.float32(told["std"])[:, None, None]
     for count in (1, 5):
@@ -88,12 +92,104 @@ def test_onnxruntime_says_the_same_of_any_number_of_pictures(network, tmp_path):
             torch.testing.assert_close(torch.from_numpy(theirs), expected.expand(count, -1), atol=1e-5, rtol=1e-4)
 
 
+def photograph():
+    """A smooth one that is not square, and where resizing is rounded otherwise."""
+    small = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((130, 90), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(("data", "shorter"), [("cifar10", 28), ("imagenet:/x", 32)])
+def test_a_photograph_that_is_not_square_is_cut_out_as_for_our_own_network(network, data, shorter, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model, metadata = network[0], network[1] | {"data": data}
+    pixels = torch.from_numpy(np.array(resize_and_crop(photograph(), 28, shorter))).permute(2, 0, 1)[None]
+    expected, a_step = model.preprocessing(pixels), 1.01 / 255 / min(SEEN["std"])
+    exports.to_huggingface(model, metadata, tmp_path / "theirs")
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "theirs")
+    seen = processor(photograph(), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(seen, expected, atol=a_step, rtol=0)
+    exports.to_timm(model, metadata, tmp_path / "timm")
+    network_of_timm = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network_of_timm))
+    torch.testing.assert_close(transform(photograph())[None], expected)
+    exports.to_safetensors(model, metadata, tmp_path / "it.safetensors")
+    with safe_open(tmp_path / "it.safetensors", "pt") as file:
+        assert 28 // json.loads(file.metadata()["pretrained_cfg"])["crop_pct"] == shorter
+
+
 def test_a_safetensors_file_says_how_to_prepare_pictures(network, tmp_path):
     exports.to_safetensors(*network, tmp_path / "out.safetensors")
     with safe_open(tmp_path / "out.safetensors", "pt") as file:
         told = file.metadata()
     assert {name: json.loads(told[name]) for name in SEEN} == SEEN
     assert json.loads(told["pretrained_cfg"])["input_size"] == [3, 28, 28]
+
+
+@pytest.mark.parametrize("kind", exports.FORMATS)
+def test_a_network_without_statistics_is_not_exported(network, kind, tmp_path):
+    network[0].preprocessing = None
+    with pytest.raises(DeiTEduError, match="does not say the mean and deviation of its pictures: set its preproc"):
+        exports.WRITERS[kind](*network, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_asks_the_data_for_the_statistics_of_an_old_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = create_model("deit_nano_patch7_28", **SHAPE)
+    save_network("old/model.safetensors", model, "deit_nano_patch7_28", (1, 28, 28), 2, {"data": "fashion_mnist_10k"})
+    config = {"data": "fashion_mnist_10k", "teacher": None}
+    Path("old/config.json").write_text(json.dumps(config))
+    assert main(["export", "old", "it", "--to", "huggingface"]) == 0
+    assert "mean [0.28" in capsys.readouterr().out
+    assert json.loads(Path("it/preprocessor_config.json").read_text())["image_std"][0] == pytest.approx(0.353, abs=1e-3)
+    Path("old/config.json").write_text(json.dumps(config | {"data": "folder:nowhere"}))
+    assert main(["export", "old", "other", "--to", "huggingface"]) == 2
+    assert "by a version that kept no mean and deviation" in capsys.readouterr().err and not Path("other").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("settings", [dict(pool="mean"), dict(registers=2), dict(distillation_tokens=2)])
+def test_the_command_writes_for_onnx_what_no_other_library_has(settings, tmp_path, capsys, monkeypatch):
+    runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    model = create_model("deit_nano_patch7_28", True, in_channels=3, **SHAPE, **settings).eval()
+    save_network("run/model.safetensors", model, "deit_nano_patch7_28", (3, 28, 28), 2, SEEN)
+    Path("run/config.json").write_text(json.dumps({"data": "cifar10", "teacher": None}))
+    assert main(["export", "run", "out.onnx", "--to", "onnx"]) == 0
+    assert "out.onnx answers with class, distillation, fused logits" in capsys.readouterr().out
+    images = torch.randn(3, 3, 28, 28)
+    said = runtime.InferenceSession("out.onnx", providers=["CPUExecutionProvider"]).run(
+        None, {"images": images.numpy()}
+    )
+    with torch.no_grad():
+        heads = model(images)
+    for theirs, expected in zip(said, (heads[0], mean_answer(heads[1]), fuse(heads)), strict=True):
+        torch.testing.assert_close(torch.from_numpy(theirs), expected, atol=1e-5, rtol=1e-4)
+    for kind, file in (("timm", "it"), ("huggingface", "it"), ("safetensors", "it.safetensors")):
+        assert main(["export", "run", file, "--to", kind]) == 2 and not Path(file).exists()
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_what_the_command_prints_for_hugging_face_opens_the_folder(colours, network, tmp_path, capsys, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    picture().save("PICTURE", "png")
+    Path("config.json").write_text(json.dumps({"data": "cifar10", "teacher": None}))
+    run = "." if colours else "packaged:fashion_clutter_student"
+    assert main(["export", run, "it", "--to", "huggingface"]) == 0
+    said = capsys.readouterr().out
+    *lines, last = said.partition("To open it:\n")[2].partition("\nits pictures")[0].splitlines()
+    names = {"transformers": transformers, "PIL": PIL}
+    exec("\n".join(lines), names)
+    if colours:
+        answer = eval(last, names)("PICTURE", top_k=1)[0]["label"]
+        assert answer == SEEN["classes"][mean_of_heads(ours(network[0])).argmax()]
+    else:
+        model, _ = open_run(run)
+        pixels = torch.from_numpy(np.array(picture().convert("L")))[None, None]
+        with torch.no_grad():
+            expected = mean_of_heads(model(model.preprocessing(pixels)))
+            torch.testing.assert_close(eval(last, names), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_command_says_mean_std_and_classes(capsys, tmp_path, monkeypatch):

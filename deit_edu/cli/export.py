@@ -3,7 +3,8 @@
 from deit_edu.cli import page
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import DeiT
-from deit_edu.runs.exports import FORMATS, WRITERS, card, check_free
+from deit_edu.runs.build import recall_statistics
+from deit_edu.runs.exports import FORMATS, WRITERS, card, check_free, outputs
 from deit_edu.runs.folders import open_run
 from deit_edu.runs.weights import timm_settings
 
@@ -31,21 +32,33 @@ def run(chosen):
     model, metadata = open_run(chosen.run_folder)
     if not isinstance(model, DeiT):
         raise DeiTEduError(f"{chosen.run_folder} is not a DeiT: only those have names in timm")
+    if model.preprocessing is None:
+        recall_statistics(model, metadata)
     WRITERS[chosen.to](model, metadata, chosen.file)
-    name, settings = timm_settings(model.config)
-    told = ", ".join(f"{setting}={value}" for setting, value in settings.items())
-    print({
-        "safetensors": f"{chosen.file} has timm's names. To open it:\n"
-        f'timm.create_model("{name}", checkpoint_path="{chosen.file}", {told})',
-        "timm": f'{chosen.file} is a folder of timm. To open it:\ntimm.create_model("local-dir:{chosen.file}", '
-        "pretrained=True)",
-        "huggingface": f"{chosen.file} is a folder of transformers. To open it:\n"
-        f'transformers.pipeline("image-classification", "{chosen.file}")',
-        "onnx": f"{chosen.file} answers with class, distillation and fused logits. To open it:\n"
-        f'onnxruntime.InferenceSession("{chosen.file}")',
-    }[chosen.to])  # fmt: skip
+    print(f"{chosen.file} {to_open(chosen.to, chosen.file, model)}")
     found = card(model, metadata)
-    print(f"its pictures: {found['channels']} x {found['image_size']} x {found['image_size']}, scaled to [0, 1], then")
-    print(f"mean {found['mean']}, std {found['std']}" if "mean" in found else
-          "by a mean and std that its file does not say: it is of an older version")  # fmt: skip
+    side, ratio = found["image_size"], found["crop_ratio"]
+    cut = f"cut out where the shorter side is {int(side / ratio)}, " if ratio != 1 else ""
+    print(f"its pictures: {found['channels']} x {side} x {side}, {cut}scaled to [0, 1], then")
+    print(f"mean {found['mean']}, std {found['std']}")
     print(f"classes: {', '.join(found['classes'])}" if "classes" in found else "its file does not name its classes")
+
+
+def to_open(kind, file, model):
+    """What a file is, and from the second line on the Python that opens it."""
+    if kind == "safetensors":
+        name, settings = timm_settings(model.config)
+        told = ", ".join(f"{setting}={value}" for setting, value in settings.items())
+        return f'has timm\'s names. To open it:\ntimm.create_model("{name}", checkpoint_path="{file}", {told})'
+    if kind == "timm":
+        return f'is a folder of timm. To open it:\ntimm.create_model("local-dir:{file}", pretrained=True)'
+    if kind == "onnx":
+        return f'answers with {", ".join(outputs(model))} logits. To open it:\nonnxruntime.InferenceSession("{file}")'
+    told = "is a folder of transformers. To open it:\n"
+    if model.config.in_channels == 3:
+        return told + f'transformers.pipeline("image-classification", "{file}")'
+    return told + (  # the pipeline makes every picture RGB
+        f'processor = transformers.AutoImageProcessor.from_pretrained("{file}")\n'
+        f'model = transformers.AutoModelForImageClassification.from_pretrained("{file}")\n'
+        'model(**processor(PIL.Image.open("PICTURE").convert("L"), return_tensors="pt")).logits'
+    )

@@ -6,8 +6,9 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+from deit_edu.data.imagenet import CROP_RATIO
 from deit_edu.errors import DeiTEduError
-from deit_edu.model import fuse
+from deit_edu.model import fuse, mean_answer
 from deit_edu.runs.checkpoints import write_atomically
 from deit_edu.runs.weights import check_as_others, timm_settings, to_our_names, to_timm_state_dict
 
@@ -15,10 +16,23 @@ FORMATS = ("timm", "huggingface", "onnx", "safetensors")
 
 
 def card(model, metadata):
-    """What a network must be told with: {"mean", "std", "image_size", "channels", "classes"}, as far as it knows."""
+    """What a network must be told with: {"mean", "std", "image_size", "channels", "crop_ratio", "classes"}.
+
+    The shorter side of a picture is brought to image_size / crop_ratio, then the centre is cut out. A file may not name
+    its classes.
+
+    Raises:
+        DeiTEduError: for a network that does not know its mean and deviation: others would take ImageNet's.
+    """
     own, config = getattr(model, "preprocessing", None), model.config
-    told = {"image_size": config.image_size, "channels": config.in_channels}
-    told |= {"mean": list(own.mean), "std": list(own.std)} if own else {}
+    if own is None:
+        raise DeiTEduError(
+            "this network does not say the mean and deviation of its pictures: set its preprocessing, a "
+            "deit_edu.runs.preprocess.Preprocessing"
+        )
+    cropped = str(metadata.get("data")).startswith("imagenet:")
+    told = {"image_size": config.image_size, "channels": config.in_channels, "mean": list(own.mean)}
+    told |= {"std": list(own.std), "crop_ratio": CROP_RATIO if cropped else 1.0}
     return told | {"classes": list(metadata["classes"])} if "classes" in metadata else told
 
 
@@ -26,9 +40,9 @@ def pretrained_cfg(model, metadata):
     """timm's own account of it: what `timm.data.resolve_data_config` reads."""
     told = card(model, metadata)
     side, K = model.config.image_size, model.config.num_classes
-    found = {"input_size": [told["channels"], side, side], "num_classes": K, "crop_pct": 1.0, "crop_mode": "center",
-             "interpolation": "bicubic", "fixed_input_size": True}  # fmt: skip
-    found |= {name: told[name] for name in ("mean", "std") if name in told}
+    found = {"input_size": [told["channels"], side, side], "num_classes": K, "mean": told["mean"],
+             "std": told["std"], "crop_pct": told["crop_ratio"], "crop_mode": "center", "interpolation": "bicubic",
+             "fixed_input_size": True}  # fmt: skip
     return found | ({"label_names": told["classes"]} if "classes" in told else {})
 
 
@@ -88,16 +102,21 @@ def to_huggingface(model, metadata, folder):
             state[name] = weights[ours_name].clone()
     network.load_state_dict(state)
     network.save_pretrained(folder)
-    side = {"height": ours.image_size, "width": ours.image_size}
-    processor = dict(do_resize=True, size=side, resample=3, do_center_crop=False, do_rescale=True,
+    shorter = {"shortest_edge": int(ours.image_size / told["crop_ratio"])}
+    # Theirs rounds down where half a pixel is left beside the centre, ours to even: it may be cut out one pixel aside.
+    centre = {"height": ours.image_size, "width": ours.image_size}
+    processor = dict(do_resize=True, size=shorter, resample=3, do_center_crop=True, crop_size=centre, do_rescale=True,
                      rescale_factor=1 / 255, do_normalize=True)  # fmt: skip
-    processor |= dict(image_mean=told.get("mean"), image_std=told.get("std"), do_convert_rgb=ours.in_channels == 3)
+    processor |= dict(image_mean=told["mean"], image_std=told["std"], do_convert_rgb=ours.in_channels == 3)
     processor["image_processor_type"] = f"{kind}ImageProcessor"
     write_atomically(Path(folder) / "preprocessor_config.json", (json.dumps(processor, indent=1) + "\n").encode())
 
 
 class Answers(torch.nn.Module):
-    """Both heads and their fusion as plain tensors: (B, C, H, W) -> class, distillation, fused, each (B, K)."""
+    """What a DeiT says as plain tensors: (B, C, H, W) -> class, distillation, fused, each (B, K); a plain one's class.
+
+    Where several teachers have a head each, distillation is their mean.
+    """
 
     def __init__(self, model):
         super().__init__()
@@ -105,7 +124,14 @@ class Answers(torch.nn.Module):
 
     def forward(self, images):
         said = self.model(images)
-        return (said.class_logits, said.distillation_logits, fuse(said)) if self.model.config.distilled else said[0]
+        if not self.model.config.distilled:
+            return said.class_logits
+        return said.class_logits, mean_answer(said.distillation_logits), fuse(said)
+
+
+def outputs(model):
+    """The names of what `Answers` gives."""
+    return ["class", "distillation", "fused"] if model.config.distilled else ["class"]
 
 
 def to_onnx(model, metadata, path):
@@ -116,7 +142,7 @@ def to_onnx(model, metadata, path):
     except ImportError:
         raise DeiTEduError("ONNX needs two packages: pip install onnx onnxscript") from None
     shape = (2, model.config.in_channels, model.config.image_size, model.config.image_size)
-    names = ["class", "distillation", "fused"] if model.config.distilled else ["class"]
+    names = outputs(model)
     program = torch.onnx.export(
         Answers(model).eval(), (torch.zeros(shape),), dynamo=True, input_names=["images"], output_names=names,
         dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
