@@ -17,7 +17,8 @@ from deit_edu.data.decode import resize_and_crop
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import create_model, fuse, mean_answer
 from deit_edu.runs import exports
-from deit_edu.runs.checkpoints import load_network, save_network
+from deit_edu.runs.checkpoints import load_network, save_model, save_network
+from deit_edu.runs.choices import choose_network
 from deit_edu.runs.folders import open_run
 from deit_edu.runs.sources import open_initial
 
@@ -269,3 +270,29 @@ def test_a_hugging_face_folder_is_read_with_older_weights_and_refused_without(ne
     (folder / "pytorch_model.bin").unlink()
     with pytest.raises(DeiTEduError, match="theirs has no model.safetensors: save the model there"):
         open_initial(str(folder))
+
+
+def test_our_own_export_comes_home_as_the_network_that_left(network, tmp_path):
+    path = tmp_path / "out.safetensors"
+    exports.to_safetensors(*network, path)
+    again, metadata = open_initial(str(path))  # nobody says the heads, which leave no trace in the shapes
+    assert (again.config, again.preprocessing) == (network[0].config, network[0].preprocessing)
+    assert metadata["classes"] == SEEN["classes"]
+    torch.testing.assert_close(mean_of_heads(ours(again)), mean_of_heads(ours(network[0])))
+    exports.to_timm(*network, tmp_path / "folder")
+    assert open_initial(str(tmp_path / "folder/model.safetensors"))[0].config == again.config
+    assert choose_network({"data": "folder:/x", "initial": str(path)})["model_settings"]["num_heads"] == 2
+
+
+@pytest.mark.parametrize("settings", [dict(pool="mean"), dict(registers=2), dict(distillation_tokens=2)])
+def test_a_run_is_the_same_network_by_its_file(settings, tmp_path):
+    model = create_model("deit_nano_patch7_28", True, in_channels=3, **SHAPE, **settings).eval()
+    save_network(tmp_path / "it.safetensors", model, "deit_nano_patch7_28", (3, 28, 28), 2, SEEN)
+    again, metadata = open_initial(str(tmp_path / "it.safetensors"))
+    assert again.config == model.config and again.preprocessing.mean == tuple(SEEN["mean"])
+    assert metadata["heads"] == ["class_head", "distillation_head"] and metadata["classes"] == SEEN["classes"]
+    images = torch.randn(2, 3, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(again(images), model(images))
+    save_model(tmp_path / "bare.safetensors", model)
+    assert open_initial(str(tmp_path / "bare.safetensors"))[1]["num_classes"] == 2

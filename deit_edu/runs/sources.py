@@ -6,16 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from deit_edu.data.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from deit_edu.errors import DeiTEduError, did_you_mean
 from deit_edu.model import DeiT, DeiTConfig
-from deit_edu.runs.checkpoints import load
+from deit_edu.runs.checkpoints import load, load_model
 from deit_edu.runs.folders import open_run, read_json
 from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.runs.weights import empty_model, foreign_kind, to_our_names
 from deit_edu.teachers import create_teacher
 
+HEADS = ["class_head", "distillation_head"]  # which a network of ours has all, where it has two
 FILES = (".pth", ".pt", ".bin", ".safetensors")
 
 
@@ -41,7 +43,7 @@ def open_initial(name, num_heads=None):
     if (path / "config.json").is_file() and "model_type" in read_json(path / "config.json"):
         return from_hugging_face(path)
     model, metadata = open_run(name)
-    return model, metadata | {"heads": ["class_head", "distillation_head"]}
+    return model, metadata | {"heads": HEADS}
 
 
 def from_timm(name):
@@ -92,11 +94,12 @@ def from_file(path, num_heads):
     try:
         if path.suffix == ".safetensors":
             tensors, metadata = load(path)
-            if "config" in metadata:
-                num_heads = metadata["config"]["num_heads"]
-            own = Preprocessing.of_metadata(metadata)
-            model, found = as_deit(path, tensors, num_heads, own)
-            return model, found | {key: metadata[key] for key in ("classes",) if key in metadata}
+            if metadata.get("kind") == "deit":
+                model = load_model(path)
+                return model, {"num_classes": model.config.num_classes} | metadata | {"heads": HEADS}
+            heads, own, classes = told_by_export(path)
+            model, found = as_deit(path, tensors, heads or num_heads, own)
+            return model, found | ({"classes": classes} if classes else {})
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DeiTEduError(f"no file {path}: check the path") from None
@@ -106,6 +109,17 @@ def from_file(path, num_heads):
         told = f"{path} holds more than weights, or is damaged: save its state_dict with torch.save"
         raise DeiTEduError(told) from None
     return as_deit(path, tensors, num_heads, None)
+
+
+def told_by_export(path):
+    """What the header of a file says that `deit-edu export` wrote: (heads, a Preprocessing, classes); else Nones."""
+    with safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+    if not {"model_args", "pretrained_cfg"} <= set(header):
+        return None, None, None
+    settings, told = (json.loads(header[name]) for name in ("model_args", "pretrained_cfg"))
+    own = Preprocessing.of_timm(told) if "mean" in told else None
+    return settings["num_heads"], own, told.get("label_names")
 
 
 def from_hugging_face(folder):
