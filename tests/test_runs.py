@@ -23,7 +23,7 @@ from deit_edu.patches import resize_position_embedding
 from deit_edu.runs import build, checkpoints, train, train_pair
 from deit_edu.runs import run as runs
 from deit_edu.runs.build import INTERPOLATIONS, build_model, build_objective, build_teacher
-from deit_edu.runs.checkpoints import digest, load_model, load_network
+from deit_edu.runs.checkpoints import digest, load_model, load_network, save_network
 from deit_edu.runs.evaluate import accuracies, predict
 from deit_edu.runs.folders import find_run, held, run_name, runs_root
 from deit_edu.runs.machine import machine
@@ -378,7 +378,7 @@ def first_run(tmp_path):
 
 
 def start(first_run, folder, dataset=DATASET, **settings):
-    config = toy_config(**{"initial": first_run, "tokens": "both", "epochs": 0} | settings)
+    config = toy_config(**{"initial": str(first_run), "tokens": "both", "epochs": 0} | settings)
     record = train(config, folder, dataset=dataset, progress=False)
     return record, load_model(folder / "model.safetensors")
 
@@ -411,6 +411,20 @@ def test_position_embeddings_follow_the_image_size(first_run, tmp_path, interpol
     norms = record["position_norm"]
     assert norms["before"] == pytest.approx(first.position_embedding[0, 2:].norm(dim=1).mean().item())
     assert norms["resized"] == norms["trained"] == pytest.approx(expected[0, 2:].norm(dim=1).mean().item())
+
+
+@pytest.mark.parametrize("kind", ["run", "file"])
+def test_a_chain_of_fine_tunings_keeps_the_statistics_of_its_first_network(kind, tmp_path):
+    own = dict(mean=[0.1], std=[0.9])  # of other pictures
+    first = build_model(toy_config(tokens="both"), DATASET)
+    save_network(tmp_path / "first.safetensors", first, "deit_nano_patch7_28", (1, 8, 8), 3, own)
+    start(tmp_path / "first.safetensors", tmp_path / "second")
+    second = tmp_path / "second" / ("" if kind == "run" else "model.safetensors")
+    start(second, tmp_path / "third")
+    start(second, tmp_path / "large", LARGE)
+    for name in ("second", "third", "large"):
+        seen = load_model(tmp_path / name / "model.safetensors").preprocessing
+        assert seen == Preprocessing((1, 16, 16) if name == "large" else (1, 8, 8), (0.1,), (0.9,))
 
 
 def test_other_classes_get_heads_of_their_own(first_run, tmp_path):

@@ -15,7 +15,7 @@ from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, DeiT, create_model
 from deit_edu.patches import resize_position_embedding
 from deit_edu.runs.checkpoints import load_teacher
-from deit_edu.runs.folders import check_same_data, data_of_run, find_run
+from deit_edu.runs.folders import check_same_data, data_of_run, find_run, read_json
 from deit_edu.runs.machine import can_compile, compiled
 from deit_edu.runs.preprocess import Preprocessing, for_network, prepared
 from deit_edu.runs.sources import open_initial, open_timm
@@ -217,7 +217,8 @@ def head_names(model):
 def as_initial_sees(config, dataset):
     """The data as the network that `TrainConfig.initial` names was trained to see them: its channels and statistics.
 
-    Data of ours keep their own at another size or of other classes: they are the same pictures.
+    Data of ours keep their own at another size or of other classes: they are the same pictures. Not so for a run that
+    itself began with another's weights: it learned by the other's statistics, which its file says.
     """
     if not config.initial:
         return dataset
@@ -227,8 +228,14 @@ def as_initial_sees(config, dataset):
     timms = config.model.startswith("timm:")
     model, metadata = open_timm(config.initial, config.model) if timms else open_initial(config.initial)
     own = getattr(model, "preprocessing", None)
-    same = metadata.get("data") == dataset.name and ":" not in dataset.name
+    same = metadata.get("data") == dataset.name and ":" not in dataset.name and not began_with_anothers(config.initial)
     return dataset if own is None or same else for_network(dataset, own)
+
+
+def began_with_anothers(name):
+    """Whether a run began with another's weights."""
+    config = find_run(name) / "config.json"
+    return config.is_file() and bool(read_json(config).get("initial"))
 
 
 def position_norm(model):

@@ -96,7 +96,8 @@ def from_file(path, num_heads):
             tensors, metadata = load(path)
             if metadata.get("kind") == "deit":
                 model = load_model(path)
-                return model, {"num_classes": model.config.num_classes} | metadata | {"heads": HEADS}
+                known = {name: metadata[name] for name in ("classes", "image_shape") if name in metadata}
+                return model, known | {"num_classes": model.config.num_classes, "heads": HEADS}
             heads, own, classes = told_by_export(path)
             model, found = as_deit(path, tensors, heads or num_heads, own)
             return model, found | ({"classes": classes} if classes else {})
