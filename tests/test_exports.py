@@ -296,3 +296,25 @@ def test_a_run_is_the_same_network_by_its_file(settings, tmp_path):
         torch.testing.assert_close(again(images), model(images))
     save_model(tmp_path / "bare.safetensors", model)
     assert open_initial(str(tmp_path / "bare.safetensors"))[1]["num_classes"] == 2
+
+
+@pytest.mark.parametrize(("settings", "refused"), [
+    ({}, False), (dict(layer_norm_eps=1e-5), False), (dict(layer_norm_eps=0.1), True), (dict(hidden_act="relu"), True),
+    (dict(hidden_act="quick_gelu"), True),
+])  # fmt: skip
+def test_a_vit_of_hugging_face_says_the_same_or_is_refused(settings, refused, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+                                    image_size=16, patch_size=8, num_labels=3, **settings)  # fmt: skip
+    theirs = transformers.ViTForImageClassification(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    theirs.save_pretrained(tmp_path)
+    if refused:
+        with pytest.raises(DeiTEduError, match="has hidden_act .*, a DeiT has gelu and 1e-6: its answers would differ"):
+            open_initial(str(tmp_path))
+    else:
+        images = torch.randn(2, 3, 16, 16)
+        with torch.no_grad():
+            said = open_initial(str(tmp_path))[0](images).class_logits
+            torch.testing.assert_close(said, theirs(images).logits, atol=1e-3, rtol=1e-3)

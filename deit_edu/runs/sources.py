@@ -126,6 +126,7 @@ def told_by_export(path):
 def from_hugging_face(folder):
     """What save_pretrained of transformers wrote for a DeiT or a ViT, with its image processor where it is there."""
     config = json.loads((folder / "config.json").read_text())
+    check_computes_alike(folder, config)
     file = next(
         (folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).exists()), None
     )
@@ -143,6 +144,16 @@ def from_hugging_face(folder):
     model, metadata = as_deit(folder, tensors, config.get("num_attention_heads"), own)
     labels = {int(number): label for number, label in config.get("id2label", {}).items()}
     return model, metadata | ({"classes": [labels[number] for number in sorted(labels)]} if labels else {})
+
+
+def check_computes_alike(folder, config):
+    """Refuse a network whose weights fit and whose answers would differ: another activation, another epsilon."""
+    act, epsilon = config.get("hidden_act", "gelu"), config.get("layer_norm_eps", 1e-12)
+    if act != "gelu" or epsilon > 1e-5:  # ours is 1e-6: up to here the answers are the same
+        raise DeiTEduError(
+            f"{folder} has hidden_act {act} and layer_norm_eps {epsilon:g}, a DeiT has gelu and 1e-6: its answers "
+            f"would differ; choose one that computes as a DeiT does"
+        )
 
 
 def as_deit(name, state_dict, num_heads, own):
