@@ -201,7 +201,12 @@ def create_timm_model(name, in_channels, num_classes, pretrained=False, image_si
             settings["img_size"] = image_size
         with offline_without_waiting() if pretrained else nullcontext():
             return timm.create_model(name, pretrained=pretrained, **settings)
-    except (RuntimeError, TypeError, AssertionError) as error:  # a tag that does not exist, no weights, no such size
+    except (RuntimeError, TypeError, AssertionError, ArithmeticError) as error:  # no such tag, no weights, no such size
+        if "img_size" in settings:
+            size = f"{image_size}x{image_size}"
+            raise DeiTEduError(
+                f"timm cannot make {name!r} for images of {size} ({error}): choose another model"
+            ) from None
         raise DeiTEduError(f"timm cannot make {name!r}: {error}") from None
     except OSError as error:  # no network, or the hub refuses
         raise DeiTEduError(

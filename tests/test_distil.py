@@ -18,7 +18,8 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import create_model
 from deit_edu.patches import resize_position_embedding
-from deit_edu.runs.build import build_model
+from deit_edu.runs import build
+from deit_edu.runs.build import build_model, check_sees, head_names, start_timm
 from deit_edu.runs.evaluate import accuracies, predict
 from deit_edu.runs.folders import open_run
 from deit_edu.runs.run import train
@@ -247,6 +248,84 @@ def test_what_does_not_fit_a_vit_of_timm_is_one_line(settings, message, taught, 
 def test_patches_that_leave_out_a_rest_of_the_picture_are_refused():
     with pytest.raises(DeiTEduError, match="timm:test_vit cannot see .* .patches of 16 x 16 pixels do not divide it"):
         build_model(toy_config(**VIT), toy_dataset(side=40))
+
+
+@pytest.mark.parametrize(("name", "side"), [
+    ("efficientvit_m0", 64), ("xcit_nano_12_p16_224", 64), ("pvt_v2_b0", 64), ("pit_xs_224", 72),
+])  # fmt: skip
+def test_patches_that_overlap_need_not_divide_the_picture(name, side):
+    model = build_model(toy_config(model=f"timm:{name}"), toy_dataset(side=side))
+    assert model(torch.zeros(2, 1, side, side)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("settings", "side", "message"), [
+    (dict(model="timm:gcvit_tiny"), 28, "timm cannot make 'gcvit_tiny' for images of 28x28 .*: choose another model"),
+    (dict(model="timm:test_resnet", batch_size=2, accumulate=2), 32, "two images or more: .* a smaller --accumulate"),
+    (dict(model="timm:levit_128s", batch_size=1), 64, "batch norms, which need two images or more"),
+    (dict(model="timm:test_resnet", drop_path_rate=1.5), 32, r"drop_path_rate is 1.5: it must lie in \[0, 1\)"),
+    (dict(model="timm:test_resnet", drop_path_rate=-1.0), 32, r"drop_path_rate is -1.0: it must lie in \[0, 1\)"),
+])  # fmt: skip
+def test_what_a_network_of_timm_cannot_be_is_one_line(settings, side, message):
+    with pytest.raises(DeiTEduError, match=message):
+        build_model(toy_config(**settings), toy_dataset(side=side))
+
+
+def test_a_division_by_zero_inside_a_network_is_one_line():
+    class Dividing(torch.nn.Module):
+        def forward(self, images):
+            return images / (1 // 0)
+
+    with pytest.raises(DeiTEduError, match="it cannot see images of 1x8x8 .*division.* by zero.: choose another model"):
+        check_sees(Dividing(), "it", toy_dataset())
+
+
+def started(student, initial, monkeypatch, **settings):
+    """A network of timm, built at random, that starts from another as from timm's own weights."""
+    monkeypatch.setattr(
+        build, "open_timm", lambda *names: (initial, {"num_classes": getattr(initial, "num_classes", 3)})
+    )
+    start_timm(student, toy_config(model="timm:it", initial="timm:it", **settings), DATA)
+    return student.state_dict()
+
+
+def test_a_run_with_two_tokens_starts_none_with_one(monkeypatch):
+    one, other = (timm.create_model("test_vit", img_size=32, num_classes=3) for _ in range(2))
+    with pytest.raises(DeiTEduError, match="timm:it has a distillation token: start from it with --tokens both"):
+        started(one, add_distillation(other, 3), monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "levit_128s"])
+@pytest.mark.parametrize("classes", [3, 5])
+def test_a_network_of_two_heads_starts_from_its_own(name, classes, monkeypatch):
+    side = {"img_size": 32, "depth": 1} if "deit" in name else {}
+    theirs = timm.create_model(name, num_classes=classes, **side)
+    student = timm.create_model(name, num_classes=3, **side)
+    drawn = {key: tensor.clone() for key, tensor in student.state_dict().items()}
+    state, of_heads = started(student, theirs, monkeypatch), set(head_names(student))
+    kept = of_heads if classes == 5 else set()
+    assert {key.partition(".")[0] for key in of_heads} == {"head", "head_dist"}
+    for key, tensor in state.items():
+        torch.testing.assert_close(tensor, drawn[key] if key in kept else theirs.state_dict()[key])
+
+
+@pytest.mark.parametrize(("name", "settings", "prefix"), [
+    ("deit3_small_patch16_224", {}, 0), ("vit_small_patch14_reg4_dinov2", dict(patch_size=16), 0),
+    ("cait_xxs24_224", {}, 0), ("deit_tiny_distilled_patch16_224", {}, 2), ("vit_tiny_patch16_224", {}, 1),
+])  # fmt: skip
+def test_positions_are_resized_whatever_stands_before_them(name, settings, prefix, monkeypatch):
+    theirs, student = (
+        timm.create_model(name, img_size=side, depth=1, num_classes=3, **settings) for side in (64, 32)
+    )  # fmt: skip
+    state = started(student, theirs, monkeypatch)
+    expected = resize_position_embedding(theirs.pos_embed, (4, 4), (2, 2), prefix)
+    torch.testing.assert_close(state["pos_embed"], expected)
+
+
+@pytest.mark.parametrize(("name", "sides"), [("volo_d1_224", (64, 32)), ("pit_xs_224", (72, 64))])
+def test_positions_of_another_kind_are_one_line(name, sides, monkeypatch):
+    theirs, student = (timm.create_model(name, img_size=side, num_classes=3) for side in sides)
+    with pytest.raises(DeiTEduError, match="timm:it has positions for another image size, .* images of its own size"):
+        started(student, theirs, monkeypatch)
 
 
 def test_tokens_and_positions_do_not_decay_in_anybodys_vit():

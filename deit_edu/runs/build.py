@@ -57,9 +57,10 @@ def build_model(config, dataset):
         raise DeiTEduError(f"unknown model {config.model!r}: choose one of {known}, or timm:NAME{near}")
     if config.tokens == "each":
         raise DeiTEduError(f"{config.model} cannot have a token for each teacher: a DeiT can, or choose --tokens both")
+    if not 0 <= config.drop_path_rate < 1:
+        raise DeiTEduError(f"drop_path_rate is {config.drop_path_rate}: it must lie in [0, 1)")
     model = create_teacher(config.model, C, dataset.num_classes, False, H, config.drop_path_rate)
-    if config.batch_size == 1 and any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules()):
-        raise DeiTEduError(f"{config.model} has batch norms, which need two images or more: give a larger --batch-size")
+    check_norms(model, config)
     convnet = config.model in CONVNETS
     if config.model_settings or config.drop_rate or (convnet and (config.tokens == "both" or config.drop_path_rate)):
         lacks = "no distillation token, no size and no dropout" if convnet else "no size and no dropout"
@@ -77,13 +78,24 @@ def build_model(config, dataset):
     return model.train()
 
 
+def check_norms(model, config):
+    """Refuse to show batch norms one picture at a time: they compare pictures."""
+    if config.batch_size // config.accumulate > 1:
+        return
+    if any(isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) for part in model.modules()):
+        fewer = " or a smaller --accumulate" if config.accumulate > 1 else ""
+        raise DeiTEduError(
+            f"{config.model} has batch norms, which need two images or more: give a larger --batch-size{fewer}"
+        )
+
+
 def check_sees(model, name, dataset):
     """Refuse a network that cannot take this data's images; timm's models may want a size of their own."""
     C, H, W = dataset.image_shape
     try:
         check_patches(model, H, W)
         model.eval()(torch.zeros(1, *dataset.image_shape))
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, ArithmeticError) as error:
         reason = str(error).split("\n")[0]
         sizes = dataset.name.partition(":")[0] in RESIZABLE
         hint = "another model, or another --image-size" if sizes else "another model"
@@ -92,8 +104,14 @@ def check_sees(model, name, dataset):
 
 def check_patches(model, height, width):
     """Raise ValueError where the patches of a ViT of timm's would leave out a rest of the picture; timm cuts it off."""
-    trunk = getattr(model, "model", model)
-    P = getattr(getattr(trunk, "patch_embed", None), "patch_size", (1, 1))
+    patches = getattr(getattr(model, "model", model), "patch_embed", None)
+    if patches is None:
+        return
+    from timm.layers import PatchEmbed  # who has patches of timm's has waited for timm
+
+    if not isinstance(patches, PatchEmbed):
+        return  # convolutions of that name, which overlap
+    P = patches.patch_size
     if height % P[0] or width % P[1]:
         raise ValueError(f"patches of {P[0]} x {P[1]} pixels do not divide it")
 
@@ -187,15 +205,15 @@ def same_classes(metadata, dataset):
 def start_timm(student, config, dataset):
     """`start_from` for a network of timm's: its own weights, or those of a run of the same network."""
     model, metadata = open_timm(config.initial, config.model)
+    if isinstance(model, DistilledViT) and not isinstance(student, DistilledViT):
+        raise DeiTEduError(f"{config.initial} has a distillation token: start from it with --tokens both")
     if isinstance(student, DistilledViT) and not isinstance(model, DistilledViT):
         model = with_second_token(config, model, dataset.num_classes)
     drawn, state = student.state_dict(), model.state_dict()
     positions = next((name for name in drawn if name.endswith("pos_embed")), None)
     if positions and state[positions].shape != drawn[positions].shape:
-        mode, antialias = INTERPOLATIONS[config.interpolation]
-        prefix = getattr(student, "model", student).num_prefix_tokens
-        grids = [2 * (math.isqrt(weights[positions].shape[1] - prefix),) for weights in (state, drawn)]
-        state[positions] = resize_position_embedding(state[positions], *grids, prefix, mode, antialias)
+        trunk = getattr(student, "model", student)
+        state[positions] = resize_timms_positions(config, trunk, state[positions], drawn[positions])
     same = same_classes(metadata, dataset)
     state |= {name: drawn[name] for name in head_names(student) if not same or name not in state}
     try:
@@ -205,13 +223,29 @@ def start_timm(student, config, dataset):
         raise DeiTEduError(f"{config.initial} does not fit {config.model} ({reason}): start from its own") from None
 
 
+def resize_timms_positions(config, trunk, theirs, ours):
+    """The position embedding of a network of timm's, (1, T, D), brought to the size of another, (1, T', D).
+
+    Some leave out the class token and the registers, which not all of them say; the patches are a square.
+    """
+    for prefix in (0, getattr(trunk, "num_prefix_tokens", 0)):
+        grids = [2 * (math.isqrt(max(0, positions.shape[1] - prefix)),) for positions in (theirs, ours)]
+        if [(1, prefix + math.prod(grid), theirs.shape[-1]) for grid in grids] == [theirs.shape, ours.shape]:
+            return resize_position_embedding(theirs, *grids, prefix, *INTERPOLATIONS[config.interpolation])
+    raise DeiTEduError(
+        f"{config.initial} has positions for another image size, {tuple(theirs.shape)}, which cannot be resized to "
+        f"{tuple(ours.shape)}: start from it with images of its own size, or choose another model"
+    )
+
+
 def head_names(model):
     """The names of the weights by which a network of timm's tells its classes apart."""
     if isinstance(model, DistilledViT):
         return [name for name in model.state_dict() if "_head." in name]
-    head = model.get_classifier()
-    (path,) = [path for path, module in model.named_modules() if module is head]
-    return [name for name in model.state_dict() if name.startswith(f"{path}.")]
+    heads = model.get_classifier()
+    heads = heads if isinstance(heads, tuple) else (heads,)  # some have a second one for distillation
+    paths = tuple(f"{path}." for path, module in model.named_modules() if any(module is head for head in heads))
+    return [name for name in model.state_dict() if name.startswith(paths)]
 
 
 def as_initial_sees(config, dataset):
