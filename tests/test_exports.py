@@ -318,3 +318,10 @@ def test_a_vit_of_hugging_face_says_the_same_or_is_refused(settings, refused, tm
         with torch.no_grad():
             said = open_initial(str(tmp_path))[0](images).class_logits
             torch.testing.assert_close(said, theirs(images).logits, atol=1e-3, rtol=1e-3)
+
+
+def test_a_run_of_timms_starts_a_deit_by_its_file(tmp_path):
+    theirs = tiny()
+    save_network(tmp_path / "it.safetensors", theirs, "timm:deit_tiny_patch16_224", (3, 32, 32), 4, SEEN)
+    model, metadata = open_initial(str(tmp_path / "it.safetensors"))
+    assert model.preprocessing.mean == tuple(SEEN["mean"]) and metadata["classes"] == SEEN["classes"]

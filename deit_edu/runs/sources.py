@@ -98,9 +98,9 @@ def from_file(path, num_heads):
                 model = load_model(path)
                 known = {name: metadata[name] for name in ("classes", "image_shape") if name in metadata}
                 return model, known | {"num_classes": model.config.num_classes, "heads": HEADS}
-            heads, own, classes = told_by_export(path)
-            model, found = as_deit(path, tensors, heads or num_heads, own)
-            return model, found | ({"classes": classes} if classes else {})
+            told = told_by_export(path) | metadata
+            model, found = as_deit(path, tensors, told.get("num_heads", num_heads), Preprocessing.of_metadata(told))
+            return model, found | {key: told[key] for key in ("classes",) if key in told}
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DeiTEduError(f"no file {path}: check the path") from None
@@ -113,14 +113,15 @@ def from_file(path, num_heads):
 
 
 def told_by_export(path):
-    """What the header of a file says that `deit-edu export` wrote: (heads, a Preprocessing, classes); else Nones."""
+    """What the header of a file says that `deit-edu export` wrote, under the names of our own files; {} of another."""
     with safe_open(path, "pt") as file:
         header = file.metadata() or {}
     if not {"model_args", "pretrained_cfg"} <= set(header):
-        return None, None, None
+        return {}
     settings, told = (json.loads(header[name]) for name in ("model_args", "pretrained_cfg"))
-    own = Preprocessing.of_timm(told) if "mean" in told else None
-    return settings["num_heads"], own, told.get("label_names")
+    names = {"image_shape": "input_size", "mean": "mean", "std": "std", "classes": "label_names"}
+    found = {ours: told[theirs] for ours, theirs in names.items() if theirs in told}
+    return found | {"num_heads": settings["num_heads"]}
 
 
 def from_hugging_face(folder):
