@@ -328,6 +328,13 @@ def test_positions_of_another_kind_are_one_line(name, sides, monkeypatch):
         started(student, theirs, monkeypatch)
 
 
+def test_positions_between_tokens_do_not_fit_another_size(monkeypatch):
+    shape = dict(depth=1, embed_dim=48, num_heads=3, num_classes=3)
+    theirs, student = (timm.create_model("beit_base_patch16_224", img_size=side, **shape) for side in (64, 32))
+    with pytest.raises(DeiTEduError, match="does not fit timm:it here .size mismatch .*, with images of its own size"):
+        started(student, theirs, monkeypatch)
+
+
 def test_tokens_and_positions_do_not_decay_in_anybodys_vit():
     transformers = pytest.importorskip("transformers")
     config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,

@@ -220,7 +220,10 @@ def start_timm(student, config, dataset):
         student.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).split("\n")[1].strip()[:100]
-        raise DeiTEduError(f"{config.initial} does not fit {config.model} ({reason}): start from its own") from None
+        raise DeiTEduError(
+            f"{config.initial} does not fit {config.model} here ({reason}): start from its own, with images of its own "
+            f"size"
+        ) from None
 
 
 def resize_timms_positions(config, trunk, theirs, ours):
