@@ -330,7 +330,7 @@ def step_seconds(student, teacher, config, dataset, world, steps=8, warm_up=2, a
 
     objective, optimizer = build_objective(config), make_optimizer(student, config)
     try:
-        with shared_learning(student, config, world) as learn, made_ahead(dataset) as ahead:
+        with shared_learning(student, config, world) as learn, made_ahead(dataset, config) as ahead:
             how = dict(learn=learn, show=ahead or batches_of_epoch)
             while True:
                 train_epoch(student, teacher, objective, optimizer, config, dataset, 0, world, on_step, **how)

@@ -71,7 +71,8 @@ def check_folder(folder, config, resume):
         raise DeiTEduError(f"{folder} holds a run already: go on with --resume, choose another --out, or delete it")
     stored, given = (json.loads(json_bytes(dataclasses.asdict(one))) for one in (type(config)(), config))
     stored |= read_json(folder / "config.json")  # a folder from before a setting was added ran with its default
-    where = ("device", "compile", "accumulate")  # it may go on elsewhere, with less memory
+    where = ("device", "compile")  # it may go on elsewhere
+    where += ("accumulate",) if config.model.startswith("deit_") else ()  # in others batch norms see the parts
     differs = [name for name in given if name not in where and stored[name] != given[name]]
     if differs:
         was = ", ".join(f"{name}={stored[name]}" for name in differs)

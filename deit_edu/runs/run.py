@@ -229,7 +229,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images, shared=N
     done = run.epoch * total
     shown = {}  # beside the progress bar
 
-    with shared_learning(fast_student, config, world) as learn, made_ahead(dataset) as ahead, tqdm(
+    with shared_learning(fast_student, config, world) as learn, made_ahead(dataset, config) as ahead, tqdm(
             total=config.epochs * total, initial=done, unit="img", unit_scale=True, desc=run.folder.name,
             disable=not progress or world.rank > 0, mininterval=0.5) as bar:  # fmt: skip
 
