@@ -397,9 +397,8 @@ def learn(student, teacher, objective, images, targets, world):
         The loss, a scalar without a gradient.
     """
     with in_precision(world):
-        teacher_logits = None if teacher is None else teacher(images)  # the same images as the student
-        head_logits = as_head_logits(student(images))
-        loss = objective(head_logits, targets, teacher_logits)
+        told = None if teacher is None else teacher(images)  # (B, K), of the images that the student sees
+        loss = objective(as_head_logits(student(images)), targets, told)
     loss.backward()
     return loss.detach()
 
