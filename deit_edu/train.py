@@ -388,10 +388,11 @@ def in_precision(world):
 
 
 def learn(student, teacher, objective, images, targets, world):
-    """One batch's gradients, left in the student's parameters: what a step does between augmenting and the optimiser.
+    """One batch's gradients, left in the student's parameters: the middle of a step.
 
     Args:
-        student, teacher, objective, world: as for `train_epoch`. images: (B, C, H, W). targets: (B, K) probabilities.
+        student, teacher, objective, world: as for `train_epoch`.
+        images: (B, C, H, W), augmented. targets: (B, K) probabilities.
 
     Returns:
         The loss, a scalar without a gradient.
