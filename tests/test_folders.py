@@ -1,6 +1,8 @@
 """Pictures as they lie on people's disks: what is read, as what, and that nothing is passed over silently."""
 
+import errno
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -17,9 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from deit_edu.cli import main
-from deit_edu.data import balanced_order, class_counts, class_weights, load_dataset, normalise, ondisk
+from deit_edu.data import balanced_order, class_counts, class_weights, decode, load_dataset, normalise, ondisk
 from deit_edu.data.decode import decode_picture, has_heif, value_ranges
 from deit_edu.data.found import cut_parts
+from deit_edu.data.labelled import Network, load_labelled
 from deit_edu.data.tree import find
 from deit_edu.data.walk import printable, suffixes
 from deit_edu.errors import DeiTEduError, counted
@@ -797,6 +800,70 @@ def test_a_disk_that_fills_up_gives_one_line(some, monkeypatch):
     monkeypatch.setattr(ondisk.os, "fsync", full)
     with pytest.raises(DeiTEduError, match="no room in .*No space left on device"):
         load_dataset(f"folder:{some}", image_size=12, on_disk=True)
+
+
+def deep_pictures(root):
+    """Twelve-bit greys of two classes, twelve of each."""
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        for index in range(12):
+            values = np.random.default_rng([index, ord(name)]).integers(0, 4096, (8, 8))
+            Image.fromarray(values.astype(np.uint16)).save(root / name / f"{index}.png")
+
+
+def test_networks_of_other_ranges_share_no_pictures_on_disk(tmp_path, monkeypatch):
+    deep_pictures(tmp_path / "deep")
+    for high in (4095, 65535):
+        network = Network("n", ("a", "b"), 8, {"integer": (0, high)})
+        in_memory = load_labelled(tmp_path / "deep", network)
+        with monkeypatch.context() as patch:
+            patch.setenv("DEIT_EDU_ON_DISK", "1")
+            on_disk = load_labelled(tmp_path / "deep", network, store_root=tmp_path / "store")
+        assert torch.equal(on_disk.images, in_memory.images) and torch.equal(on_disk.labels, in_memory.labels)
+    assert len(list((tmp_path / "store").iterdir())) == 2
+    same_data(
+        *(load_dataset(f"folder:{tmp_path}/deep", on_disk=kept, ranges={"integer": (0, 99)}) for kept in (False, True))
+    )
+
+
+@pytest.mark.parametrize("refused", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_what_the_disk_did_not_give_is_read_another_time(some, monkeypatch, refused):
+    def reading(path, *rest):
+        if str(path).endswith("cat/003.png"):
+            raise OSError(refused, os.strerror(refused), path)
+        return open(path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "open", reading, raising=False)
+        without, warned = loaded(some, image_size=12, on_disk=True)
+        kept = (stores()[0] / "pixels.u8").stat().st_mtime_ns
+        same_data(without, loaded(some, image_size=12, on_disk=True)[0])
+        assert (stores()[0] / "pixels.u8").stat().st_mtime_ns == kept  # nothing more can be read: nothing is made anew
+    assert "cat/003.png" in warned and "2 of 330 images" in warned
+    before = [getattr(without, part).images.clone() for part in PARTS]
+    again, warned = loaded(some, image_size=12, on_disk=True)
+    assert "cat/003.png" not in warned and "1 of 330 images" in warned
+    same_data(again, loaded(some, image_size=12)[0])
+    # Who has the pictures of then open keeps them.
+    assert all(torch.equal(getattr(without, part).images, old) for part, old in zip(PARTS, before, strict=True))
+
+
+def summarise(store, times):
+    for _ in range(times):
+        store.summary.unlink(missing_ok=True)
+        assert store.recall(lambda: {"mean": 1}) == {"mean": 1}
+
+
+def test_two_processes_write_one_summary(tmp_path):
+    store = ondisk.Store(tmp_path, [], 8, [], {})
+    store.open()
+    context = multiprocessing.get_context("fork")
+    others = [context.Process(target=summarise, args=(store, 500)) for _ in range(2)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join(120)
+    assert [process.exitcode for process in others] == [0, 0]
 
 
 def test_only_folders_are_kept_on_disk():

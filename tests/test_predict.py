@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from toy import toy_config, toy_dataset
 
-from deit_edu.cli import main
+from deit_edu.cli import evaluate, main
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import fuse
@@ -253,6 +253,24 @@ def test_a_table_of_labels_is_evaluated_whole(place, labelled, capsys, tmp_path)
     (tmp_path / "flat/labels.csv").write_text("\n".join(["filename,label", *rows]))
     assert deit_edu(f"evaluate student --data folder:{tmp_path}/flat") == 0
     assert "student on 20 labelled images" in capsys.readouterr().out
+
+
+def test_deep_greys_are_scaled_as_the_network_knows_them_divided_or_not(place, monkeypatch, tmp_path):
+    """Brighter pictures than those of its training: by their own extent they would look the same."""
+    for path in (place / "deep").rglob("*.png"):
+        brighter = tmp_path / "divided" / path.relative_to(place / "deep")
+        brighter.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(Image.open(path)) + np.uint16(800)).save(brighter)
+    shutil.copytree(tmp_path / "divided/test", tmp_path / "alone")
+    seen, asked = {}, evaluate.predict
+    monkeypatch.setattr(evaluate, "predict", lambda model, split, dataset: seen.update({dataset.name: split})
+                        or asked(model, split, dataset))  # fmt: skip
+    divided, alone, known = f"folder:{tmp_path}/divided", f"folder:{tmp_path}/alone", f"folder:{place}/deep"
+    for data in (divided, alone, known):
+        assert deit_edu(f"evaluate deep --data {data}") == 0
+    assert torch.equal(seen[divided].images, seen[alone].images)
+    assert seen[divided].images.double().mean() > seen[known].images.double().mean() + 50
+    assert torch.equal(seen[known].images, load_dataset(known).test.images)
 
 
 def test_pictures_that_a_run_was_trained_on_are_not_asked_about_as_new_ones(place, capsys, tmp_path):

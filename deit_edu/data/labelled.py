@@ -62,7 +62,8 @@ def load_labelled(path, network, part="test", store_root=None):
             stacklevel=2,
         )
     found.parts["train"] = listing.at(known.nonzero().flatten())
-    (split,) = decode_found(found, network.side, store_of(found, network.side, store_root), network.ranges)
+    found.ranges = network.ranges
+    (split,) = decode_found(found, network.side, store_of(found, network.side, store_root))
     warn_of(found)
     labels = torch.tensor([label_of.get(name, -1) for name in found.classes])[split.labels]
     return Split(split.images, labels)
