@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from deit_edu.cli import main
-from deit_edu.data import balanced_order, class_counts, class_weights, decode, load_dataset, normalise, ondisk
+from deit_edu.data import balanced_order, class_counts, class_weights, decode, load_dataset, normalise, ondisk, report
 from deit_edu.data.decode import decode_picture, has_heif, value_ranges
 from deit_edu.data.found import cut_parts
 from deit_edu.data.labelled import Network, load_labelled
@@ -200,6 +201,44 @@ def test_a_table_for_each_part_is_read(tmp_path):
     assert counts(loaded(tmp_path)[0]) == [[2, 2]] * 3
 
 
+@pytest.mark.parametrize("there", [40, 39])
+@pytest.mark.parametrize("header", ["filename,label", "label,filename", "label,id", ",id,label", "row,label,file"])
+def test_labels_that_look_like_names_are_not_taken_for_them(tmp_path, header, there):
+    """Files 0.png to 39.png, labels 0 to 2, in one table the numbers of its rows; a file may be missing."""
+    titles = header.split(",")
+    for index in range(there):
+        picture(index).save(tmp_path / f"{index}.png")
+    lines = []
+    for row, index in enumerate(np.random.default_rng(0).permutation(40)):
+        cells = {"label": index % 3, "id": index if len(titles) == 2 else f"{index}.png", "": row, "row": row}
+        lines.append(",".join(str(cells.get(title, f"{index}.png")) for title in titles))
+    (tmp_path / "labels.csv").write_text("\n".join([header, *lines]))
+    dataset, _ = loaded(tmp_path)
+    assert dataset.classes == ("0", "1", "2") and sum(map(sum, counts(dataset))) == there
+    for path, label in zip(dataset.found.parts["train"].paths, dataset.train.labels.tolist(), strict=True):
+        assert int(Path(path).stem) % 3 == label
+
+
+def test_a_file_in_two_parts_is_in_neither(tmp_path, capsys):
+    fill(tmp_path, 24)
+    lines = [f"{index:03}.png,{'ab'[index % 2]},{('train', 'val', 'test')[index % 3]}" for index in range(24)]
+    lines += ["000.png,a,test", "001.png,b,valid"]  # val and valid are one part
+    (tmp_path / "labels.csv").write_text("\n".join(["name,label,split", *lines]))
+    dataset, warned = loaded(tmp_path)
+    assert "left out (two parts: test, train): 1, as " in warned and "000.png" in warned and "001.png" not in warned
+    assert sum(map(sum, counts(dataset))) == 23
+
+
+def test_a_file_in_two_tables_is_in_no_part(tmp_path):
+    fill(tmp_path, 20)
+    for part, numbers in (("train", range(11)), ("test", range(10, 20))):
+        lines = [f"{index:03}.png,{'ab'[index % 2]}" for index in numbers]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["file,label", *lines]))
+    dataset, warned = loaded(tmp_path)
+    assert re.search("named in two of t[a-z.]*csv, t[a-z.]*csv[)]: 1, as .*010.png", warned)
+    assert sum(map(sum, counts(dataset))) == 19
+
+
 def test_rows_of_a_table_that_cannot_be_used_are_said(tmp_path, capsys):
     fill(tmp_path, 20)
     lines = [f"{index:03}.png,{'ab'[index % 2]}" for index in range(20)]
@@ -261,6 +300,14 @@ LEFT_OUT = {
     "a link to nothing": (
         lambda path: (path / "train/cat/gone.png").symlink_to("/nowhere/gone.png"), "a link to nothing", "gone.png",
     ),
+    "a link to itself": (
+        lambda path: (path / "train/cat/loop").symlink_to("loop"), "a link to nothing", "loop",
+    ),
+    "a link to itself beside the parts": (lambda path: (path / "loop").symlink_to("loop"), "a link to nothing", "loop"),
+    "a table that is a link to itself": (
+        lambda path: (path / "labels.csv").symlink_to("labels.csv"), "a link to nothing", "labels.csv",
+    ),
+    "one picture in another folder": (lambda path: fill(path / "extra/cat", 1), "no part, with 1 picture", "extra"),
     "a circle": (lambda path: (path / "train/cat/again").symlink_to(path), "a link to a folder above it", "again"),
     "a class of the test alone": (
         lambda path: [(path / "train/horse").mkdir(), fill(path / "test/horse", 2)], "no training picture of horse",
@@ -285,6 +332,7 @@ def test_what_is_left_out_is_said_with_an_example(tmp_path, capsys, kind):
     assert why in warned and name in warned
     status, said = said_by(capsys, "data", f"folder:{tmp_path}")
     assert status == 0 and why in said and name in said
+    assert not re.search(r"\b1 (pictures|images|files|classes)", warned + said)
 
 
 def test_only_what_may_be_a_picture_warns_but_the_report_names_all(tmp_path, capsys):
@@ -811,6 +859,23 @@ def deep_pictures(root):
             Image.fromarray(values.astype(np.uint16)).save(root / name / f"{index}.png")
 
 
+def test_a_link_to_itself_hides_no_labelled_pictures(tmp_path):
+    fill(tmp_path / "a", 3)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.warns(UserWarning, match="a link to nothing"):
+        assert len(load_labelled(tmp_path, Network("n", ("a", "b"), 8, {}))) == 3
+
+
+def test_one_picture_of_an_unknown_class_is_one_warning(tmp_path):
+    fill(tmp_path / "a", 1)
+    fill(tmp_path / "z", 1)
+    with pytest.warns(UserWarning) as warned:
+        assert len(load_labelled(tmp_path, Network("n", ("a", "b"), 8, {}))) == 1
+    assert [str(one.message) for one in warned] == [
+        "1 picture is left out, of classes that n does not know: z; it knows a, b"
+    ]
+
+
 def test_networks_of_other_ranges_share_no_pictures_on_disk(tmp_path, monkeypatch):
     deep_pictures(tmp_path / "deep")
     for high in (4095, 65535):
@@ -915,3 +980,15 @@ def test_printable_is_one_line_of_text():
 )  # fmt: skip
 def test_one_thing_is_no_plural(number, noun, expected):
     assert counted(number, noun) == expected
+
+
+def test_a_report_of_one_is_no_plural(tmp_path, monkeypatch):
+    for part, count in (("train", 2), ("val", 1), ("test", 1)):
+        fill(tmp_path / part / "a", count)
+    (tmp_path / "train/a/000.png").rename(tmp_path / "train/a/000.gif")
+    picture(0).save(tmp_path / "train/a/000.gif", save_all=True, append_images=[picture(1)])
+    monkeypatch.setattr(report, "SHOWN_CLASSES", 0)
+    said = "\n".join(report.describe(loaded(tmp_path)[0]))
+    for line in (": 3x16x16, 1 class: a\n", " 2 images\n", "       1 image\n", "and 1 class more\n", "of 1 file with"):
+        assert line in said, line
+    assert "1 images" not in said and "1 classes" not in said
