@@ -18,6 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
+from toy import CPU, SMALL_DEIT, toy_config
 
 from deit_edu.cli import main
 from deit_edu.data import balanced_order, class_counts, class_weights, decode, load_dataset, normalise, ondisk, report
@@ -27,6 +28,8 @@ from deit_edu.data.labelled import Network, load_labelled
 from deit_edu.data.tree import find
 from deit_edu.data.walk import printable, suffixes
 from deit_edu.errors import DeiTEduError, counted
+from deit_edu.runs.build import as_initial_sees
+from deit_edu.train import batches_of_epoch
 
 PARTS = ("train", "validation", "test")
 
@@ -752,6 +755,33 @@ def test_grey_pictures_on_disk_stay_grey(tmp_path):
     fill(tmp_path / "cat", 10, mode="L")
     fill(tmp_path / "dog", 10, mode="L")
     same_data(loaded(tmp_path)[0], loaded(tmp_path, on_disk=True)[0])
+
+
+def test_classes_of_pictures_on_disk_stay_there(some):
+    fill(some / "emu", 20)
+    fill(some / "fox", 20)
+    in_memory, on_disk = (loaded(some, image_size=12, on_disk=kept, classes="3,0-1")[0] for kept in (False, True))
+    assert on_disk.classes == in_memory.classes == ("fox", "cat", "dog") and on_disk.train.on_disk
+    assert on_disk.image_shape == in_memory.image_shape and counts(on_disk) == counts(in_memory)
+    for part in PARTS:
+        whole, kept = getattr(in_memory, part), getattr(on_disk, part)
+        every = torch.randperm(len(whole))
+        assert torch.equal(kept.labels, whole.labels) and torch.equal(kept.batch(every), whole.images[every])
+    config = toy_config(epochs=1, tokens="both", model_settings=SMALL_DEIT)
+    ours, theirs = (batches_of_epoch(config, dataset, 0, CPU) for dataset in (on_disk, in_memory))
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("kind", ["imagenet", "folder"])
+def test_pictures_on_disk_are_not_made_grey_for_the_weights_to_start_from(tmp_path, kind):
+    for part in ("train", "val", "test"):
+        fill(tmp_path / part / "cat", 4)
+        fill(tmp_path / part / "dog", 4)
+    dataset = load_dataset(f"{kind}:{tmp_path}", image_size=28, **({"on_disk": True} if kind == "folder" else {}))
+    config = toy_config(data=dataset.name, initial="packaged:fashion_clutter_student")
+    with pytest.raises(DeiTEduError, match="from the disk with 3 channels, and the weights .* take 1: start from weig"):
+        as_initial_sees(config, dataset)
 
 
 def test_the_disk_is_used_when_a_quarter_of_memory_is_not_enough(some, monkeypatch):

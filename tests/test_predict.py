@@ -19,9 +19,11 @@ from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import fuse
 from deit_edu.runs import predict_pictures, train
-from deit_edu.runs.checkpoints import load
+from deit_edu.runs.checkpoints import load, load_teacher
 from deit_edu.runs.evaluate import predict
+from deit_edu.runs.folders import open_run
 from deit_edu.runs.pictures import TrainedNetwork
+from deit_edu.runs.sources import open_initial
 
 PARTS = ("train", "validation", "test")
 
@@ -87,8 +89,9 @@ def test_a_picture_is_told_what_evaluation_is_told(place, name, data):
 
 def test_a_run_is_named_by_its_folder_by_its_name_or_packaged(place):
     picture = str(next((place / "own/test/top").iterdir()))
-    by_path, by_name = (predict_pictures(run, [picture])[0] for run in (str(place / "runs/student"), "student"))
-    assert torch.equal(by_path.decisive, by_name.decisive)
+    named = (str(place / "runs/student"), place / "runs/student", "student")
+    by_text, by_path, by_name = (predict_pictures(run, [picture])[0] for run in named)
+    assert torch.equal(by_path.decisive, by_name.decisive) and torch.equal(by_text.decisive, by_name.decisive)
     (packaged,) = predict_pictures("packaged:fashion_clutter_student", [picture])
     assert "Sandal" in packaged.classes and packaged.decisive.sum().item() == pytest.approx(1, abs=1e-5)
     with pytest.raises(DeiTEduError, match="no run nobody: give a run folder, or one of convnet, deep, student"):
@@ -279,3 +282,12 @@ def test_pictures_that_a_run_was_trained_on_are_not_asked_about_as_new_ones(plac
     train(toy_config(data=data, epochs=1), tmp_path / "run", progress=False)
     assert deit_edu(f"evaluate run --data {data}") == 0
     assert "run on 9 test images" in capsys.readouterr().out  # one in ten of each class of 32
+
+
+def test_whoever_takes_a_run_folder_takes_a_path(place):
+    folder = place / "runs/student"
+    assert open_run(folder)[1] == open_run(str(folder))[1]
+    assert open_initial(folder)[1] == open_initial(str(folder))[1]
+    assert load_teacher(folder, 1, 3)[1] == load_teacher(str(folder), 1, 3)[1]
+    with pytest.raises(DeiTEduError, match="no run nobody"):
+        TrainedNetwork(Path("nobody"))

@@ -92,7 +92,8 @@ def save_predictions(path, head_logits):
     """
     heads = {"class": head_logits.class_logits, "distillation": head_logits.distillation_logits}
     tensors = {f"logits.{name}": logits.half() for name, logits in heads.items() if logits is not None}
-    tensors |= {f"decisions.{name}": chosen.to(torch.int16) for name, chosen in decisions(head_logits).items()}
+    numbers = torch.int16 if head_logits.class_logits.shape[1] <= 2**15 else torch.int32
+    tensors |= {f"decisions.{name}": chosen.to(numbers) for name, chosen in decisions(head_logits).items()}
     save(path, tensors)
 
 

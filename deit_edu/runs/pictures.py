@@ -55,7 +55,7 @@ class TrainedNetwork:
     """
 
     def __init__(self, name):
-        self.name = name
+        self.name = os.fspath(name)
         self.model, self.metadata = open_run(name)
         if self.model.preprocessing is None:
             recall_statistics(self.model, self.metadata)
