@@ -28,6 +28,7 @@ from deit_edu.data.labelled import Network, load_labelled
 from deit_edu.data.tree import find
 from deit_edu.data.walk import printable, suffixes
 from deit_edu.errors import DeiTEduError, counted
+from deit_edu.runs import train
 from deit_edu.runs.build import as_initial_sees
 from deit_edu.train import batches_of_epoch
 
@@ -621,7 +622,7 @@ def test_of_several_frames_the_first_is_taken_and_that_is_said(tmp_path, capsys,
     path = tmp_path / f"train/cat/!{suffix}"
     first.save(path, save_all=True, append_images=[second])
     assert abs(decode_picture(path, lambda image: image).pixels.astype(int) - [250, 0, 0]).max() < 9
-    assert "of 1 files with several the first is taken" in said_by(capsys, "data", f"folder:{tmp_path}")[1]
+    assert "of 1 file with several the first is taken" in said_by(capsys, "data", f"folder:{tmp_path}")[1]
 
 
 def test_avif_is_known_where_pillow_knows_it():
@@ -767,6 +768,7 @@ def test_classes_of_pictures_on_disk_stay_there(some):
         whole, kept = getattr(in_memory, part), getattr(on_disk, part)
         every = torch.randperm(len(whole))
         assert torch.equal(kept.labels, whole.labels) and torch.equal(kept.batch(every), whole.images[every])
+        assert torch.equal(kept.images, whole.images)
     config = toy_config(epochs=1, tokens="both", model_settings=SMALL_DEIT)
     ours, theirs = (batches_of_epoch(config, dataset, 0, CPU) for dataset in (on_disk, in_memory))
     for one, other in zip(ours, theirs, strict=True):
@@ -984,6 +986,15 @@ def test_imagenet_with_two_more_parts_takes_each_for_what_it_is_called(tmp_path)
         fill(tmp_path / part / "n02", count)
     dataset = load_dataset(f"imagenet:{tmp_path}", image_size=8)
     assert [len(getattr(dataset, part)) for part in PARTS] == [10, 6, 4]
+
+
+def test_a_deit_with_both_tokens_is_trained_on_lazy_pictures_to_its_record(tmp_path):
+    for part in ("train", "val"):
+        fill(tmp_path / part / "n01", 8)
+        fill(tmp_path / part / "n02", 8)
+    config = toy_config(data=f"imagenet:{tmp_path}", image_size=8, tokens="both", epochs=1, batch_size=4)
+    record = train(config, tmp_path / "run", progress=False)
+    assert record["test"]["fused"]["total"] == 16 and len(record["tokens"]["similarity"]) == 3
 
 
 def test_a_lazy_picture_is_upright_and_on_white(tmp_path):

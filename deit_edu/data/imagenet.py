@@ -54,6 +54,7 @@ def load_imagenet(name, path, image_size=None, ranges=None):
 class LazySplit:
     """A part of a data set too large for memory: an image is decoded when a batch asks for it."""
 
+    boxes = None
     on_disk = True
 
     def __init__(self, listing, image_size, ranges=None):

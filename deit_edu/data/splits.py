@@ -34,11 +34,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some images of a `Split` on disk, which stay there."""
+    """Some images of a `Split` on disk, which stay there: a batch alone comes into memory."""
 
     split: Split
     rows: torch.Tensor  # (n,) int64: which of the split's
     labels: torch.Tensor  # (n,) int64
+    boxes = None
     on_disk = True
 
     def __len__(self):
@@ -47,6 +48,11 @@ class Chosen:
     @property
     def image_shape(self):
         return self.split.image_shape
+
+    @property
+    def images(self):
+        """All of them, brought into memory: (n, C, H, W) uint8."""
+        return self.split.images[self.rows]
 
     def batch(self, indices, generator=None):
         """As `Split.batch`."""
