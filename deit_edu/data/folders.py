@@ -95,7 +95,7 @@ def decode_found(found, size, store=None):
         good = torch.tensor([index for index, one in enumerate(mine) if not one.why], dtype=torch.int64)
         if not len(good):
             beside = printable(listing.paths[0])
-            raise DeiTEduError(f"none of {counted(len(mine), 'image')} beside {beside} can be decoded")
+            raise DeiTEduError(f"none of the {counted(len(mine), 'image')} beside {beside} can be decoded")
         if store:
             rows = torch.from_numpy(images[first_row : first_row + len(good), : 1 if grey else 3])
             first_row += len(good)
