@@ -1017,7 +1017,8 @@ def test_printable_is_one_line_of_text():
 @pytest.mark.parametrize(
     ("number", "noun", "expected"),
     [(1, "picture", "1 picture"), (0, "picture", "0 pictures"), (2000, "training picture", "2,000 training pictures"),
-     (1, "class", "1 class"), (2, "class", "2 classes"), (3, "batch", "3 batches"), (5, "epoch", "5 epochs"), (4, "process", "4 processes")],
+     (1, "class", "1 class"), (2, "class", "2 classes"), (3, "batch", "3 batches"),
+     (5, "epoch", "5 epochs"), (4, "process", "4 processes")],
 )  # fmt: skip
 def test_one_thing_is_no_plural(number, noun, expected):
     assert counted(number, noun) == expected
