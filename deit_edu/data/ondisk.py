@@ -184,8 +184,8 @@ def in_rgb(pixels):
 
 
 def write_whole(path, text):
-    """A file is there whole or not at all. Only who holds the folder's lock may write: the half file has one name."""
-    half = path.with_suffix(".part")
+    """A file is there whole or not at all."""
+    half = path.with_suffix(f".{os.getpid()}")  # where there are no locks, two processes may write it
     half.write_text(text)
     half.replace(path)
 
