@@ -41,14 +41,16 @@ def run_name(config):
     return "-".join(parts).replace(":", "-").replace("/", "-")
 
 
-def read_json(path):
-    """What a json file of a run folder holds. Raises DeiTEduError when it is missing or damaged."""
+def read_json(path, remedy="delete the folder and train again"):
+    """The dictionary in a json file of a run folder. Raises DeiTEduError when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        if isinstance(found := json.loads(path.read_text()), dict):
+            return found
     except FileNotFoundError:
         raise DeiTEduError(f"{path.parent} has no {path.name}: name the folder of a run that has finished") from None
     except (OSError, ValueError):
-        raise DeiTEduError(f"{path} is damaged: delete the folder and train again") from None
+        pass
+    raise DeiTEduError(f"{path} is damaged: {remedy}")
 
 
 def json_bytes(value, indent=1):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import deit_edu
 from deit_edu.data.splits import nested_subset
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.losses import smooth_labels
 from deit_edu.runs.ahead import made_ahead
 from deit_edu.runs.answers import Answers, SharedAnswers, answers_key
@@ -320,7 +320,7 @@ class Run:
         """Refuse to go on in another number of processes: with it, batch, learning rate and steps would change."""
         if before != self.world.size:
             raise DeiTEduError(
-                f"{self.folder} was begun in {before} process{'es' * (before > 1)}, not in {self.world.size}: go on "
+                f"{self.folder} was begun in {counted(before, 'process')}, not in {self.world.size}: go on "
                 f"with {f'torchrun --nproc-per-node {before}' if before > 1 else 'one, without torchrun'}, or choose "
                 f"another --out"
             )
