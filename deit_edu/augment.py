@@ -186,7 +186,7 @@ def auto_augment(images, fill, generator):
     policy = v2.AutoAugment(fill=[255 * part for part in fill])
     seed = torch.randint(2**62, (), generator=generator).item()
     with torch.random.fork_rng(devices=[]):  # it draws from PyTorch's own generator
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not a GPU's as well: nothing here would put that back
         return torch.stack([policy(image) for image in images])
 
 

@@ -49,6 +49,7 @@ class DistilledViT(nn.Module):
     def with_second_token(self, tokens):
         """(B, 1 + N, D), positions added -> (B, 2 + N, D)."""
         second = (self.distillation_token + self.distillation_position_embed).expand(len(tokens), -1, -1)
+        second = self.embeddings.dropout(second) if self.hugging_face else self.model.pos_drop(second)
         return torch.cat([tokens[:, :1], second, tokens[:, 1:]], dim=1)
 
     def tokens_of_timm(self, images):
@@ -56,8 +57,7 @@ class DistilledViT(nn.Module):
         tokens = model._pos_embed(model.patch_embed(images))  # (B, 1 + N, D)
         # Patches are dropped before: timm would keep the class token alone, and drop ours among them.
         tokens = model.norm_pre(self.with_second_token(model.patch_drop(tokens)))
-        for block in model.blocks:
-            tokens = block(tokens)
+        tokens = all_blocks(model, tokens)
         return model.head_drop(model.fc_norm(model.norm(tokens)))  # (B, 2 + N, D)
 
     def tokens_of_hugging_face(self, images):
@@ -68,6 +68,15 @@ class DistilledViT(nn.Module):
             answer = layer(tokens)
             tokens = answer[0] if isinstance(answer, tuple) else answer
         return vit.layernorm(tokens)  # (B, 2 + N, D)
+
+
+def all_blocks(model, tokens):
+    """A timm ViT's blocks, one after the other; with `set_grad_checkpointing` in less memory, as timm does it."""
+    if not model.grad_checkpointing:
+        return model.blocks(tokens)
+    from timm.models import checkpoint_seq  # slow to import
+
+    return checkpoint_seq(model.blocks, tokens)
 
 
 def new_head(embed_dim, num_classes):
@@ -82,6 +91,8 @@ def check_fits(model):
     """Refuse what has no class token or positions, more than one prefix token, or a mean in place of the token."""
     name, hugging_face = type(model).__name__, hasattr(model, "config") and hasattr(model, "vit")
     if hugging_face:
+        if not (hasattr(model, "classifier") and hasattr(model.vit.embeddings, "cls_token")):
+            raise DeiTEduError(f"{name} takes no distillation token: give a ViT for image classification")
         return
     from timm.models.vision_transformer import VisionTransformer  # slow to import
 
@@ -101,7 +112,9 @@ def distilled_deit(model, num_classes):
     """A DeiT with two tokens and the weights of one with one token; its second token starts as the first."""
     if model.config.distilled:
         raise DeiTEduError("this DeiT has a distillation token already: train it as it is")
-    two = DeiT(replace(model.config, distilled=True, num_classes=num_classes)).to(model.class_token)
+    config = replace(model.config, distilled=True, distillation_tokens=1, num_classes=num_classes)
+    two = DeiT(config).to(model.class_token)
+    two.preprocessing = getattr(model, "preprocessing", None)
     state, drawn = model.state_dict(), two.state_dict()
     first = state["position_embedding"][:, :1]  # (1, 1, D)
     state["position_embedding"] = torch.cat([first, first, state["position_embedding"][:, 1:]], dim=1)

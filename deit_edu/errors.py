@@ -18,5 +18,5 @@ def did_you_mean(name, known):
 
 def counted(number, noun):
     """A number of things as a reader says it: 1 picture, 2,000 pictures, 2 classes. noun: in the singular."""
-    plural = noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
+    plural = noun + ("es" if noun.endswith(("s", "x", "sh", "tch")) else "s")
     return f"{number:,} {noun if number == 1 else plural}"

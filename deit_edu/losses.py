@@ -14,7 +14,7 @@ from deit_edu.errors import DeiTEduError
 
 def check_labels(labels, num_classes):
     """Refuse labels that are no numbers of classes, 0 to K - 1."""
-    if labels.is_floating_point() or labels.dtype == torch.bool:
+    if labels.dtype != torch.int64:
         raise DeiTEduError(f"labels of type {labels.dtype} are no numbers of classes: give (B,) int64")
     if labels.numel() and not 0 <= labels.min() <= labels.max() < num_classes:
         low, high = labels.min().item(), labels.max().item()
@@ -168,6 +168,11 @@ DISTILLATIONS = ("none", "soft", "hard", "drawn")
 TOKENS = ("class", "both", "each")
 
 
+def at_least_float32(logits):
+    """Logits of half precision as float32; others, or None, as they are."""
+    return logits.float() if logits is not None and logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
 class DistillationObjective(nn.Module):
     """(1 - weight) * loss on the true label + weight * loss on the teacher: equations 2 and 3 for every row of table 3.
 
@@ -215,9 +220,10 @@ class DistillationObjective(nn.Module):
             DeiTEduError: for a missing teacher or a missing head, or logits of different shapes.
         """
         # autocast would take the logarithms, and the division by tau, in bfloat16 where the products are: on a CPU
-        # it casts float32 logits down again. The loss is computed in float32 everywhere.
+        # it casts float32 logits down again. The loss is computed in float32 everywhere, or in float64.
         with torch.autocast(head_logits.class_logits.device.type, enabled=False):
-            return self.loss(head_logits, targets, teacher_logits)
+            head_logits = type(head_logits)(*map(at_least_float32, head_logits))
+            return self.loss(head_logits, targets, at_least_float32(teacher_logits))
 
     def loss(self, head_logits, targets, teacher_logits):
         """What `forward` returns, in the precision of the logits."""

@@ -153,7 +153,7 @@ class HeadLogits(NamedTuple):
     """What the two heads say, always both; `fuse` makes one answer of them."""
 
     class_logits: torch.Tensor  # (B, K)
-    distillation_logits: torch.Tensor | None  # (B, K), or None for a model without the distillation token
+    distillation_logits: torch.Tensor | None  # (B, K); (B, n, K) with a token for each of n teachers; None without
 
     @property
     def heads(self):
@@ -175,7 +175,7 @@ def fuse(head_logits, how="probabilities"):
     """One prediction from both heads.
 
     Args:
-        head_logits: HeadLogits of (B, K) each.
+        head_logits: HeadLogits of (B, K) each, or (B, n, K) of n distillation heads.
         how: "probabilities" adds the two softmax outputs (paper, section 4); what comes back is the log of
             their mean, so its softmax is that mean. "logits" takes the mean of the logits (the authors' code).
 

@@ -142,11 +142,14 @@ def resize_position_embedding(
             a grid without patches.
     """
     check_resizing(position_embedding, old_grid, new_grid, num_prefix_tokens, mode)
+    if mode == "nearest" and antialias:
+        raise DeiTEduError("nearest has nothing to smooth: leave out antialias, or choose bicubic or bilinear")
     T, D = position_embedding.shape[1:]
     if tuple(old_grid) == tuple(new_grid):
         return position_embedding
     prefix, patches = position_embedding.split([num_prefix_tokens, T - num_prefix_tokens], dim=1)
     picture = patches.reshape(1, *old_grid, D).permute(0, 3, 1, 2)  # (1, D, rows, columns)
-    picture = F.interpolate(picture, size=tuple(new_grid), mode=mode, antialias=antialias)  # (1, D, rows', columns')
-    patches = picture.permute(0, 2, 3, 1).flatten(1, 2)  # (1, N', D)
+    # in float32: half precision has no kernel for antialias on a CPU
+    picture = F.interpolate(picture.float(), size=tuple(new_grid), mode=mode, antialias=antialias)
+    patches = picture.permute(0, 2, 3, 1).flatten(1, 2).to(prefix.dtype)  # (1, N', D)
     return torch.cat([prefix, patches], dim=1)  # (1, prefix + N', D)

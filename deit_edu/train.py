@@ -121,11 +121,12 @@ LIMITS = {  # the smallest and the largest value that can be; the rooms that use
 
 
 def learning_rate_at(step, total_steps, warmup_steps, peak, start=1e-6, end=1e-5):
-    """Linear warm-up, then half a cosine (paper, table 9; start and end are the authors' code's).
+    """Linear warm-up, then half a cosine (paper, table 9; start and end are the authors' code's, or a lower peak).
 
     The authors' code changes the rate once an epoch, and its cosine begins under the warm-up; this one changes it at
     every step, and begins after.
     """
+    start, end = min(start, peak), min(end, peak)
     if step < warmup_steps:
         return start + (peak - start) * step / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
@@ -136,10 +137,15 @@ TOKENS_AND_POSITIONS = ("token", "position_embedding", "position_embeddings", "p
 
 
 def parameter_groups(model, weight_decay):
-    """Matrices decay, vectors do not, as in timm: no decay for biases, norms, tokens and positions."""
+    """Matrices decay, vectors do not, as in timm; nor tokens, positions, and what a model of timm's says of itself."""
+    spared = {
+        f"{place}.{name}".removeprefix(".")
+        for place, module in model.named_modules()
+        for name in getattr(module, "no_weight_decay", tuple)()
+    }
     decay, no_decay = [], []
     for name, parameter in model.named_parameters():
-        is_vector = parameter.ndim <= 1 or name.endswith(TOKENS_AND_POSITIONS)
+        is_vector = parameter.ndim <= 1 or name.endswith(TOKENS_AND_POSITIONS) or name in spared
         (no_decay if is_vector else decay).append(parameter)
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
@@ -382,18 +388,18 @@ def in_precision(world):
 
 
 def learn(student, teacher, objective, images, targets, world):
-    """One batch's gradients, left in the student's parameters: what a step does between augmenting and the optimiser.
+    """One batch's gradients, left in the student's parameters: the middle of a step.
 
     Args:
-        student, teacher, objective, world: as for `train_epoch`. images: (B, C, H, W). targets: (B, K) probabilities.
+        student, teacher, objective, world: as for `train_epoch`.
+        images: (B, C, H, W), augmented. targets: (B, K) probabilities.
 
     Returns:
         The loss, a scalar without a gradient.
     """
     with in_precision(world):
-        teacher_logits = None if teacher is None else teacher(images)  # the same images as the student
-        head_logits = as_head_logits(student(images))
-        loss = objective(head_logits, targets, teacher_logits)
+        told = None if teacher is None else teacher(images)  # (B, K), of the images that the student sees
+        loss = objective(as_head_logits(student(images)), targets, told)
     loss.backward()
     return loss.detach()
 

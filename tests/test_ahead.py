@@ -55,7 +55,7 @@ CONFIG = toy_config(rand_augment=True, erasing=0.25, mixup_alpha=0.8, drop_rate=
 
 def not_ahead(monkeypatch):
     """Batches are made when the step asks for them, as those of pictures in memory are."""
-    monkeypatch.setattr(runs, "made_ahead", lambda dataset: runs.nullcontext())
+    monkeypatch.setattr(runs, "made_ahead", lambda dataset, config: runs.nullcontext())
 
 
 def of_the_pool():
@@ -67,7 +67,7 @@ def of_the_pool():
 def test_the_batches_are_those_that_the_step_would_have_waited_for(dataset, repeats):
     config = dataclasses.replace(CONFIG, repeats=repeats)
     assert dataset.train.on_disk
-    with made_ahead(dataset) as ahead:
+    with made_ahead(dataset, config) as ahead:
         for epoch in (0, 1, 0):
             waited_for = list(batches_of_epoch(config, dataset, epoch, CPU))[: steps_per_epoch(config, dataset, CPU)]
             made = list(ahead(config, dataset, epoch, CPU))
@@ -90,6 +90,17 @@ def test_a_run_ends_with_the_same_weights_stopped_or_not(dataset, tmp_path, monk
     stopped = train(CONFIG, tmp_path / "stopped", dataset=dataset, resume=True, progress=False)
     assert whole["checkpoint"] == waited["checkpoint"] == stopped["checkpoint"]
     assert "waiting" not in waited and 0 <= whole["waiting"] <= 1
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be decoded")
+def test_auto_augment_draws_nothing_that_the_step_would_have_drawn(dataset, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, auto_augment=True, rand_augment=False, drop_path_rate=0.5)
+    with monkeypatch.context() as patch:
+        not_ahead(patch)
+        waited = train(config, tmp_path / "waited", dataset=dataset, progress=False)
+    assert train(config, tmp_path / "run", dataset=dataset, progress=False)["checkpoint"] == waited["checkpoint"]
+    with made_ahead(dataset, config) as ahead:
+        assert ahead is None  # it would draw from the generator that dropout draws from
 
 
 def test_a_damaged_file_is_said_in_the_same_line(photographs, tmp_path, monkeypatch):

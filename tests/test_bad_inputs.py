@@ -282,6 +282,7 @@ CALLS = [
     (lambda: smooth_labels(labels([0, 3]), 3, 0.1), "labels from 0 to 3 are not all of 3 classes: number them from 0"),
     (lambda: smooth_labels(labels([-1]), 3, 0.1), "labels from -1 to -1 are not all of 3 classes"),
     (lambda: smooth_labels(labels([0.5]), 3, 0.1), "labels of type torch.float32 are no numbers of classes: give"),
+    (lambda: smooth_labels(labels([1]).int(), 3, 0.1), "labels of type torch.int32 are no numbers of classes: give"),
     (lambda: smooth_labels(labels([0]), 3, 1.0), r"label smoothing 1.0 must lie in \[0, 1\)"),
     (lambda: soft_cross_entropy(z(2, 3), labels([0, 3])), "labels from 0 to 3 are not all of 3 classes"),
     (lambda: soft_cross_entropy(z(2, 3), z(2, 4)), r"targets of shape \(2, 4\) do not fit logits \(2, 3\): give"),

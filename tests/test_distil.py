@@ -118,6 +118,46 @@ def test_what_timm_does_before_its_head_is_done_before_both():
     assert 0.4 < (dropping.tokens_of_timm(torch.randn(2, 3, 32, 32)) == 0).float().mean() < 0.6
 
 
+def test_dropout_behind_the_embeddings_reaches_the_second_token_too():
+    transformers = pytest.importorskip("transformers")
+    timms = timm.create_model("vit_tiny_patch16_224", **SHAPE, pos_drop_rate=0.5)
+    config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+                                    image_size=32, patch_size=8, num_labels=5, hidden_dropout_prob=0.5)  # fmt: skip
+    faces = transformers.ViTForImageClassification(config)
+    for vit, blocks in ((timms, lambda vit: vit.blocks[0]), (faces, lambda vit: layers_of(vit)[0])):
+        ours, seen = add_distillation(vit, 5).train(), []
+        torch.nn.init.normal_(ours.distillation_token)
+        blocks(vit).register_forward_pre_hook(lambda block, tokens: seen.append(*tokens))  # noqa: B023
+        ours(torch.zeros(64, 3, 32, 32))
+        assert 0.4 < (seen[0][:, 1] == 0).float().mean() < 0.6
+
+
+def layers_of(vit):
+    return vit.vit.encoder.layer if hasattr(vit.vit, "encoder") else vit.vit.layers
+
+
+def test_gradient_checkpointing_of_timms_goes_on_behind_the_second_token():
+    counts = {}
+    for saves in (False, True):
+        vit, calls = timm.create_model("vit_tiny_patch16_224", **SHAPE), []
+        vit.set_grad_checkpointing(saves)
+        vit.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))  # noqa: B023
+        sum(logits.sum() for logits in add_distillation(vit, 5).train()(torch.zeros(1, 3, 32, 32))).backward()
+        counts[saves] = len(calls)
+    assert counts == {False: 1, True: 2}
+
+
+@pytest.mark.parametrize("kind", ["ViTForMaskedImageModeling", "ViTMAEForPreTraining", "YolosForObjectDetection"])
+def test_a_vit_of_hugging_face_for_something_else_is_refused(kind):
+    transformers = pytest.importorskip("transformers")
+    model = getattr(transformers, kind)
+    side = [32, 32] if kind.startswith("Yolos") else 32
+    sizes = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=side,
+                 patch_size=8)  # fmt: skip
+    with pytest.raises(DeiTEduError, match=f"{kind} takes no distillation token: give a ViT for image classification"):
+        add_distillation(model(model.config_class(**sizes)), 5)
+
+
 @pytest.mark.parametrize(("name", "settings", "message"), [
     ("test_resnet", {}, "no ViT"), ("deit_tiny_distilled_patch16_224", {}, "prefix tokens of its own already"),
     ("deit3_small_patch16_224", {}, "positions leave out the class token"),
@@ -349,6 +389,14 @@ def test_tokens_and_positions_do_not_decay_in_anybodys_vit():
 
 
 # ---- a start that has one head ----
+
+
+def test_a_plain_deit_keeps_how_it_sees_pictures_and_gets_one_token_however_many_it_was_set_up_for():
+    plain = create_model("deit_nano_patch7_28", distilled=False, distillation_tokens=2)
+    plain.preprocessing = "its own"
+    ours = add_distillation(plain, 5)
+    assert ours.preprocessing == "its own" and ours.config.num_prefix_tokens == 2
+    assert ours(torch.zeros(1, 1, 28, 28)).distillation_logits.shape == (1, 5)
 
 
 def test_a_plain_deit_gets_a_second_token_that_starts_as_the_first():

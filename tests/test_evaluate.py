@@ -48,6 +48,14 @@ def test_the_interval_is_where_the_score_test_does_not_reject(correct, total):
     assert 0 <= low <= correct / total <= high <= 1 and low < high
 
 
+@pytest.mark.parametrize("num_classes", [2**15, 2**15 + 1, 40_000])
+def test_decisions_among_many_classes_are_stored(tmp_path, num_classes):
+    logits = torch.zeros(2, num_classes)
+    logits[0, -1] = logits[1, 3] = 1
+    save_predictions(tmp_path / "predictions.safetensors", HeadLogits(logits, None))
+    assert load_decisions(tmp_path / "predictions.safetensors")["class"].tolist() == [num_classes - 1, 3]
+
+
 def test_stored_decisions_are_those_before_rounding(tmp_path):
     generator = torch.Generator().manual_seed(0)
     near_ties = HeadLogits(*(1000 + 1e-3 * torch.rand(2, 500, 4, generator=generator)))  # equal as float16

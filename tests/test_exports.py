@@ -325,3 +325,53 @@ def test_a_run_of_timms_starts_a_deit_by_its_file(tmp_path):
     save_network(tmp_path / "it.safetensors", theirs, "timm:deit_tiny_patch16_224", (3, 32, 32), 4, SEEN)
     model, metadata = open_initial(str(tmp_path / "it.safetensors"))
     assert model.preprocessing.mean == tuple(SEEN["mean"]) and metadata["classes"] == SEEN["classes"]
+
+
+@pytest.mark.parametrize(
+    ("file", "holds", "told"),
+    [
+        ("pytorch_model.bin", b"garbage", "pytorch_model.bin holds more than weights, or is damaged: save"),
+        ("preprocessor_config.json", b'{"do_resize": tr', "config.json is damaged: fetch it again, or save it there"),
+        ("preprocessor_config.json", b"[]", "config.json is damaged: fetch it again, or save it there"),
+        ("config.json", b'"model_type"', "config.json is damaged"),
+    ],
+)
+def test_a_damaged_hugging_face_folder_is_named(file, holds, told, network, tmp_path):
+    folder = tmp_path / "theirs"
+    exports.to_huggingface(*network, folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    (folder / file).write_bytes(holds)
+    with pytest.raises(DeiTEduError, match=told):
+        open_initial(folder)
+
+
+def test_an_image_processor_without_statistics_says_nothing_of_them(network, tmp_path):
+    exports.to_huggingface(*network, tmp_path / "theirs")
+    (tmp_path / "theirs/preprocessor_config.json").write_text('{"do_resize": true}')
+    assert open_initial(tmp_path / "theirs")[0].preprocessing.mean == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize(
+    ("holds", "told"),
+    [
+        ([1, 2], "it.pth holds a list, no weights: save a state_dict with torch.save"),
+        (torch.zeros(2), "it.pth holds a Tensor, no weights"),
+        ({1: torch.zeros(2)}, "it.pth is no DeiT: its weights are of another kind of network"),
+        ({"model": {}}, "it.pth is no DeiT: its weights are of another kind"),
+        ({"patch_embed.proj.weight": torch.zeros(2)}, "it.pth is no DeiT: its weights are of another kind"),
+    ],
+    ids=["a list", "a tensor", "numbers for names", "nothing", "a vector"],
+)
+def test_a_file_that_holds_no_weights_is_named(holds, told, tmp_path):
+    torch.save(holds, tmp_path / "it.pth")
+    with pytest.raises(DeiTEduError, match=told):
+        open_initial(tmp_path / "it.pth")
+
+
+def test_a_vector_where_a_deit_has_a_matrix_is_no_deit(tmp_path):
+    state = tiny().state_dict()
+    for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", "head.weight"):
+        torch.save(state | {name: torch.zeros(2), 7: 8}, tmp_path / "it.pth")
+        with pytest.raises(DeiTEduError, match="it.pth is no DeiT"):
+            open_initial(tmp_path / "it.pth")

@@ -121,6 +121,14 @@ def test_differences_are_dots_beside_a_line_at_zero_with_label_and_levels():
     plt.close("all")
 
 
+def test_a_token_for_each_of_two_teachers_is_drawn_in_the_distillation_tokens_colour():
+    maps = dict.fromkeys(("class", "distillation_1", "distillation_2"), np.ones((1, 2, 2)))
+    fig = figures.where_tokens_look([np.zeros((4, 4), np.uint8)], maps, ["a picture"])
+    labels = [ax.xaxis.label for ax in fig.axes[1:]]
+    assert [label.get_text() for label in labels] == ["class token", "distillation 1 token", "distillation 2 token"]
+    assert {label.get_color() for label in labels[1:]} == {figures.COLOURS["distillation"]}
+
+
 def test_a_second_class_token_has_words_of_its_own_and_the_class_tokens_colour():
     rows = [("two_class_tokens", head, [70.0], (70.0, 70.0)) for head in ("class", "second class token", "fused")]
     (ax,) = figures.seed_dots(rows, "accuracy, %").axes

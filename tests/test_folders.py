@@ -1,7 +1,10 @@
 """Pictures as they lie on people's disks: what is read, as what, and that nothing is passed over silently."""
 
+import errno
 import json
+import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,14 +18,19 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
+from toy import CPU, SMALL_DEIT, toy_config
 
 from deit_edu.cli import main
-from deit_edu.data import balanced_order, class_counts, class_weights, load_dataset, normalise, ondisk
+from deit_edu.data import balanced_order, class_counts, class_weights, decode, load_dataset, normalise, ondisk, report
 from deit_edu.data.decode import decode_picture, has_heif, value_ranges
 from deit_edu.data.found import cut_parts
+from deit_edu.data.labelled import Network, load_labelled
 from deit_edu.data.tree import find
 from deit_edu.data.walk import printable, suffixes
 from deit_edu.errors import DeiTEduError, counted
+from deit_edu.runs import train
+from deit_edu.runs.build import as_initial_sees
+from deit_edu.train import batches_of_epoch
 
 PARTS = ("train", "validation", "test")
 
@@ -197,6 +205,44 @@ def test_a_table_for_each_part_is_read(tmp_path):
     assert counts(loaded(tmp_path)[0]) == [[2, 2]] * 3
 
 
+@pytest.mark.parametrize("there", [40, 39])
+@pytest.mark.parametrize("header", ["filename,label", "label,filename", "label,id", ",id,label", "row,label,file"])
+def test_labels_that_look_like_names_are_not_taken_for_them(tmp_path, header, there):
+    """Files 0.png to 39.png, labels 0 to 2, in one table the numbers of its rows; a file may be missing."""
+    titles = header.split(",")
+    for index in range(there):
+        picture(index).save(tmp_path / f"{index}.png")
+    lines = []
+    for row, index in enumerate(np.random.default_rng(0).permutation(40)):
+        cells = {"label": index % 3, "id": index if len(titles) == 2 else f"{index}.png", "": row, "row": row}
+        lines.append(",".join(str(cells.get(title, f"{index}.png")) for title in titles))
+    (tmp_path / "labels.csv").write_text("\n".join([header, *lines]))
+    dataset, _ = loaded(tmp_path)
+    assert dataset.classes == ("0", "1", "2") and sum(map(sum, counts(dataset))) == there
+    for path, label in zip(dataset.found.parts["train"].paths, dataset.train.labels.tolist(), strict=True):
+        assert int(Path(path).stem) % 3 == label
+
+
+def test_a_file_in_two_parts_is_in_neither(tmp_path, capsys):
+    fill(tmp_path, 24)
+    lines = [f"{index:03}.png,{'ab'[index % 2]},{('train', 'val', 'test')[index % 3]}" for index in range(24)]
+    lines += ["000.png,a,test", "001.png,b,valid"]  # val and valid are one part
+    (tmp_path / "labels.csv").write_text("\n".join(["name,label,split", *lines]))
+    dataset, warned = loaded(tmp_path)
+    assert "left out (two parts: test, train): 1, as " in warned and "000.png" in warned and "001.png" not in warned
+    assert sum(map(sum, counts(dataset))) == 23
+
+
+def test_a_file_in_two_tables_is_in_no_part(tmp_path):
+    fill(tmp_path, 20)
+    for part, numbers in (("train", range(11)), ("test", range(10, 20))):
+        lines = [f"{index:03}.png,{'ab'[index % 2]}" for index in numbers]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["file,label", *lines]))
+    dataset, warned = loaded(tmp_path)
+    assert re.search("named in two of t[a-z.]*csv, t[a-z.]*csv[)]: 1, as .*010.png", warned)
+    assert sum(map(sum, counts(dataset))) == 19
+
+
 def test_rows_of_a_table_that_cannot_be_used_are_said(tmp_path, capsys):
     fill(tmp_path, 20)
     lines = [f"{index:03}.png,{'ab'[index % 2]}" for index in range(20)]
@@ -258,6 +304,14 @@ LEFT_OUT = {
     "a link to nothing": (
         lambda path: (path / "train/cat/gone.png").symlink_to("/nowhere/gone.png"), "a link to nothing", "gone.png",
     ),
+    "a link to itself": (
+        lambda path: (path / "train/cat/loop").symlink_to("loop"), "a link to nothing", "loop",
+    ),
+    "a link to itself beside the parts": (lambda path: (path / "loop").symlink_to("loop"), "a link to nothing", "loop"),
+    "a table that is a link to itself": (
+        lambda path: (path / "labels.csv").symlink_to("labels.csv"), "a link to nothing", "labels.csv",
+    ),
+    "one picture in another folder": (lambda path: fill(path / "extra/cat", 1), "no part, with 1 picture", "extra"),
     "a circle": (lambda path: (path / "train/cat/again").symlink_to(path), "a link to a folder above it", "again"),
     "a class of the test alone": (
         lambda path: [(path / "train/horse").mkdir(), fill(path / "test/horse", 2)], "no training picture of horse",
@@ -282,6 +336,7 @@ def test_what_is_left_out_is_said_with_an_example(tmp_path, capsys, kind):
     assert why in warned and name in warned
     status, said = said_by(capsys, "data", f"folder:{tmp_path}")
     assert status == 0 and why in said and name in said
+    assert not re.search(r"\b1 (pictures|images|files|classes)", warned + said)
 
 
 def test_only_what_may_be_a_picture_warns_but_the_report_names_all(tmp_path, capsys):
@@ -567,7 +622,7 @@ def test_of_several_frames_the_first_is_taken_and_that_is_said(tmp_path, capsys,
     path = tmp_path / f"train/cat/!{suffix}"
     first.save(path, save_all=True, append_images=[second])
     assert abs(decode_picture(path, lambda image: image).pixels.astype(int) - [250, 0, 0]).max() < 9
-    assert "of 1 files with several the first is taken" in said_by(capsys, "data", f"folder:{tmp_path}")[1]
+    assert "of 1 file with several the first is taken" in said_by(capsys, "data", f"folder:{tmp_path}")[1]
 
 
 def test_avif_is_known_where_pillow_knows_it():
@@ -703,6 +758,34 @@ def test_grey_pictures_on_disk_stay_grey(tmp_path):
     same_data(loaded(tmp_path)[0], loaded(tmp_path, on_disk=True)[0])
 
 
+def test_classes_of_pictures_on_disk_stay_there(some):
+    fill(some / "emu", 20)
+    fill(some / "fox", 20)
+    in_memory, on_disk = (loaded(some, image_size=12, on_disk=kept, classes="3,0-1")[0] for kept in (False, True))
+    assert on_disk.classes == in_memory.classes == ("fox", "cat", "dog") and on_disk.train.on_disk
+    assert on_disk.image_shape == in_memory.image_shape and counts(on_disk) == counts(in_memory)
+    for part in PARTS:
+        whole, kept = getattr(in_memory, part), getattr(on_disk, part)
+        every = torch.randperm(len(whole))
+        assert torch.equal(kept.labels, whole.labels) and torch.equal(kept.batch(every), whole.images[every])
+        assert torch.equal(kept.images, whole.images)
+    config = toy_config(epochs=1, tokens="both", model_settings=SMALL_DEIT)
+    ours, theirs = (batches_of_epoch(config, dataset, 0, CPU) for dataset in (on_disk, in_memory))
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("kind", ["imagenet", "folder"])
+def test_pictures_on_disk_are_not_made_grey_for_the_weights_to_start_from(tmp_path, kind):
+    for part in ("train", "val", "test"):
+        fill(tmp_path / part / "cat", 4)
+        fill(tmp_path / part / "dog", 4)
+    dataset = load_dataset(f"{kind}:{tmp_path}", image_size=28, **({"on_disk": True} if kind == "folder" else {}))
+    config = toy_config(data=dataset.name, initial="packaged:fashion_clutter_student")
+    with pytest.raises(DeiTEduError, match="from the disk with 3 channels, and the weights .* take 1: start from weig"):
+        as_initial_sees(config, dataset)
+
+
 def test_the_disk_is_used_when_a_quarter_of_memory_is_not_enough(some, monkeypatch):
     monkeypatch.setattr(ondisk, "memory", lambda: 4 * 330 * 3 * 12 * 12)
     loaded(some, image_size=12)
@@ -799,6 +882,88 @@ def test_a_disk_that_fills_up_gives_one_line(some, monkeypatch):
         load_dataset(f"folder:{some}", image_size=12, on_disk=True)
 
 
+def deep_pictures(root):
+    """Twelve-bit greys of two classes, twelve of each."""
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        for index in range(12):
+            values = np.random.default_rng([index, ord(name)]).integers(0, 4096, (8, 8))
+            Image.fromarray(values.astype(np.uint16)).save(root / name / f"{index}.png")
+
+
+def test_a_link_to_itself_hides_no_labelled_pictures(tmp_path):
+    fill(tmp_path / "a", 3)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.warns(UserWarning, match="a link to nothing"):
+        assert len(load_labelled(tmp_path, Network("n", ("a", "b"), 8, {}))) == 3
+
+
+def test_one_picture_of_an_unknown_class_is_one_warning(tmp_path):
+    fill(tmp_path / "a", 1)
+    fill(tmp_path / "z", 1)
+    with pytest.warns(UserWarning) as warned:
+        assert len(load_labelled(tmp_path, Network("n", ("a", "b"), 8, {}))) == 1
+    assert [str(one.message) for one in warned] == [
+        "1 picture is left out, of classes that n does not know: z; it knows a, b"
+    ]
+
+
+def test_networks_of_other_ranges_share_no_pictures_on_disk(tmp_path, monkeypatch):
+    deep_pictures(tmp_path / "deep")
+    for high in (4095, 65535):
+        network = Network("n", ("a", "b"), 8, {"integer": (0, high)})
+        in_memory = load_labelled(tmp_path / "deep", network)
+        with monkeypatch.context() as patch:
+            patch.setenv("DEIT_EDU_ON_DISK", "1")
+            on_disk = load_labelled(tmp_path / "deep", network, store_root=tmp_path / "store")
+        assert torch.equal(on_disk.images, in_memory.images) and torch.equal(on_disk.labels, in_memory.labels)
+    assert len(list((tmp_path / "store").iterdir())) == 2
+    same_data(
+        *(load_dataset(f"folder:{tmp_path}/deep", on_disk=kept, ranges={"integer": (0, 99)}) for kept in (False, True))
+    )
+
+
+@pytest.mark.parametrize("refused", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_what_the_disk_did_not_give_is_read_another_time(some, monkeypatch, refused):
+    def reading(path, *rest):
+        if str(path).endswith("cat/003.png"):
+            raise OSError(refused, os.strerror(refused), path)
+        return open(path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "open", reading, raising=False)
+        without, warned = loaded(some, image_size=12, on_disk=True)
+        kept = (stores()[0] / "pixels.u8").stat().st_mtime_ns
+        same_data(without, loaded(some, image_size=12, on_disk=True)[0])
+        assert (stores()[0] / "pixels.u8").stat().st_mtime_ns == kept  # nothing more can be read: nothing is made anew
+    assert "cat/003.png" in warned and "2 of 330 images" in warned
+    before = [getattr(without, part).images.clone() for part in PARTS]
+    again, warned = loaded(some, image_size=12, on_disk=True)
+    assert "cat/003.png" not in warned and "1 of 330 images" in warned
+    same_data(again, loaded(some, image_size=12)[0])
+    # Who has the pictures of then open keeps them.
+    assert all(torch.equal(getattr(without, part).images, old) for part, old in zip(PARTS, before, strict=True))
+
+
+def summarise(store, times):
+    for _ in range(times):
+        store.summary.unlink(missing_ok=True)
+        assert store.recall(lambda: {"mean": 1}) == {"mean": 1}
+        ondisk.write_whole(store.summary, '{"mean": 1}')
+
+
+def test_two_processes_write_one_summary(tmp_path):
+    store = ondisk.Store(tmp_path, [], 8, [], {})
+    store.open()
+    context = multiprocessing.get_context("fork")
+    others = [context.Process(target=summarise, args=(store, 500)) for _ in range(2)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join(120)
+    assert [process.exitcode for process in others] == [0, 0]
+
+
 def test_only_folders_are_kept_on_disk():
     with pytest.raises(DeiTEduError, match="on_disk is for folder:PATH"):
         load_dataset("fashion_mnist_10k", on_disk=True)
@@ -824,6 +989,15 @@ def test_imagenet_with_two_more_parts_takes_each_for_what_it_is_called(tmp_path)
     assert [len(getattr(dataset, part)) for part in PARTS] == [10, 6, 4]
 
 
+def test_a_deit_with_both_tokens_is_trained_on_lazy_pictures_to_its_record(tmp_path):
+    for part in ("train", "val"):
+        fill(tmp_path / part / "n01", 8)
+        fill(tmp_path / part / "n02", 8)
+    config = toy_config(data=f"imagenet:{tmp_path}", image_size=8, tokens="both", epochs=1, batch_size=4)
+    record = train(config, tmp_path / "run", progress=False)
+    assert record["test"]["fused"]["total"] == 16 and len(record["tokens"]["similarity"]) == 3
+
+
 def test_a_lazy_picture_is_upright_and_on_white(tmp_path):
     for name in ("n01", "n02"):
         fill(tmp_path / "train" / name, 3)
@@ -844,7 +1018,20 @@ def test_printable_is_one_line_of_text():
 @pytest.mark.parametrize(
     ("number", "noun", "expected"),
     [(1, "picture", "1 picture"), (0, "picture", "0 pictures"), (2000, "training picture", "2,000 training pictures"),
-     (1, "class", "1 class"), (2, "class", "2 classes"), (3, "batch", "3 batches")],
+     (1, "class", "1 class"), (2, "class", "2 classes"), (3, "batch", "3 batches"),
+     (5, "epoch", "5 epochs"), (4, "process", "4 processes")],
 )  # fmt: skip
 def test_one_thing_is_no_plural(number, noun, expected):
     assert counted(number, noun) == expected
+
+
+def test_a_report_of_one_is_no_plural(tmp_path, monkeypatch):
+    for part, count in (("train", 2), ("val", 1), ("test", 1)):
+        fill(tmp_path / part / "a", count)
+    (tmp_path / "train/a/000.png").rename(tmp_path / "train/a/000.gif")
+    picture(0).save(tmp_path / "train/a/000.gif", save_all=True, append_images=[picture(1)])
+    monkeypatch.setattr(report, "SHOWN_CLASSES", 0)
+    said = "\n".join(report.describe(loaded(tmp_path)[0]))
+    for line in (": 3x16x16, 1 class: a\n", " 2 images\n", "       1 image\n", "and 1 class more\n", "of 1 file with"):
+        assert line in said, line
+    assert "1 images" not in said and "1 classes" not in said

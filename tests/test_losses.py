@@ -134,6 +134,18 @@ def test_hard_distillation_is_cross_entropy_on_the_teachers_decision():
     assert torch.equal(hard_distillation(STUDENT, TEACHER), hard_distillation(STUDENT, 100 * TEACHER))
 
 
+@pytest.mark.parametrize("distillation", ["soft", "hard"])
+def test_logits_of_half_precision_are_judged_in_float32_and_those_of_float64_in_that(distillation):
+    objective, labels = DistillationObjective(distillation, "both"), torch.tensor([0, 2])
+    made = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).bfloat16()
+    for precision, expected in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
+        one, other, teachers = made.to(precision)
+        found = objective(HeadLogits(one, other), labels, teachers)
+        assert found.dtype == expected
+        full = objective(HeadLogits(one.double(), other.double()), labels, teachers.double())
+        torch.testing.assert_close(found.double(), full, rtol=1e-6, atol=0)
+
+
 def test_drawn_labels_teach_on_average_what_soft_answers_do_at_temperature_1():
     torch.manual_seed(0)
     draws = torch.stack([drawn_distillation(STUDENT, TEACHER) for _ in range(4000)])

@@ -93,6 +93,15 @@ def test_prefix_tokens_have_no_place_in_the_picture_and_stay_as_they_are(prefix)
     assert torch.equal(resized[:, :prefix], embedding[:, :prefix])
 
 
+def test_half_precision_is_resized_with_antialias_and_nearest_has_none():
+    table = torch.randn(1, 17, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = resize_position_embedding(table, (4, 4), (3, 3), 1, antialias=True)
+    whole = resize_position_embedding(table.float(), (4, 4), (3, 3), 1, antialias=True)
+    assert found.dtype == torch.bfloat16 and torch.equal(found, whole.bfloat16())
+    with pytest.raises(DeiTEduError, match="nearest has nothing to smooth: leave out antialias"):
+        resize_position_embedding(table, (4, 4), (3, 3), 1, mode="nearest", antialias=True)
+
+
 def test_resizing_to_the_same_grid_changes_nothing():
     embedding = random_position_embedding(2, (5, 5))
     assert torch.equal(resize_position_embedding(embedding, (5, 5), (5, 5), 2), embedding)

@@ -14,14 +14,16 @@ import torch
 from PIL import Image
 from toy import toy_config, toy_dataset
 
-from deit_edu.cli import main
+from deit_edu.cli import evaluate, main
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import fuse
 from deit_edu.runs import predict_pictures, train
-from deit_edu.runs.checkpoints import load
+from deit_edu.runs.checkpoints import load, load_teacher
 from deit_edu.runs.evaluate import predict
+from deit_edu.runs.folders import open_run
 from deit_edu.runs.pictures import TrainedNetwork
+from deit_edu.runs.sources import open_initial
 
 PARTS = ("train", "validation", "test")
 
@@ -87,8 +89,9 @@ def test_a_picture_is_told_what_evaluation_is_told(place, name, data):
 
 def test_a_run_is_named_by_its_folder_by_its_name_or_packaged(place):
     picture = str(next((place / "own/test/top").iterdir()))
-    by_path, by_name = (predict_pictures(run, [picture])[0] for run in (str(place / "runs/student"), "student"))
-    assert torch.equal(by_path.decisive, by_name.decisive)
+    named = (str(place / "runs/student"), place / "runs/student", "student")
+    by_text, by_path, by_name = (predict_pictures(run, [picture])[0] for run in named)
+    assert torch.equal(by_path.decisive, by_name.decisive) and torch.equal(by_text.decisive, by_name.decisive)
     (packaged,) = predict_pictures("packaged:fashion_clutter_student", [picture])
     assert "Sandal" in packaged.classes and packaged.decisive.sum().item() == pytest.approx(1, abs=1e-5)
     with pytest.raises(DeiTEduError, match="no run nobody: give a run folder, or one of convnet, deep, student"):
@@ -255,9 +258,36 @@ def test_a_table_of_labels_is_evaluated_whole(place, labelled, capsys, tmp_path)
     assert "student on 20 labelled images" in capsys.readouterr().out
 
 
+def test_deep_greys_are_scaled_as_the_network_knows_them_divided_or_not(place, monkeypatch, tmp_path):
+    """Brighter pictures than those of its training: by their own extent they would look the same."""
+    for path in (place / "deep").rglob("*.png"):
+        brighter = tmp_path / "divided" / path.relative_to(place / "deep")
+        brighter.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(Image.open(path)) + np.uint16(800)).save(brighter)
+    shutil.copytree(tmp_path / "divided/test", tmp_path / "alone")
+    seen, asked = {}, evaluate.predict
+    monkeypatch.setattr(evaluate, "predict", lambda model, split, dataset: seen.update({dataset.name: split})
+                        or asked(model, split, dataset))  # fmt: skip
+    divided, alone, known = f"folder:{tmp_path}/divided", f"folder:{tmp_path}/alone", f"folder:{place}/deep"
+    for data in (divided, alone, known):
+        assert deit_edu(f"evaluate deep --data {data}") == 0
+    assert torch.equal(seen[divided].images, seen[alone].images)
+    assert seen[divided].images.double().mean() > seen[known].images.double().mean() + 50
+    assert torch.equal(seen[known].images, load_dataset(known).test.images)
+
+
 def test_pictures_that_a_run_was_trained_on_are_not_asked_about_as_new_ones(place, capsys, tmp_path):
     shutil.copytree(place / "own/train", tmp_path / "mine")
     data = f"folder:{tmp_path}/mine"
     train(toy_config(data=data, epochs=1), tmp_path / "run", progress=False)
     assert deit_edu(f"evaluate run --data {data}") == 0
     assert "run on 9 test images" in capsys.readouterr().out  # one in ten of each class of 32
+
+
+def test_whoever_takes_a_run_folder_takes_a_path(place):
+    folder = place / "runs/student"
+    assert open_run(folder)[1] == open_run(str(folder))[1]
+    assert open_initial(folder)[1] == open_initial(str(folder))[1]
+    assert load_teacher(folder, 1, 3)[1] == load_teacher(str(folder), 1, 3)[1]
+    with pytest.raises(DeiTEduError, match="no run nobody"):
+        TrainedNetwork(Path("nobody"))

@@ -403,8 +403,8 @@ def test_two_teachers_that_answer_each_for_itself_share_nothing_with_those_that_
     folders = runner.shared_folders([*cells, *twice], tmp_path, dict.fromkeys((c.key for c in [*cells, *twice]), 1))
     of = {kind: {folders[cell.key] for cell in cells if cell.configuration == kind} for kind in ("ensemble", "each")}
     assert len(of["ensemble"]) == len(of["each"]) == 2 and not of["ensemble"] & of["each"]  # a folder a seed
-    each, ensemble = ({runner.shared_bytes(cell.config) for cell in cells if cell.configuration == kind} for kind in of)
-    assert {2 * size for size in each} == ensemble
+    sizes = {cell.configuration: runner.shared_bytes(cell.config) for cell in cells}
+    assert sizes["each"] == 2 * sizes["ensemble"]
 
 
 def test_what_a_teacher_said_is_forgotten_when_it_is_trained_again(by_one_teacher, tmp_path):

@@ -304,11 +304,19 @@ def test_files_of_the_readers_are_left_alone(name, resume, tmp_path):
     assert files(tmp_path) == {name} and (tmp_path / name).read_text() == '{"architectures": []}'
 
 
+def test_a_list_in_a_readers_folder_is_no_config(tmp_path):
+    (tmp_path / "config.json").write_text("[]")
+    for ask in (lambda: toy_train(toy_config(), tmp_path), lambda: runs.read_json(tmp_path / "config.json")):
+        with pytest.raises(DeiTEduError, match="config.json is damaged: delete the folder and train again"):
+            ask()
+
+
 @pytest.mark.parametrize(
     "name,damage,message",
     [
         ("resume.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
         ("config.json", lambda path: path.write_text("{"), "config.json is damaged: delete the folder"),
+        ("config.json", lambda path: path.write_text("[]"), "config.json is damaged: delete the folder"),
         ("config.json", lambda path: path.unlink(), "has no config.json"),
     ],
 )

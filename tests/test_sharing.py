@@ -161,6 +161,15 @@ def test_a_run_that_accumulates_goes_on_without(tmp_path, monkeypatch):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+def test_a_convnet_that_accumulates_goes_on_as_it_began(tmp_path, monkeypatch):
+    config = toy_config(model="convnet_weak", accumulate=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at_step(patch, 8)
+        train(config, tmp_path / "run", dataset=DATASET, progress=False)
+    with pytest.raises(DeiTEduError, match="was begun with accumulate=2, not accumulate=1"):  # norms see the parts
+        train(dataclasses.replace(config, accumulate=1), tmp_path / "run", True, DATASET, progress=False)
+
+
 def test_a_batch_has_no_more_parts_than_images():
     with pytest.raises(DeiTEduError, match="accumulate is 17: a batch of 16 has not as many images"):
         toy_config(accumulate=17)

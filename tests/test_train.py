@@ -134,6 +134,19 @@ def test_learning_rate_is_scaled_by_the_total_batch_over_512(world_size, nobody_
 # ---- optimiser ----
 
 
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "crossvit_tiny_240", "levit_128s"])
+def test_weight_decay_spares_what_a_network_of_timms_says(name):
+    model = timm.create_model(name)
+    theirs = param_groups_weight_decay(model, 0.05, no_weight_decay_list=model.no_weight_decay())
+    sizes = [{id(parameter) for parameter in group["params"]} for group in parameter_groups(model, 0.05)]
+    assert {frozenset(one) for one in sizes} == {frozenset(map(id, group["params"])) for group in theirs}
+
+
+def test_the_rate_never_exceeds_its_peak():
+    for peak in (0.0, 3.9e-6, 1e-3):
+        assert max(learning_rate_at(step, 100, 20, peak) for step in range(101)) == pytest.approx(peak, abs=1e-12)
+
+
 @pytest.mark.parametrize("distilled", [True, False])
 def test_weight_decay_spares_what_timm_spares(distilled):
     model = random_deit(image_size=8, patch_size=4, in_channels=1, num_classes=3, embed_dim=16, depth=2, num_heads=2,

@@ -5,12 +5,12 @@ from pathlib import Path
 from deit_edu.data.labelled import Network, load_labelled
 from deit_edu.data.names import RESIZABLE, data_root, load_dataset
 from deit_edu.data.splits import ImageDataset, keep_classes
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.inspect import disagreement
 from deit_edu.runs.build import check_trained_on, open_teacher, place_of, say_if_changed
 from deit_edu.runs.evaluate import accuracies, decisions, per_class, predict
 from deit_edu.runs.folders import open_run
-from deit_edu.runs.pictures import TrainedNetwork
+from deit_edu.runs.pictures import TrainedNetwork, ranges_of
 from deit_edu.teachers import FrozenTeacher
 
 
@@ -26,7 +26,7 @@ def run(chosen):
     dataset = labelled or open_dataset(chosen, metadata, model)
     split, kind = getattr(dataset, chosen.split), "labelled" if labelled else chosen.split
     said = predict(model, split, dataset)
-    print(f"{chosen.run_folder} on {len(split):,} {kind} images of {dataset.name}, 95 % Wilson intervals")
+    print(f"{chosen.run_folder} on {counted(len(split), f'{kind} image')} of {dataset.name}, 95 % Wilson intervals")
     for head, accuracy in accuracies(said, split.labels).items():
         print(f"  {head:14} {accuracy}")
     found = per_class(said, split.labels, dataset.num_classes)
@@ -51,7 +51,9 @@ def open_dataset(chosen, metadata, model):
     name = metadata["data"] if chosen.data is None else chosen.data
     side, kept = metadata.get("image_size"), metadata.get("kept_classes", "")
     side = side or metadata["image_shape"][1]  # photographs are brought to what it takes when they are read
-    dataset = load_dataset(name, image_size=side if name.partition(":")[0] in RESIZABLE else None)
+    ranges = ranges_of(metadata)  # a file of 0.1 does not say them: then its own data do
+    ranges = None if not ranges and place_of(name) == place_of(metadata["data"]) else ranges
+    dataset = load_dataset(name, image_size=side if name.partition(":")[0] in RESIZABLE else None, ranges=ranges)
     if kept and (name == metadata["data"] or dataset.num_classes != metadata["num_classes"]):
         dataset = keep_classes(dataset, kept)
     check_trained_on(chosen.run_folder, metadata, dataset, model)

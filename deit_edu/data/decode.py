@@ -48,6 +48,7 @@ class Decoded(NamedTuple):
     frames: int = 1  # of which the first is taken
     why: str = ""  # it cannot be decoded
     grey: bool = True
+    passing: bool = False  # the disk did not give it, or memory: another time it may
 
 
 def decode_picture(path, transform, ranges=None):
@@ -65,7 +66,7 @@ def decode_picture(path, transform, ranges=None):
     except Image.DecompressionBombError:
         return Decoded(None, why=f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels")
     except OSError as error:
-        return Decoded(None, why=error.strerror or "damaged")
+        return Decoded(None, why=error.strerror or "damaged", passing=error.errno is not None)
     except Exception:  # Pillow raises a dozen kinds of error for a damaged file
         return Decoded(None, why="damaged")
 

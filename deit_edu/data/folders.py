@@ -11,23 +11,25 @@ from deit_edu.data.ondisk import Store, wanted_on_disk
 from deit_edu.data.splits import Split, make_dataset
 from deit_edu.data.tree import find
 from deit_edu.data.walk import LeftOut, printable
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 
 DEFAULT_SIZE = 64  # pixels, where photographs come in many sizes
 ORDER = ("train", "validation", "test")  # in which they are decoded and counted
 LARGEST_COMMON = 224  # pixels: larger pictures are brought down even if they agree
 
 
-def load_folder(name, path, image_size=None, store_root=None, on_disk=None):
+def load_folder(name, path, image_size=None, store_root=None, on_disk=None, ranges=None):
     """The pictures in a folder that is laid out as people have it: `find` says how, `cut_parts` what is missing.
 
     All are brought to one square size: image_size, or that of the images if they agree on one of at most 224, or
     64. Grey if all are grey, else RGB; each as a viewer shows it. What is left out is said in one warning. More
     pictures than `MEMORY_SHARE` of memory are kept in a file below store_root; on_disk asks for it, or forbids it.
-    Raises DeiTEduError for a folder that cannot be read so.
+    ranges: of deep greys; None is those of the training pictures. Raises DeiTEduError for a folder that cannot be read
+    so.
     """
     found = find(path)
     cut_parts(found)
+    found.ranges = value_ranges(found.parts["train"].paths) if ranges is None else ranges
     size = image_size or common_size(found.parts["train"])
     store = store_of(found, size, store_root, on_disk)
     splits = decode_found(found, size, store)
@@ -36,14 +38,14 @@ def load_folder(name, path, image_size=None, store_root=None, on_disk=None):
 
 
 def store_of(found, size, store_root, on_disk=None):
-    """Where the decoded pictures are kept on disk, a `Store`; None where memory holds them."""
+    """Where the decoded pictures are kept on disk, a `Store`; None where memory holds them. Asks for found.ranges."""
     total = sum(len(listing.paths) for listing in found.parts.values())
     if store_root is None or not wanted_on_disk(total, size, on_disk):
         return None
     labels = [listing.labels.tolist() for listing in found.parts.values()]
     paths = [path for part in ORDER if part in found.parts for path in found.parts[part].paths]
-    store = Store(store_root, paths, size, str(labels))
-    found.understood.append(f"kept on disk at {size} pixels, in {store.folder}")
+    store = Store(store_root, paths, size, labels, found.ranges)
+    found.understood.append(f"kept on disk at {counted(size, 'pixel')}, in {store.folder}")
     return store
 
 
@@ -66,21 +68,19 @@ def stored_size(path):
         return None
 
 
-def decode_found(found, size, store=None, ranges=None):
+def decode_found(found, size, store=None):
     """Decode every picture to size x size: (train, validation, test), grey if all pictures of all parts are.
 
-    Notes in `found` what is damaged and how large the pictures are. store: a `Store` of them, to keep them on disk.
-    ranges: of deep greys; None is those of the training pictures. Raises DeiTEduError for a part of which nothing can
-    be decoded.
+    Notes in `found` what is damaged and how large the pictures are. Deep greys are scaled by found.ranges. store: a
+    `Store` of them, to keep them on disk. Raises DeiTEduError for a part of which nothing can be decoded.
     """
-    ranges = found.ranges = value_ranges(found.parts["train"].paths) if ranges is None else ranges
     parts = [part for part in ORDER if part in found.parts]
     paths = [path for part in parts for path in found.parts[part].paths]
     if store:
-        images, decoded = store.open(ranges)
+        images, decoded = store.open()
     else:
         decoded = in_threads(
-            lambda path: decode_picture(path, lambda image: resize_and_crop(image, size, size), ranges),
+            lambda path: decode_picture(path, lambda image: resize_and_crop(image, size, size), found.ranges),
             paths, "decoding",
         )  # fmt: skip
     grey = all(one.grey for one in decoded if not one.why)
@@ -95,7 +95,7 @@ def decode_found(found, size, store=None, ranges=None):
         good = torch.tensor([index for index, one in enumerate(mine) if not one.why], dtype=torch.int64)
         if not len(good):
             beside = printable(listing.paths[0])
-            raise DeiTEduError(f"none of the {len(mine)} images beside {beside} can be decoded")
+            raise DeiTEduError(f"none of the {counted(len(mine), 'image')} beside {beside} can be decoded")
         if store:
             rows = torch.from_numpy(images[first_row : first_row + len(good), : 1 if grey else 3])
             first_row += len(good)

@@ -9,7 +9,7 @@ import torch
 
 from deit_edu.data.duplicates import content_groups, hold_out_groups, same_content
 from deit_edu.data.walk import LeftOut, printable
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 
 TELLS_ALL = "deit-edu data folder:PATH tells all"  # how the warning ends
 
@@ -92,21 +92,32 @@ def cut_parts(found):
 # ---- what a reader must hear ----
 
 
-def warn_of(found):
-    """Warn once, in one line, of all that was left out or looks wrong; not at all if there is nothing."""
+def warn_of(found, trains=True):
+    """Warn once, in one line, of all that was left out or looks wrong; not at all if there is nothing.
+
+    trains: a network is to be trained on them; what is wrong with that alone is not said to who evaluates one.
+    """
     said = []
     total = len(found.damaged) + sum(len(listing.paths) for listing in found.parts.values())
     if found.damaged:
         names = ", ".join(printable(out.path) for out in found.damaged[:10])
         more = ", ..." if len(found.damaged) > 10 else ""
-        said.append(f"{len(found.damaged)} of {total} images cannot be decoded, left out: {names}{more}")
+        said.append(f"{len(found.damaged)} of {counted(total, 'image')} cannot be decoded, left out: {names}{more}")
     loud = [out for out in found.left_out if out.loud]
     for why, count in Counter(out.why for out in loud).most_common(3):
         example = printable(next(out.path for out in loud if out.why == why))
         said.append(f"left out ({why}): {count}, as {example}")
     rest = len({out.why for out in loud}) - 3
     if rest > 0:
-        said.append(f"{rest} more reasons")
+        said.append(counted(rest, "more reason"))
+    said += wrong_to_train_on(found) if trains else []
+    if said:
+        warnings.warn("; ".join([*said, TELLS_ALL]), stacklevel=3)
+
+
+def wrong_to_train_on(found):
+    """Sentences about classes and copies."""
+    said = []
     if untaught := found.untaught():
         said.append(f"no training picture of {', '.join(untaught[:10])}")
     if across := found.across():
@@ -115,8 +126,7 @@ def warn_of(found):
         said.append(f"the same picture in two classes: {len(contradicting)}, as {examples(contradicting)}")
     if len(found.classes) == 1:
         said.append(f"there is one class alone, {found.classes[0]}")
-    if said:
-        warnings.warn("; ".join([*said, TELLS_ALL]), stacklevel=3)
+    return said
 
 
 def examples(same):

@@ -21,13 +21,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as
 CROP_RATIO = 0.875  # of the shorter side that evaluation sees, as in the authors' code
 
 
-def load_imagenet(name, path, image_size=None):
+def load_imagenet(name, path, image_size=None, ranges=None):
     """ImageNet, or any tree too large for memory: path/train/WNID/*.JPEG and path/val/WNID/*.JPEG.
 
     The official validation set, which papers report, is `test`; one training image in a hundred of each class is
     held out as `validation`. With labelled pictures in a folder test/ too, each is what it is called. The names of
-    the folders are those that `folder:PATH` knows. image_size: 224 by default. The checksum covers file names, file
-    sizes and labels. Raises DeiTEduError for a tree that is not so.
+    the folders are those that `folder:PATH` knows. image_size: 224 by default. ranges: of deep greys; None is
+    the whole range of a type that holds those of some training pictures. The checksum covers file names, file sizes and
+    labels. Raises DeiTEduError for a tree that is not so.
     """
     found = find(path, only_parts=True)
     listing, validation, test = (found.parts.get(part) for part in ("train", "validation", "test"))
@@ -45,14 +46,15 @@ def load_imagenet(name, path, image_size=None):
         for file, label in zip(part.paths, part.labels.tolist(), strict=True):
             digest.update(os.fsencode(os.path.basename(file)) + f" {os.path.getsize(file)} {label}\n".encode())
     some = found.parts["train"].paths[:: max(1, len(listing.paths) // 200)]
-    ranges = found.ranges = value_ranges(some, whole_types=True)
-    splits = [LazySplit(found.parts[part], image_size or 224, ranges) for part in ("train", "validation", "test")]
+    found.ranges = value_ranges(some, whole_types=True) if ranges is None else ranges
+    splits = [LazySplit(found.parts[part], image_size or 224, found.ranges) for part in ("train", "validation", "test")]
     return ImageDataset(name, found.classes, IMAGENET_MEAN, IMAGENET_STD, *splits, digest.hexdigest(), found=found)
 
 
 class LazySplit:
     """A part of a data set too large for memory: an image is decoded when a batch asks for it."""
 
+    boxes = None
     on_disk = True
 
     def __init__(self, listing, image_size, ranges=None):

@@ -12,8 +12,8 @@ from deit_edu.data.found import warn_of
 from deit_edu.data.labels import part_of
 from deit_edu.data.splits import Split
 from deit_edu.data.tree import find
-from deit_edu.data.walk import printable
-from deit_edu.errors import DeiTEduError
+from deit_edu.data.walk import answers, printable
+from deit_edu.errors import DeiTEduError, counted
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,25 @@ def load_labelled(path, network, part="test", store_root=None):
             f"it knows {knows}; call the folders so"
         )
     if unknown:
+        count = int((~known).sum())
+        left_out = f"{counted(count, 'picture')} {'is' if count == 1 else 'are'} left out"
         warnings.warn(
-            f"{int((~known).sum())} pictures are left out, of classes that {network.name} does not know: "
-            f"{', '.join(unknown[:10])}; it knows {knows}",
+            f"{left_out}, of classes that {network.name} does not know: {', '.join(unknown[:10])}; it knows {knows}",
             stacklevel=2,
         )
     found.parts["train"] = listing.at(known.nonzero().flatten())
-    (split,) = decode_found(found, network.side, store_of(found, network.side, store_root), network.ranges)
-    warn_of(found)
+    found.ranges = network.ranges
+    (split,) = decode_found(found, network.side, store_of(found, network.side, store_root))
+    warn_of(found, trains=False)
     labels = torch.tensor([label_of.get(name, -1) for name in found.classes])[split.labels]
     return Split(split.images, labels)
 
 
 def alone(path, part):
     """The folder of this part, where it lies in path without one to train on; else path itself."""
-    names = {part_of(entry.name): entry.name for entry in os.scandir(path) if entry.is_dir()} if path.is_dir() else {}
+    names = (
+        {part_of(entry.name): entry.name for entry in os.scandir(path) if answers(entry.is_dir)}
+        if path.is_dir()
+        else {}
+    )
     return path / names[part] if part in names and "train" not in names else path

@@ -31,8 +31,8 @@ def read_table(path, files):
     """The labels of picture files in a table whose first line names its columns: a `Labelled`, or None.
 
     The column of names is the one that names files (whole paths below the folder, or names or stems that no two
-    files share); the column of labels is called label, class, category or the like, or is the only other one.
-    None if the table has no such two columns: it is about something else.
+    files share), of several the one that `names_best` says; the column of labels is called label, class, category or
+    the like, or is the only other one. None if the table has no such two columns: it is about something else.
 
     path: of the table. files: as in a `Tree`. Raises DeiTEduError for a table that cannot be read.
     """
@@ -42,10 +42,10 @@ def read_table(path, files):
     known = names_of_files(files)
     header, body = [name.strip() for name in rows[0]], rows[1:]
     lower = [name.lower() for name in header]
-    hits = [sum(bool(look_up(known, row[column].strip())) for row in body) for column in range(len(header))]
-    if not max(hits):
+    naming = [names_best(known, name, [row[column].strip() for row in body]) for column, name in enumerate(lower)]
+    if not any(naming):
         return None
-    names = hits.index(max(hits))
+    names = naming.index(max(naming))
     parts = [lower.index(name) for name in PART_COLUMNS if name in lower and lower.index(name) != names]
     # A column of folds, say, has numbers and no parts.
     parts = next((column for column in parts if any(part_of(row[column]) for row in body)), None)
@@ -55,7 +55,8 @@ def read_table(path, files):
         label = others[0]
     if label is None:
         return None
-    found, left_out, said, refused = {}, [], defaultdict(set), set()
+    found, left_out, refused = {}, [], set()
+    said, put = defaultdict(set), defaultdict(set)  # labels and parts of each file
     for row in body:
         name, text = row[names].strip(), row[label].strip()
         file = look_up(known, name)
@@ -67,14 +68,29 @@ def read_table(path, files):
             refused.add(file)
             left_out.append(LeftOut(where, "a row without a label"))
         else:
+            part = row[parts].strip() if parts is not None else ""
+            found[file] = (text, part)
             said[file].add(text)
-            found[file] = (text, row[parts].strip() if parts is not None else "")
-    for file in [file for file, texts in said.items() if len(texts) > 1]:
-        left_out.append(LeftOut(os.path.join(*file), f"two labels: {', '.join(sorted(map(printable, said[file])))}"))
-        refused.add(file)
-        del found[file]
+            put[file].add(part_of(part) or part)
+    for what, texts_of in (("labels", said), ("parts", put)):
+        for file in [file for file, texts in texts_of.items() if len(texts) > 1]:
+            texts = ", ".join(sorted(map(printable, texts_of[file])))
+            left_out.append(LeftOut(os.path.join(*file), f"two {what}: {texts}"))
+            refused.add(file)
+            found.pop(file, None)
     columns = (header[names], header[label], header[parts] if parts is not None else "")
     return Labelled(found, columns, left_out, refused - set(found))
+
+
+def names_best(known, title, column):
+    """How well a column names files, to compare with others; () for one that names none.
+
+    Labels such as 0, 1 and 2 may be the stems of files too: a column that is called as labels are is taken last, then
+    one that names fewer files, then one without endings, as the numbers that a program writes before its rows.
+    """
+    files = {look_up(known, name) or () for name in column} - {()}
+    endings = sum(bool(os.path.splitext(name)[1]) for name in column)
+    return (title not in LABEL_COLUMNS, len(files), endings) if files else ()
 
 
 def part_of(name):

@@ -27,7 +27,7 @@ DATASETS = {
 RESIZABLE = ("fashion_clutter", "folder", "imagenet", "imagenette", "flowers102")  # at any image_size
 
 
-def load_dataset(name, root=None, image_size=None, classes="", on_disk=None):
+def load_dataset(name, root=None, image_size=None, classes="", on_disk=None, ranges=None):
     """Load a data set by its name: one of `DATASETS`, with your own path after ``folder:`` or ``imagenet:``.
 
     root: folder for downloads; by default the environment variable DEIT_EDU_DATA, or ~/.cache/deit_edu.
@@ -36,6 +36,8 @@ def load_dataset(name, root=None, image_size=None, classes="", on_disk=None):
     classes: only the images of these, by number, as in "0-4" or "0,2,5"; empty is all.
     on_disk: keep the decoded pictures of a folder in a file below root, memory-mapped; None is where they would take
     more than a quarter of memory, or as the environment variable DEIT_EDU_ON_DISK says, 1 or 0.
+    ranges: of a folder's 16-bit and float greys, what becomes black and white: {"integer": (low, high), "float": }, as
+    a trained network has them; None is what the training pictures hold.
     Returns an ImageDataset. Raises DeiTEduError if the name is unknown, or the data missing or damaged.
     """
     check_name(name)
@@ -46,11 +48,11 @@ def load_dataset(name, root=None, image_size=None, classes="", on_disk=None):
         raise DeiTEduError(f"image_size is a side in pixels, got {image_size}")
     if on_disk and kind != "folder":
         raise DeiTEduError(f"{name} is not kept on disk: on_disk is for folder:PATH")
-    dataset = load_all_classes(name, kind, path, root, image_size, on_disk)
+    dataset = load_all_classes(name, kind, path, root, image_size, on_disk, ranges)
     return keep_classes(dataset, classes) if classes else dataset
 
 
-def load_all_classes(name, kind, path, root, image_size, on_disk):
+def load_all_classes(name, kind, path, root, image_size, on_disk, ranges):
     if kind == "fashion_mnist_10k":
         return fashion_mnist_10k()
     if kind == "fashion_clutter":
@@ -58,9 +60,9 @@ def load_all_classes(name, kind, path, root, image_size, on_disk):
     if kind == "fashion_clutter_left":
         return fashion_clutter_left()
     if kind == "folder":
-        return load_folder(name, Path(path).expanduser(), image_size, data_root(root) / "decoded", on_disk)
+        return load_folder(name, Path(path).expanduser(), image_size, data_root(root) / "decoded", on_disk, ranges)
     if kind == "imagenet":
-        return load_imagenet(name, Path(path).expanduser(), image_size)
+        return load_imagenet(name, Path(path).expanduser(), image_size, ranges)
     from deit_edu.data.downloads import load_download  # torchvision takes a second: only who asks for it waits
 
     return load_download(name, data_root(root), image_size)

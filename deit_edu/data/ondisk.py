@@ -12,11 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from deit_edu.data.decode import Decoded, decode_picture, in_threads, resize_and_crop
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 
 MEMORY_SHARE = 0.25  # of the machine's memory: decoded pictures that need more are kept on disk
 CHUNK = 256  # pictures that are decoded, then written: what a kill can lose
-VERSION = 1  # of what is written: another number makes all files anew
+VERSION = 2  # of what is written: another number makes all files anew
 
 
 def wanted_on_disk(num_pictures, size, on_disk=None):
@@ -47,30 +47,34 @@ def memory():
 class Store:
     """The pictures of one data set at one size, in a folder: pixels.u8, and what is known of each in pictures.jsonl.
 
-    The folder's name follows from every file's name, length and time, and from what they are labelled: whatever
-    changes, another folder is begun. It can be deleted at any time.
+    The folder's name follows from every file's name, length and time, from what they are labelled and from the ranges
+    of deep greys: whatever changes, another folder is begun. It can be deleted at any time.
 
     Args:
-        root: where such folders lie. paths: of all pictures. size: S, pixels. told: what else decides, as a string.
+        root: where such folders lie. paths: of all pictures. size: S, pixels. labels: of the pictures, anything that
+            str() writes out. ranges: as for `decode_picture`.
     """
 
-    def __init__(self, root, paths, size, told=""):
-        digest = hashlib.sha256(f"{VERSION} {size} {told}".encode())
+    def __init__(self, root, paths, size, labels, ranges):
+        digest = hashlib.sha256(f"{VERSION} {size} {labels} {sorted(ranges.items())}".encode())
         for path in paths:
             there = os.stat(path) if os.path.exists(path) else None
             digest.update(os.fsencode(path) + (f" {there.st_size} {there.st_mtime_ns}\n" if there else "\n").encode())
         self.folder = Path(root) / digest.hexdigest()[:16]
-        self.paths, self.shape = paths, (3, size, size)
+        self.paths, self.shape, self.ranges = paths, (3, size, size), ranges
         self.pixels, self.pictures = self.folder / "pixels.u8", self.folder / "pictures.jsonl"
         self.done, self.summary = self.folder / "done.json", self.folder / "summary.json"
 
-    def open(self, ranges):
+    def open(self):
         """Decode what is not there yet: (images (n, 3, S, S) uint8 on disk, of those that are sound; [Decoded])."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder / "lock"):
+                if self.can_read_more():
+                    self.pixels.unlink(missing_ok=True)  # a new file: another process may look into this one
+                    self.pictures.unlink()
                 if not self.is_whole():
-                    self.decode(ranges)
+                    self.decode()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise self.no_room(error.strerror) from None
@@ -80,6 +84,11 @@ class Store:
         # Private pages: what somebody writes into them by accident never reaches the file.
         images = np.memmap(self.pixels, np.uint8, "c", shape=(rows, *self.shape)) if rows else None
         return images, known
+
+    def can_read_more(self):
+        """Whether a picture that the disk did not give, and no fault of its own kept out, can be read now."""
+        tried = [path for path, one in zip(self.paths, self.read_pictures(), strict=False) if one.passing]
+        return any(not decode_picture(path, lambda image: image, self.ranges).passing for path in tried)
 
     def is_whole(self):
         """Whether all is there as it was finished; a file that was touched since is read through once."""
@@ -96,7 +105,7 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def decode(self, ranges):
+    def decode(self):
         size = self.shape[-1]
         self.done.unlink(missing_ok=True)
         self.summary.unlink(missing_ok=True)
@@ -115,7 +124,8 @@ class Store:
             for first in range(len(known), len(self.paths), CHUNK):
                 chunk = self.paths[first : first + CHUNK]
                 decoded = in_threads(
-                    lambda path: decode_picture(path, lambda image: resize_and_crop(image, size, size), ranges), chunk
+                    lambda path: decode_picture(path, lambda image: resize_and_crop(image, size, size), self.ranges),
+                    chunk,
                 )
                 pixels.write(b"".join(in_rgb(one.pixels).tobytes() for one in decoded if not one.why))
                 pixels.flush()
@@ -137,33 +147,35 @@ class Store:
         if self.pictures.exists():
             for line in self.pictures.read_bytes().splitlines(keepends=True):
                 try:
-                    size, frames, why, grey = json.loads(line)
-                except ValueError:
+                    size, *rest = json.loads(line)
+                    picture = Decoded(None, size and tuple(size), *rest)
+                except (ValueError, TypeError):
                     break
                 if not line.endswith(b"\n"):
                     break
-                known.append(Decoded(None, size and tuple(size), frames, why, grey))
+                known.append(picture)
         return known
 
     def recall(self, make):
-        """A dictionary that is costly to make, kept beside the pictures."""
-        try:
-            return json.loads(self.summary.read_text())
-        except (OSError, ValueError):
-            made = make()
-            write_whole(self.summary, json.dumps(made))
-            return made
+        """A dictionary that is costly to make, kept beside the pictures: one process makes it, others wait for it."""
+        with locked(self.folder / "lock"):
+            try:
+                return json.loads(self.summary.read_text())
+            except (OSError, ValueError):
+                made = make()
+                write_whole(self.summary, json.dumps(made))
+                return made
 
     def no_room(self, why):
         needed = len(self.paths) * int(np.prod(self.shape)) / 1e9
         return DeiTEduError(
-            f"no room in {self.folder.parent} for {len(self.paths):,} pictures at {self.shape[-1]} pixels, "
+            f"no room in {self.folder.parent} for {counted(len(self.paths), 'picture')} at {self.shape[-1]} pixels, "
             f"{needed:.2f} GB ({why}): set DEIT_EDU_DATA to a folder on another disk, or take a smaller image_size"
         )
 
 
 def line_of(decoded):
-    return json.dumps([decoded.size, decoded.frames, decoded.why, decoded.grey]).encode() + b"\n"
+    return json.dumps(decoded[1:]).encode() + b"\n"  # all but the pixels
 
 
 def in_rgb(pixels):
@@ -173,7 +185,7 @@ def in_rgb(pixels):
 
 def write_whole(path, text):
     """A file is there whole or not at all."""
-    half = path.with_suffix(".part")
+    half = path.with_suffix(f".{os.getpid()}")  # where there are no locks, two processes may write it
     half.write_text(text)
     half.replace(path)
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deit_edu.data.splits import class_counts
 from deit_edu.data.walk import printable
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 
 PARTS = ("train", "validation", "test")
 SHOWN_CLASSES, SHOWN_NAMES = 40, 10  # in a table; of files in a list, before "and so many more"
@@ -25,8 +25,10 @@ def describe(dataset, everything=False):
     """
     C, H, W = dataset.image_shape
     names = ", ".join(dataset.classes[:10]) + (", ..." if dataset.num_classes > 10 else "")
-    lines = [f"{printable(dataset.name)}: {C}x{H}x{W}, {dataset.num_classes} classes: {names}"]
-    lines += [f"  {part:10} {len(getattr(dataset, part)):>8,} images" for part in PARTS]
+    lines = [f"{printable(dataset.name)}: {C}x{H}x{W}, {counted(dataset.num_classes, 'class')}: {names}"]
+    for part in PARTS:
+        number, images = counted(len(getattr(dataset, part)), "image").split()
+        lines.append(f"  {part:10} {number:>8} {images}")
     if dataset.found:
         lines += [f"  read as    {sentence}" for sentence in dataset.found.understood]
     lines += class_table(dataset)
@@ -45,7 +47,7 @@ def class_table(dataset):
     for number, name in enumerate(dataset.classes[:SHOWN_CLASSES]):
         lines.append(f"  {number:6} {name:{width}}" + "".join(f"{of_part[number]:>12,}" for of_part in counts))
     if dataset.num_classes > SHOWN_CLASSES:
-        lines.append(f"         and {dataset.num_classes - SHOWN_CLASSES} classes more")
+        lines.append(f"         and {counted(dataset.num_classes - SHOWN_CLASSES, 'class')} more")
     train, most = counts[0], max(counts[0])
     if untaught := [name for name, count in zip(dataset.classes, train, strict=True) if not count]:
         lines.append(f"  no training picture of {', '.join(untaught)}")
@@ -71,7 +73,9 @@ def sizes_of(found, side):
             lines.append(f"             each is brought to {side}x{side}: shorter side resized, centre taken")
     if found.several:
         first = printable(found.several[0])
-        lines.append(f"  frames     of {len(found.several)} files with several the first is taken, as {first}")
+        lines.append(
+            f"  frames     of {counted(len(found.several), 'file')} with several the first is taken, as {first}"
+        )
     return lines
 
 

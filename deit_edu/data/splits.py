@@ -33,6 +33,33 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Some images of a `Split` on disk, which stay there: a batch alone comes into memory."""
+
+    split: Split
+    rows: torch.Tensor  # (n,) int64: which of the split's
+    labels: torch.Tensor  # (n,) int64
+    boxes = None
+    on_disk = True
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def image_shape(self):
+        return self.split.image_shape
+
+    @property
+    def images(self):
+        """All of them, brought into memory: (n, C, H, W) uint8."""
+        return self.split.images[self.rows]
+
+    def batch(self, indices, generator=None):
+        """As `Split.batch`."""
+        return self.split.batch(self.rows[indices])
+
+
+@dataclass(frozen=True)
 class ImageDataset:
     """Three splits of one data set. Choose a model on validation; look at test once, for the record."""
 
@@ -165,7 +192,8 @@ def balanced_order(labels, length, generator):
 def keep_classes(dataset, classes):
     """The images of some classes alone, labelled 0 and up in the order given; the rest of the data set stays as it is.
 
-    What else an image shows stays: the clutter of fashion_clutter is cut from items of all classes.
+    What else an image shows stays: the clutter of fashion_clutter is cut from items of all classes. Images on disk stay
+    there.
 
     classes: numbers of classes, as in "0-4" or "0,2,5". Raises DeiTEduError when that is not what it says.
     """
@@ -186,11 +214,13 @@ def keep_classes(dataset, classes):
 
     def of_split(split):
         if not isinstance(split, Split):
-            raise DeiTEduError(f"{dataset.name} is decoded batch by batch: classes are chosen of data in memory only")
+            raise DeiTEduError(f"{dataset.name} is decoded batch by batch: classes are chosen of folder:PATH")
         labels = new_label[split.labels]
         found = (labels >= 0).nonzero().flatten()
         if not len(found):
             raise DeiTEduError(f"a split of {dataset.name} has no image of classes {classes}: choose others")
+        if split.on_disk:
+            return Chosen(split, found, labels[found])
         return Split(split.images[found], labels[found], None if split.boxes is None else split.boxes[found])
 
     redraw = dataset.redraw and (lambda seed, epoch: of_split(dataset.redraw(seed, epoch)))

@@ -2,14 +2,15 @@
 
 import os
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import torch
 
 from deit_edu.data.found import Found, Listing
 from deit_edu.data.labels import PARTS, part_of, read_table
-from deit_edu.data.walk import LeftOut, printable, walk
-from deit_edu.errors import DeiTEduError
+from deit_edu.data.walk import LeftOut, is_table, printable, walk
+from deit_edu.errors import DeiTEduError, counted
 
 LAYOUTS = "CLASS/*.jpg, train/CLASS/*.jpg (with val, valid, validation, dev or test), or labels.csv"
 
@@ -82,8 +83,7 @@ def parts_inside_classes(tree):
 
 
 def walk_tables(path):
-    names = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
-    return [name for name in names if name.lower().endswith((".csv", ".tsv")) and name[0] not in "._"]
+    return sorted(entry.name for entry in os.scandir(path) if is_table(entry))
 
 
 # ---- the layouts ----
@@ -96,7 +96,8 @@ def from_parts(found, path, tree, real=lambda names: names):
         called.setdefault(part_of(name), []).append(name)
     for name in called.pop(None, []):
         count = sum(names[0] == name for names in tree.files)
-        found.left_out.append(LeftOut(str(path / name), f"a folder that is no part, with {count} pictures", count > 0))
+        why = f"a folder that is no part, with {counted(count, 'picture')}"
+        found.left_out.append(LeftOut(str(path / name), why, count > 0))
     rows, classes = [], {}  # classes: of each part, also those of empty folders
     for names in tree.folders:
         if len(names) == 2 and part_of(names[0]):
@@ -173,6 +174,9 @@ def from_tables(found, path, tables, tree):
         columns = f"names from {names!r}, labels from {labels!r}" + (f", parts from {parts!r}" if parts else "")
         found.understood.append(f"{printable(name)} names the pictures: {columns}")
         found.left_out[:] = [out for out in found.left_out if out.path != str(path / name)]
+    twice = {place for place, count in Counter(place for _, _, place in rows).items() if count > 1}
+    about += [LeftOut(str(place), f"named in two of {', '.join(tables)}") for place in sorted(twice)]
+    rows = [row for row in rows if row[2] not in twice]
     if not rows:
         return False
     if "train" not in {part for part, _, _ in rows}:

@@ -4,6 +4,7 @@ import os
 from typing import NamedTuple
 
 from deit_edu.data.decode import suffixes
+from deit_edu.errors import counted
 
 # Endings of what lies beside pictures and is none: named in the report, no reason for a warning.
 BESIDE = (
@@ -59,24 +60,37 @@ def _walk(folder, names, tree, above):
         return
     for entry in entries:
         here = (*names, entry.name)
-        if entry.is_dir():
+        if answers(entry.is_dir):
             real = os.path.realpath(entry.path)
             if real in above:
                 tree.left_out.append(LeftOut(entry.path, "a link to a folder above it"))
             elif entry.name[0] in "._":
                 count = count_pictures(entry.path)
                 why = f"a folder whose name begins with {entry.name[0]}"
-                inside = f", with {count} picture{'s' * (count > 1)}" if count else ""
+                inside = f", with {counted(count, 'picture')}" if count else ""
                 tree.left_out.append(LeftOut(entry.path, why + inside, loud=count > 0))
             else:
                 tree.folders.append(here)
                 _walk(entry.path, here, tree, above | {real})
         elif why := why_not(entry):
             tree.left_out.append(why)
-            if len(here) == 1 and entry.name.lower().endswith((".csv", ".tsv")) and entry.name[0] not in "._":
+            if len(here) == 1 and is_table(entry):
                 tree.tables.append(entry.name)
         else:
             tree.files.append(here)
+
+
+def answers(asked):
+    """What a directory entry says of itself; a link to itself, which the system cannot follow, is nothing."""
+    try:
+        return asked()
+    except OSError:
+        return False
+
+
+def is_table(entry):
+    """Whether a directory entry is a file of rows."""
+    return entry.name.lower().endswith((".csv", ".tsv")) and entry.name[0] not in "._" and answers(entry.is_file)
 
 
 def why_not(entry):
@@ -85,7 +99,7 @@ def why_not(entry):
     stem, ending = os.path.splitext(name)
     if name[0] == ".":
         return LeftOut(entry.path, "hidden", loud=False)
-    if not entry.is_file():
+    if not answers(entry.is_file):
         return LeftOut(entry.path, "a link to nothing" if entry.is_symlink() else "no file")
     if ending in suffixes():
         return None

@@ -11,7 +11,7 @@ def write_folder(dataset, path, **counts):
     """Write the first pictures of every class of a data set as PNG files, for ``folder:PATH`` to read.
 
     Args:
-        dataset: an ImageDataset in memory. path: the folder, made where it is missing.
+        dataset: an ImageDataset. path: the folder, made where it is missing.
         counts: how many pictures of each class a part gets, as in train=600, test=400; other parts are left out.
 
     Returns:
@@ -22,7 +22,7 @@ def write_folder(dataset, path, **counts):
         for label, name in enumerate(dataset.classes):
             folder = Path(path, part, name.replace("/", "-"))
             folder.mkdir(parents=True, exist_ok=True)
-            for index in (split.labels == label).nonzero()[: counts[part], 0].tolist():
-                pixels = split.images[index].permute(1, 2, 0).squeeze(-1)  # (H, W), or (H, W, 3)
-                Image.fromarray(pixels.numpy()).save(folder / f"{index:05}.png")
+            for index in (split.labels == label).nonzero()[: counts[part]]:
+                pixels = split.batch(index)[0].permute(1, 2, 0).squeeze(-1)  # (H, W), or (H, W, 3)
+                Image.fromarray(pixels.numpy()).save(folder / f"{index.item():05}.png")
     return Path(path)

@@ -27,7 +27,7 @@ from deit_edu.evidence.cells import data_label, unique_runs
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.losses import DistillationObjective
 from deit_edu.runs.answers import PICTURES
-from deit_edu.runs.build import build_model, open_dataset, open_teacher, wrap
+from deit_edu.runs.build import build_model, open_dataset, open_teacher, teacher_names, wrap
 from deit_edu.runs.checkpoints import digest, is_packaged, load_network, packaged_path, write_atomically
 from deit_edu.runs.folders import is_trained, runs_root
 from deit_edu.runs.machine import machine, machine_name
@@ -74,7 +74,7 @@ def pending(cells, ledger, root):
 
 def shared_bytes(config):
     """What all that a run's teacher says takes on the disk: four bytes for each class of each picture."""
-    heads = len(config.teacher) if config.tokens == "each" else 1
+    heads = len(teacher_names(config.teacher)) if config.tokens == "each" else 1
     return 4 * heads * epoch_images(config) * config.epochs * open_dataset(config, load_once).num_classes
 
 

@@ -83,7 +83,7 @@ def token_attention(images, boxes, attention, titles):
                 ax.add_patch(plt.Rectangle(corner, width, height, fill=False, **line))
             ax.set(xticks=[], yticks=[])
     for ax, token in zip(axes[1:, 0], attention, strict=True):
-        ax.set_ylabel(f"{token} token", fontsize=9, color=COLOURS[token])
+        ax.set_ylabel(f"{token.replace('_', ' ')} token", fontsize=9, color=COLOURS[token.partition("_")[0]])
     return fig
 
 
@@ -109,7 +109,7 @@ def where_tokens_look(photographs, attention, titles):
             ax.imshow(maps[row], extent=(-0.5, W - 0.5, H - 0.5, -0.5), alpha=0.65, vmin=0)
         axes[row, 0].set_title(titles[row], fontsize=9)
     for ax, token in zip(axes[-1, 1:], attention, strict=True):
-        ax.set_xlabel(f"{token} token", fontsize=9, color=COLOURS[token])
+        ax.set_xlabel(f"{token.replace('_', ' ')} token", fontsize=9, color=COLOURS[token.partition("_")[0]])
     return fig
 
 

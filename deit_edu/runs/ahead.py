@@ -20,13 +20,15 @@ BATCHES = 2  # at most, that are made and wait for the step
 
 
 @contextmanager
-def made_ahead(dataset):
+def made_ahead(dataset, config):
     """`Ahead` where the training images lie on the disk; None where memory holds them. Its thread ends with this.
 
+    None as well with AutoAugment, which draws from PyTorch's own generator: so does the step, and the two would mix.
+
     Args:
-        dataset: an ImageDataset.
+        dataset: an ImageDataset. config: TrainConfig.
     """
-    if not dataset.train.on_disk:
+    if not dataset.train.on_disk or config.auto_augment:
         yield None
         return
     # As many threads as here: a sum's last bit may depend on their number.

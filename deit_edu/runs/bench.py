@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from deit_edu.data.names import load_dataset
 from deit_edu.data.splits import ImageDataset, Split
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.losses import DistillationObjective
 from deit_edu.model import MODELS, HeadLogits, create_model
 from deit_edu.runs.machine import can_compile, compiled, machine, machine_name
@@ -64,7 +64,7 @@ def measure(steps, rounds):
     config = TrainConfig(**recipe("tiny", role="student") | dict(distillation="hard", tokens="both"))
     dataset = load_dataset(config.data)
     if steps * config.batch_size > len(dataset.train):
-        raise DeiTEduError(f"{steps} steps need more than {len(dataset.train)} images: try --steps 40")
+        raise DeiTEduError(f"{counted(steps, 'step')} need more than {len(dataset.train)} images: try --steps 40")
     dataset = first_images(dataset, steps * config.batch_size)
     world = join_world(config)
     student = create_model(config.model, distilled=True)
@@ -122,7 +122,7 @@ def report(steps, rounds):
     seconds = measure(steps, rounds)
     shape = MODELS["deit_nano_patch7_28"]
     here, batch = machine(join_world(TrainConfig())), recipe("tiny", role="student")["batch_size"]
-    where = f"{machine_name(here)}, {here['threads']} threads, {here['precision']}"
+    where = f"{machine_name(here)}, {counted(here['threads'], 'thread')}, {here['precision']}"
     print(f"one distillation step, batch {batch}, {shape}, {where}")
     for name, times in seconds.items():
         ratios = [reference / time for reference, time in zip(seconds["timm"], times, strict=True)]

@@ -189,7 +189,7 @@ PACKAGED = "packaged:"  # begins the name of a network that ships with the libra
 
 
 def is_packaged(name):
-    return name.startswith(PACKAGED)
+    return os.fspath(name).startswith(PACKAGED)
 
 
 def packaged_path(name):
@@ -198,7 +198,7 @@ def packaged_path(name):
     Raises:
         DeiTEduError: for a name that does not ship.
     """
-    name = name.removeprefix(PACKAGED)
+    name = os.fspath(name).removeprefix(PACKAGED)
     path = CHECKPOINTS / f"{name}.safetensors"
     if not path.exists():
         known = ", ".join(sorted(file.stem for file in CHECKPOINTS.glob("*.safetensors")))
@@ -219,6 +219,7 @@ def load_teacher(name, in_channels, num_classes):
     Raises:
         DeiTEduError: when there is no such teacher.
     """
+    name = os.fspath(name)
     if name.startswith("timm:"):
         model = create_teacher(name, in_channels, num_classes, pretrained=True)
         settings = getattr(model, "pretrained_cfg", None)

@@ -256,7 +256,9 @@ def fitted(config, dataset, world):
         check_patch(config.model_settings.get("patch_size", own), dataset.image_shape[1], config.data)
     if config.batch_size > n > 0:
         batch = choose_batch(n)
-        said.append(f"--batch-size {config.batch_size} is more than the {n:,} training pictures: {batch} is taken")
+        said.append(
+            f"--batch-size {config.batch_size} is more than the {counted(n, 'training picture')}: {batch} is taken"
+        )
         config = replace(config, batch_size=batch)
     if config.epochs and config.warmup_epochs >= config.epochs:
         shorter = config.epochs / 10
@@ -268,10 +270,10 @@ def fitted(config, dataset, world):
     steps = config.epochs * steps_per_epoch(config, dataset, world)
     if steps and config.ema_decay and config.ema_decay**steps > FORGOTTEN:
         decay = max(0.0, round(1 - 10 / steps, 4))
-        remembered = 1 / max(1e-12, 1 - config.ema_decay)
+        remembered = counted(round(1 / max(1e-12, 1 - config.ema_decay)), "step")
         said.append(
-            f"--ema-decay {config.ema_decay:g} remembers {remembered:,.0f} steps, and the run has {steps:,}: its first "
-            f"weights would count for {config.ema_decay**steps:.0%}; "
+            f"--ema-decay {config.ema_decay:g} remembers {remembered}, and the run has {steps:,}: its first weights "
+            f"would count for {config.ema_decay**steps:.0%}; "
             + (f"{decay:g} is taken, which remembers {steps / 10:,.0f}" if decay else "no average is taken")
         )
         config = replace(config, ema_decay=decay)
@@ -330,7 +332,7 @@ def step_seconds(student, teacher, config, dataset, world, steps=8, warm_up=2, a
 
     objective, optimizer = build_objective(config), make_optimizer(student, config)
     try:
-        with shared_learning(student, config, world) as learn, made_ahead(dataset) as ahead:
+        with shared_learning(student, config, world) as learn, made_ahead(dataset, config) as ahead:
             how = dict(learn=learn, show=ahead or batches_of_epoch)
             while True:
                 train_epoch(student, teacher, objective, optimizer, config, dataset, 0, world, on_step, **how)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.model import HeadLogits, fuse, mean_answer
 from deit_edu.runs.ahead import read_ahead
 from deit_edu.runs.checkpoints import load, save
@@ -92,7 +92,8 @@ def save_predictions(path, head_logits):
     """
     heads = {"class": head_logits.class_logits, "distillation": head_logits.distillation_logits}
     tensors = {f"logits.{name}": logits.half() for name, logits in heads.items() if logits is not None}
-    tensors |= {f"decisions.{name}": chosen.to(torch.int16) for name, chosen in decisions(head_logits).items()}
+    numbers = torch.int16 if head_logits.class_logits.shape[1] <= 2**15 else torch.int32
+    tensors |= {f"decisions.{name}": chosen.to(numbers) for name, chosen in decisions(head_logits).items()}
     save(path, tensors)
 
 
@@ -153,7 +154,8 @@ def accuracies(head_logits, labels):
     labels = labels.cpu()
     answers = len(head_logits.class_logits)
     if not 0 < len(labels) == answers:
-        raise DeiTEduError(f"{len(labels)} labels for {answers} answers: an image has one of each, and one is needed")
+        given = f"{counted(len(labels), 'label')} for {counted(answers, 'answer')}"
+        raise DeiTEduError(f"{given}: an image has one of each, and one is needed")
     return {
         name: Accuracy((chosen == labels).sum().item(), len(labels)) for name, chosen in decisions(head_logits).items()
     }

@@ -41,14 +41,16 @@ def run_name(config):
     return "-".join(parts).replace(":", "-").replace("/", "-")
 
 
-def read_json(path):
-    """What a json file of a run folder holds. Raises DeiTEduError when it is missing or damaged."""
+def read_json(path, remedy="delete the folder and train again"):
+    """The dictionary in a json file of a run folder. Raises DeiTEduError when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        if isinstance(found := json.loads(path.read_text()), dict):
+            return found
     except FileNotFoundError:
         raise DeiTEduError(f"{path.parent} has no {path.name}: name the folder of a run that has finished") from None
     except (OSError, ValueError):
-        raise DeiTEduError(f"{path} is damaged: delete the folder and train again") from None
+        pass
+    raise DeiTEduError(f"{path} is damaged: {remedy}")
 
 
 def json_bytes(value, indent=1):
@@ -71,7 +73,8 @@ def check_folder(folder, config, resume):
         raise DeiTEduError(f"{folder} holds a run already: go on with --resume, choose another --out, or delete it")
     stored, given = (json.loads(json_bytes(dataclasses.asdict(one))) for one in (type(config)(), config))
     stored |= read_json(folder / "config.json")  # a folder from before a setting was added ran with its default
-    where = ("device", "compile", "accumulate")  # it may go on elsewhere, with less memory
+    where = ("device", "compile")  # it may go on elsewhere
+    where += ("accumulate",) if config.model.startswith("deit_") else ()  # in others batch norms see the parts
     differs = [name for name in given if name not in where and stored[name] != given[name]]
     if differs:
         was = ", ".join(f"{name}={stored[name]}" for name in differs)

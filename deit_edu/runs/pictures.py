@@ -55,15 +55,14 @@ class TrainedNetwork:
     """
 
     def __init__(self, name):
-        self.name = name
+        self.name = os.fspath(name)
         self.model, self.metadata = open_run(name)
         if self.model.preprocessing is None:
             recall_statistics(self.model, self.metadata)
         self.preprocessing = self.model.preprocessing
         named = self.metadata.get("classes") or map(str, range(self.metadata["num_classes"]))
         self.classes = tuple(named)
-        # Of 16-bit and float greys: the values that became 0 and 255 when it was trained.
-        self.ranges = {kind: tuple(ends) for kind, ends in self.metadata.get("value_ranges", {}).items()}
+        self.ranges = ranges_of(self.metadata)
 
     @property
     def side(self):
@@ -97,6 +96,11 @@ class TrainedNetwork:
         """
         maps = self.model.attention_maps(self.batch(pixels))[-1].mean(dim=1)  # (n, T, T)
         return prefix_attention(maps, self.model.config)
+
+
+def ranges_of(metadata):
+    """Of 16-bit and float greys, the values that became 0 and 255 when a network was trained: {kind: (low, high)}."""
+    return {kind: tuple(ends) for kind, ends in metadata.get("value_ranges", {}).items()}
 
 
 def probabilities(said):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deit_edu.data.splits import normalise, per_channel
+from deit_edu.errors import DeiTEduError, counted
 
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow converts (ITU-R 601)
 
@@ -123,12 +124,19 @@ def for_network(dataset, own):
 
     Args:
         dataset: an ImageDataset. own: a Preprocessing; its size is not asked: positions are resized.
+
+    Raises:
+        DeiTEduError: for images on disk of other channels; those in memory are changed there.
     """
+    here, needed = dataset.image_shape[0], own.image_shape[0]
+    if here != needed and dataset.train.on_disk:
+        raise DeiTEduError(
+            f"{dataset.name} is read from the disk with {counted(here, 'channel')}, and the weights to start from take "
+            f"{needed}: start from weights of {here}"
+        )
 
     def of_split(split):
-        if split.image_shape[0] == own.image_shape[0]:
-            return split
-        return replace(split, images=in_channels(split.images, own.image_shape[0]))
+        return split if here == needed else replace(split, images=in_channels(split.images, needed))
 
     redraw = dataset.redraw and (lambda seed, epoch: of_split(dataset.redraw(seed, epoch)))
     splits = {name: of_split(getattr(dataset, name)) for name in ("train", "validation", "test")}

@@ -10,7 +10,7 @@ import threading
 import torch
 import torch.nn.functional as F
 
-from deit_edu.data.splits import Split
+from deit_edu.data.splits import Chosen, Split
 
 MOST = 2**19  # pictures, some 100 bytes each: 50 MB
 
@@ -39,7 +39,7 @@ def share_new(config, dataset):
     """The expected share of a run's pictures that it has not shown before; 1 where hardly one comes again."""
     epochs = min(config.epochs, config.replay or config.epochs)  # after these all come again
     drawn = config.rand_augment or config.auto_augment or config.erasing or config.mixup_alpha or config.cutmix_alpha
-    if drawn or (dataset.redraw and config.redraw) or not isinstance(dataset.train, Split):
+    if drawn or (dataset.redraw and config.redraw) or not isinstance(dataset.train, Split | Chosen):
         return epochs / max(1, config.epochs)
     pictures = (1 + config.flip) * (2 * config.crop_padding + 1) ** 2  # of each image
     shown = len(dataset.train) / (config.train_images or len(dataset.train))  # in an epoch, of each image

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import deit_edu
 from deit_edu.data.splits import nested_subset
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.losses import smooth_labels
 from deit_edu.runs.ahead import made_ahead
 from deit_edu.runs.answers import Answers, SharedAnswers, answers_key
@@ -229,7 +229,7 @@ def train_epochs(run, dataset, teacher, objective, progress, on_images, shared=N
     done = run.epoch * total
     shown = {}  # beside the progress bar
 
-    with shared_learning(fast_student, config, world) as learn, made_ahead(dataset) as ahead, tqdm(
+    with shared_learning(fast_student, config, world) as learn, made_ahead(dataset, config) as ahead, tqdm(
             total=config.epochs * total, initial=done, unit="img", unit_scale=True, desc=run.folder.name,
             disable=not progress or world.rank > 0, mininterval=0.5) as bar:  # fmt: skip
 
@@ -320,7 +320,7 @@ class Run:
         """Refuse to go on in another number of processes: with it, batch, learning rate and steps would change."""
         if before != self.world.size:
             raise DeiTEduError(
-                f"{self.folder} was begun in {before} process{'es' * (before > 1)}, not in {self.world.size}: go on "
+                f"{self.folder} was begun in {counted(before, 'process')}, not in {self.world.size}: go on "
                 f"with {f'torchrun --nproc-per-node {before}' if before > 1 else 'one, without torchrun'}, or choose "
                 f"another --out"
             )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load, load_model
 from deit_edu.runs.folders import open_run, read_json
 from deit_edu.runs.preprocess import Preprocessing
-from deit_edu.runs.weights import empty_model, foreign_kind, to_our_names
+from deit_edu.runs.weights import empty_model, foreign_kind, is_weight, to_our_names
 from deit_edu.teachers import create_teacher
 
 HEADS = ["class_head", "distillation_head"]  # which a network of ours has all, where it has two
@@ -35,6 +36,7 @@ def open_initial(name, num_heads=None):
     Raises:
         DeiTEduError: when there is nothing of that name, or the weights are not a DeiT's, with what they are.
     """
+    name = os.fspath(name)
     path = Path(name).expanduser()
     if name.startswith("timm:"):
         return from_timm(name)
@@ -91,25 +93,29 @@ def open_timm(name, model_name):
 
 def from_file(path, num_heads):
     """A file of weights: ours with its config, the authors', or another's safetensors."""
+    if path.suffix != ".safetensors":
+        return as_deit(path, unpickled(path), num_heads, None)
+    tensors, metadata = load(path)
+    if metadata.get("kind") == "deit":
+        model = load_model(path)
+        known = {name: metadata[name] for name in ("classes", "image_shape") if name in metadata}
+        return model, known | {"num_classes": model.config.num_classes, "heads": HEADS}
+    told = told_by_export(path) | metadata
+    model, found = as_deit(path, tensors, told.get("num_heads", num_heads), Preprocessing.of_metadata(told))
+    return model, found | {key: told[key] for key in ("classes",) if key in told}
+
+
+def unpickled(path):
+    """What torch.save wrote, read without running what it may hold."""
     try:
-        if path.suffix == ".safetensors":
-            tensors, metadata = load(path)
-            if metadata.get("kind") == "deit":
-                model = load_model(path)
-                known = {name: metadata[name] for name in ("classes", "image_shape") if name in metadata}
-                return model, known | {"num_classes": model.config.num_classes, "heads": HEADS}
-            told = told_by_export(path) | metadata
-            model, found = as_deit(path, tensors, told.get("num_heads", num_heads), Preprocessing.of_metadata(told))
-            return model, found | {key: told[key] for key in ("classes",) if key in told}
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DeiTEduError(f"no file {path}: check the path") from None
-    except (DeiTEduError, OSError):
+    except OSError:
         raise
     except Exception:  # whatever a file that is no pickle makes of the reader
         told = f"{path} holds more than weights, or is damaged: save its state_dict with torch.save"
         raise DeiTEduError(told) from None
-    return as_deit(path, tensors, num_heads, None)
 
 
 def told_by_export(path):
@@ -126,24 +132,21 @@ def told_by_export(path):
 
 def from_hugging_face(folder):
     """What save_pretrained of transformers wrote for a DeiT or a ViT, with its image processor where it is there."""
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json")
     check_computes_alike(folder, config)
     file = next(
         (folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).exists()), None
     )
     if file is None:
         raise DeiTEduError(f"{folder} has no model.safetensors: save the model there with save_pretrained")
-    if file.suffix == ".safetensors":
-        tensors = load(file)[0]
-    else:
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    tensors = load(file)[0] if file.suffix == ".safetensors" else unpickled(file)
     own, processor = None, folder / "preprocessor_config.json"
     if processor.exists():
-        told = json.loads(processor.read_text())
-        shape = (config.get("num_channels", 3), config["image_size"], config["image_size"])
-        own = Preprocessing(shape, tuple(told["image_mean"]), tuple(told["image_std"]))
+        told = read_json(processor, "fetch it again, or save it there with save_pretrained")
+        if told.get("image_mean") and told.get("image_std"):
+            own = Preprocessing(None, tuple(told["image_mean"]), tuple(told["image_std"]))  # the weights say the shape
     model, metadata = as_deit(folder, tensors, config.get("num_attention_heads"), own)
-    labels = {int(number): label for number, label in config.get("id2label", {}).items()}
+    labels = {int(number): label for number, label in (config.get("id2label") or {}).items()}
     return model, metadata | ({"classes": [labels[number] for number in sorted(labels)]} if labels else {})
 
 
@@ -159,16 +162,20 @@ def check_computes_alike(folder, config):
 
 def as_deit(name, state_dict, num_heads, own):
     """Weights under anybody's names -> the DeiT they are, heads that they lack drawn, and what is known of it."""
+    if not isinstance(state_dict, dict):
+        raise DeiTEduError(f"{name} holds a {type(state_dict).__name__}, no weights: save a state_dict with torch.save")
     for wrapper in ("model", "state_dict", "model_ema"):
         if isinstance(state_dict.get(wrapper), dict):
             state_dict = state_dict[wrapper]
-    weights = {key: tensor for key, tensor in to_our_names(state_dict).items() if isinstance(tensor, torch.Tensor)}
+    weights = to_our_names({key: tensor for key, tensor in state_dict.items() if is_weight(key, tensor)})
     needed = ("class_token", "position_embedding", "patch_embedding.projection.weight", "blocks.0.mlp.fc1.weight")
+    dimensions = dict(zip(needed, (3, 3, 4, 2), strict=True)) | {"class_head.weight": 2, "distillation_head.weight": 2}
+    odd = any(weights[key].dim() != count for key, count in dimensions.items() if key in weights)
     there = [head for head in ("class_head", "distillation_head") if f"{head}.weight" in weights]
     kind = foreign_kind(weights) if there else None
     if not there and (told := foreign_kind(weights)) and "LayerScale" in told:
         kind = told
-    if kind or not set(needed) <= set(weights):
+    if kind or odd or not set(needed) <= set(weights):
         raise DeiTEduError(f"{name} is no DeiT: {kind or 'its weights are of another kind of network; choose a DeiT'}")
     D, C, P = weights[needed[2]].shape[:3]
     distilled = "distillation_token" in weights

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from itertools import starmap
 
 import torch
 
@@ -179,7 +180,7 @@ def load_state_dict_from(model, state_dict):
         state_dict = state_dict["model"]  # the authors' layout
     if isinstance(state_dict.get("state_dict"), dict) and state_dict["state_dict"]:
         state_dict = state_dict["state_dict"]  # what many training scripts write
-    if not state_dict or not all(isinstance(tensor, torch.Tensor) for tensor in state_dict.values()):
+    if not state_dict or not all(starmap(is_weight, state_dict.items())):
         raise DeiTEduError(
             f"these are not weights but a dictionary with {first_names(state_dict) or 'nothing in it'}: "
             f"pass the one that maps names to tensors"
@@ -197,9 +198,14 @@ def load_state_dict_from(model, state_dict):
     return model
 
 
+def is_weight(name, value):
+    """Whether an entry of a file is a tensor under a name; training scripts keep numbers and lists beside them."""
+    return isinstance(name, str) and isinstance(value, torch.Tensor)
+
+
 def first_names(names):
     """The first three names, and how many more there are."""
-    names = list(names)
+    names = list(map(str, names))
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
 
-from deit_edu.data.splits import Split
+from deit_edu.data.imagenet import LazySplit
 from deit_edu.errors import DeiTEduError
 from deit_edu.reading.figures import COLOURS, COLOURS_IN_THE_DARK, PIXELS_PER_INCH
 from deit_edu.runs.build import open_dataset
@@ -78,7 +78,7 @@ def png(figure):
 def data_to_show(config):
     """The data set of a recorded run's config, its test images in memory. Raises DeiTEduError when they are not."""
     data = open_dataset(TrainConfig(**config))
-    if not isinstance(data.test, Split):
+    if isinstance(data.test, LazySplit):
         raise DeiTEduError(f"{data.name} is decoded batch by batch: a figure shows data that fit in memory only")
     return data
 

@@ -115,8 +115,8 @@ is unsure. Many draws together say what a soft answer at temperature 1 says. So 
 drawn labels would do as well as decisions.""")
     so = said(
         """In this short regime the lead of hard answers comes from their share. Give soft ones as much, and hard ones
-are ahead nowhere: with a tenth of the loss each and with nine tenths soft ones are, with half these seeds do not tell
-the two apart. Whichever you take, do not give the teacher a tenth: both kinds teach better with half.""",
+are ahead nowhere: with a tenth of the loss each and with nine tenths soft ones are, with shares between these seeds do
+not tell the two apart. Whichever you take, do not give the teacher a tenth: both kinds teach better with half.""",
         hard_beats_soft_at_tenth="reversed",
         hard_beats_soft_at_half="not resolved",
         hard_beats_soft_at_nine_tenths="reversed",
