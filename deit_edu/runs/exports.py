@@ -6,10 +6,10 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from deit_edu.data.imagenet import CROP_RATIO
 from deit_edu.errors import DeiTEduError
 from deit_edu.model import fuse, mean_answer
 from deit_edu.runs.checkpoints import write_atomically
+from deit_edu.runs.preprocess import crop_ratio
 from deit_edu.runs.weights import check_as_others, timm_settings, to_our_names, to_timm_state_dict
 
 FORMATS = ("timm", "huggingface", "onnx", "safetensors")
@@ -30,9 +30,8 @@ def card(model, metadata):
             "this network does not say the mean and deviation of its pictures: set its preprocessing, a "
             "deit_edu.runs.preprocess.Preprocessing"
         )
-    cropped = str(metadata.get("data")).startswith("imagenet:")
     told = {"image_size": config.image_size, "channels": config.in_channels, "mean": list(own.mean)}
-    told |= {"std": list(own.std), "crop_ratio": CROP_RATIO if cropped else 1.0}
+    told |= {"std": list(own.std), "crop_ratio": crop_ratio(metadata)}
     return told | {"classes": list(metadata["classes"])} if "classes" in metadata else told
 
 

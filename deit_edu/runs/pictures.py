@@ -11,14 +11,13 @@ from pathlib import Path
 import torch
 
 from deit_edu.data.decode import decode_picture, in_threads, resize_and_crop
-from deit_edu.data.imagenet import CROP_RATIO
 from deit_edu.data.walk import printable, walk
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import prefix_attention
 from deit_edu.model import fuse, mean_answer
 from deit_edu.runs.build import recall_statistics
 from deit_edu.runs.folders import open_run
-from deit_edu.runs.preprocess import in_channels
+from deit_edu.runs.preprocess import crop_ratio, in_channels
 from deit_edu.teachers import as_head_logits
 
 BATCH = 64  # pictures in memory at a time
@@ -72,8 +71,7 @@ class TrainedNetwork:
     def read(self, paths, side=None):
         """Decode picture files as this network's data were: [`Decoded`], pixels (side, side) or (side, side, 3)."""
         side = side or self.side
-        cropped = str(self.metadata.get("data")).startswith("imagenet:")
-        shorter = int(side / CROP_RATIO) if cropped else side
+        shorter = int(side / crop_ratio(self.metadata))
         return in_threads(
             lambda path: decode_picture(path, lambda image: resize_and_crop(image, side, shorter), self.ranges), paths
         )

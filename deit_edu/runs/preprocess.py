@@ -9,10 +9,16 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import nn
 
+from deit_edu.data.imagenet import CROP_RATIO
 from deit_edu.data.splits import normalise, per_channel
 from deit_edu.errors import DeiTEduError, counted
 
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow converts (ITU-R 601)
+
+
+def crop_ratio(metadata):
+    """Which part of a picture's shorter side a network was shown when it was evaluated, by what its file says."""
+    return CROP_RATIO if str(metadata.get("data")).startswith("imagenet:") else 1.0
 
 
 @dataclass(frozen=True)
