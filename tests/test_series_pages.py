@@ -152,4 +152,15 @@ def test_the_twins_are_drawn_once_they_are_recorded(monkeypatch):
     record = twin.recorded("cifar10", "none", 0)
     monkeypatch.setitem(evidence().ledger.records, cell.key, record | {"config": {"data": cell.config.data}})
     added = {one.label: one for one in twin.points() if one.label not in before}
-    assert list(added) == ["plain, whole recipe, 1 seeds"] and added["plain, whole recipe, 1 seeds"].kind == "plain"
+    assert list(added) == ["plain, whole recipe, 1 seed"] and added["plain, whole recipe, 1 seed"].kind == "plain"
+
+
+def test_who_found_the_answers_of_another_is_charged_for_the_asking(monkeypatch):
+    asker, finder = (evidence().photos.cell("twin", name, 0).key for name in ("hard_class", "hard_token"))
+    plain = {"seconds": 3600, "machine": {"threads": 1}}
+    kept = {"asked": 100, "reused": 0, "asking_seconds": 720.0}, {"asked": 0, "reused": 100, "asking_seconds": 0.0}
+    records = [plain | {"kept_answers": one} for one in kept]
+    for key, record in zip((asker, finder), records, strict=True):
+        monkeypatch.setitem(evidence().ledger.records, key, record)
+    assert [twin.with_asking("twin", record, 0) for record in records] == pytest.approx([1.0, 1.2])
+    assert twin.with_asking("twin", plain, 0) == 1.0
