@@ -156,11 +156,11 @@ def test_the_twins_are_drawn_once_they_are_recorded(monkeypatch):
 
 
 def test_who_found_the_answers_of_another_is_charged_for_the_asking(monkeypatch):
-    asker, finder = (evidence().photos.cell("twin", name, 0).key for name in ("hard_class", "hard_token"))
-    plain = {"seconds": 3600, "machine": {"threads": 1}}
+    asker, finder = (evidence().photos.cell("twin", name, 0) for name in ("hard_class", "hard_token"))
+    plain = {"seconds": 3600, "machine": {"threads": 1}, "config": {"data": asker.config.data}}
     kept = {"asked": 100, "reused": 0, "asking_seconds": 720.0}, {"asked": 0, "reused": 100, "asking_seconds": 0.0}
     records = [plain | {"kept_answers": one} for one in kept]
-    for key, record in zip((asker, finder), records, strict=True):
-        monkeypatch.setitem(evidence().ledger.records, key, record)
+    for cell, record in zip((asker, finder), records, strict=True):
+        monkeypatch.setitem(evidence().ledger.records, cell.key, record)
     assert [twin.with_asking("twin", record, 0) for record in records] == pytest.approx([1.0, 1.2])
     assert twin.with_asking("twin", plain, 0) == 1.0
