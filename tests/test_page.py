@@ -227,7 +227,7 @@ def test_of_what_does_not_fit_fewer_pictures_are_shown_then_no_teacher_and_then_
     assert whole.teacher and whole.pictures == 9 and not whole.remarks
     fewer = write_page("mine", tmp_path / "fewer.html", limit=whole.size - 1000)
     assert fewer.teacher and fewer.pictures < 9 and fewer.size < whole.size
-    assert f"{fewer.pictures} pictures of the test are in it" in fewer.remarks[0]
+    assert f"of the test it has {fewer.pictures} pictures: no more fit" in fewer.remarks[0]
     alone = write_page("mine", tmp_path / "alone.html", limit=write_page("plain", tmp_path / "plain.html").size)
     assert not alone.teacher and alone.remarks[0] == "its teacher is left out: with it the page would be larger"
     with pytest.raises(DeiTEduError, match=r"mine: its network alone makes a page of 0.\d MB .*, and 0.1 MB is the mo"):

@@ -32,6 +32,7 @@ from deit_edu.inspect import attention_rollout
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.patches import patchify
 from deit_edu.runs import checkpoints, train
+from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.teachers import create_teacher
 from deit_edu.train import TrainConfig
 from deit_edu.widgets import LossLab
@@ -107,6 +108,9 @@ def test_arrays_are_packed_little_endian_and_must_be_finite():
     assert packed([[0, 255]], "u1") == b"\x00\xff"
     with pytest.raises(DeiTEduError, match="finite"):
         packed([np.nan], "f2")
+    for wrong in ([0, 256], [-1, 3]):
+        with pytest.raises(DeiTEduError, match="numbers of classes, from 0 to 255, not"):
+            packed(wrong, "u1")
 
 
 @pytest.mark.parametrize(
@@ -380,8 +384,9 @@ def test_rollout_in_the_page_is_the_librarys(page):
 
 @pytest.mark.parametrize(
     "given,message",
-    [(dict(labels=[0]), "1 labels do not fit images of shape"), (dict(model=torch.nn.Identity()), "two tokens")],
-)
+    [(dict(labels=[0]), "1 labels do not fit images of shape"), (dict(model=torch.nn.Identity()), "two tokens"),
+     (dict(labels=[0, 3]), "labels from 0 to 3 are not all of 3 classes")],
+)  # fmt: skip
 def test_the_lens_refuses_what_does_not_fit(given, message):
     config = DeiTConfig(image_size=8, patch_size=4, in_channels=3, num_classes=3, embed_dim=8, depth=2, num_heads=2)
     fine = dict(model=DeiT(config), labels=[0, 1], class_names="abc", images=torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
@@ -390,6 +395,25 @@ def test_the_lens_refuses_what_does_not_fit(given, message):
     assert lens.layer == 2 and len(lens.similarity) == 3
     with pytest.raises(DeiTEduError, match=message):
         widgets.AttentionLens(**fine | given)
+
+
+def test_a_box_grows_with_the_rows_and_the_columns_of_its_picture():
+    config = DeiTConfig(image_size=8, patch_size=4, in_channels=1, num_classes=2, embed_dim=8, depth=1, num_heads=2)
+    model, images = DeiT(config), torch.zeros(1, 1, 8, 16, dtype=torch.uint8)
+    model.preprocessing = Preprocessing((1, 8, 8), (0.5,), (0.2,))
+    lens = widgets.AttentionLens(model, images, [0], "ab", (0.5,), (0.2,), torch.tensor([[2, 4, 4, 8]]))
+    assert lens.boxes == [[2, 2, 4, 4]]
+
+
+def test_a_class_may_be_called_by_what_it_costs():
+    config = DeiTConfig(image_size=8, patch_size=4, in_channels=1, num_classes=2, embed_dim=8, depth=1, num_heads=2)
+    names = ["cost_$5_to_$10", "cost_$10_to_$20"]
+    images = torch.full((1, 1, 8, 8), 100, dtype=torch.uint8)
+    live = widgets.LiveDeiT(DeiT(config), None, images, [0], names, (0.5,), (0.2,))
+    assert png(live.picture())
+    drawn = live.picture()
+    assert drawn.axes[0].images[0].get_clim() == (0, 255)  # greys are as they are, not stretched
+    png(drawn)
 
 
 # ---- the live figure ----
@@ -559,6 +583,7 @@ def test_the_page_is_never_blocked_for_long(live, root):
     [
         (dict(class_names=("a",)), "1 class names for 3 classes"),
         (dict(labels=[0]), "1 labels do not fit"),
+        (dict(labels=[0, -1]), "labels from -1 to 0 are not all of 3 classes"),
         (dict(student=torch.nn.Linear(2, 2)), "needs a DeiT, whose tokens look at patches, not a Linear"),
         (dict(teacher=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))), "a DeiT or a convnet"),
     ],
@@ -788,6 +813,9 @@ def test_your_own_runs_can_be_compared(tmp_path, monkeypatch):
     )
     figure = widgets.TeacherComparison.from_runs(["plain", tmp_path / "taught"])
     assert {(s["teacher"], s["kind"]) for s in figure.students} == {("none", ""), ("plain", "hard, own token")}
+    train(TrainConfig(**settings, tokens="both"), tmp_path / "second", progress=False)
+    both = widgets.TeacherComparison.from_runs(["plain", "second"]).students
+    assert [s["teacher"] for s in both] == ["none", "none, two class tokens"]
     with pytest.raises(DeiTEduError, match="has no result.json"):
         widgets.TeacherComparison.from_runs([tmp_path])
     train(TrainConfig(**settings, classes="3,5"), tmp_path / "two", progress=False)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 
 
 def add_arguments(parser):
@@ -23,6 +23,7 @@ def write(run_folder, path):
         raise DeiTEduError(f"{path} must end in .html, so that a browser opens it")
     written = write_page(run_folder, path)
     who = "the student and its teacher" if written.teacher else "the student"
-    print(f"{path}: {written.size / 1e6:.1f} MB, {who} with {written.pictures} test pictures; open it in any browser")
+    pictures = counted(written.pictures, "test picture")
+    print(f"{path}: {written.size / 1e6:.1f} MB, {who} with {pictures}; open it in any browser")
     for remark in written.remarks:
         print(f"  {remark}")

@@ -40,6 +40,7 @@ STYLE = {
     "figure.constrained_layout.w_pad": 0.1,  # inches
     "figure.constrained_layout.h_pad": 0.1,
     "font.size": 10,
+    "text.parse_math": False,  # the name of a class may hold two dollars
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.spines.top": False,

@@ -16,6 +16,11 @@ from deit_edu.widgets.figure import Figure, packed
 from deit_edu.widgets.network import as_it_takes, check_labelled, export, packaged_pair, preparation
 
 
+def scaled(box, grown):
+    """A box (top, left, height, width) in a picture whose rows and columns have grown so many times."""
+    return [round(times * int(side)) for times, side in zip([*grown, *grown], box, strict=True)]
+
+
 class AttentionLens(Figure):
     """What the class token and the distillation token attend to, side by side; click a patch to ask from there.
 
@@ -51,9 +56,9 @@ class AttentionLens(Figure):
     def __init__(self, model, images, labels, class_names, mean, std, boxes=None):
         if not (isinstance(model, DeiT) and model.config.distilled):
             raise DeiTEduError("the lens compares two tokens: give it a DeiT with distilled=True")
-        check_labelled(images, labels)
+        check_labelled(images, labels, class_names)
         own = preparation(model, Preprocessing(tuple(images.shape[1:]), tuple(mean), tuple(std)))
-        scale = own.image_shape[1] / images.shape[2]  # of the boxes
+        grown = [its / given for its, given in zip(own.image_shape[1:], images.shape[2:], strict=True)]  # rows, columns
         images = as_it_takes(images, own)
         shown = own(images[:1])
         with torch.no_grad():
@@ -63,7 +68,7 @@ class AttentionLens(Figure):
             network=manifest, network_weights=weights, first=packed(maps, "f2"),
             similarity=token_similarity(model, shown).tolist(), images=packed(images, "u1"),
             image_shape=list(own.image_shape), labels=[int(label) for label in labels], class_names=list(class_names),
-            boxes=[] if boxes is None else [[round(scale * int(side)) for side in box] for box in boxes],
+            boxes=[] if boxes is None else [scaled(box, grown) for box in boxes],
             layer=len(maps),
         )  # fmt: skip
 
@@ -87,7 +92,7 @@ class AttentionLens(Figure):
         pixels = np.frombuffer(self.images, np.uint8)[: C * H * W].reshape(C, H, W)
         with plt.rc_context(STYLE):
             fig, axes = plt.subplots(1, 3, figsize=(NARROW, 1.9))
-            axes[0].imshow(pixels.transpose(1, 2, 0).squeeze(), cmap="gray")
+            axes[0].imshow(pixels.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
             for ax, (token, values) in zip(axes[1:], self.tokens().items(), strict=True):
                 ax.imshow(values)
                 ax.set_title(token, color=COLOURS[token])

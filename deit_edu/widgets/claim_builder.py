@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
 
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.evidence.claims import CLAIMS
 from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger
@@ -104,7 +104,7 @@ class ClaimBuilder(Figure):
         found, judged = self.judged()
         told = next(one["sentence"] for one in self.claims if one["id"] == self.claim)
         return f"""The difference of a claim, a dot for every seed, a line for its interval, and a line at zero. {told}
-        {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {found.seeds} seeds: {judged}."""
+        {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {counted(found.seeds, "seed")}: {judged}."""
 
 
 def measured(results):

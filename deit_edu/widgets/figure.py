@@ -90,9 +90,13 @@ def packed(array, kind):
         array: anything numpy can read, or a tensor. kind: "u1", "f2", "f4": what `unpacked` in numbers.js is told.
 
     Raises:
-        DeiTEduError: for values that are no finite numbers.
+        DeiTEduError: for values that are no finite numbers, or as "u1" none of 0 to 255.
     """
     values = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
     if not np.isfinite(values.astype(np.float64)).all():
         raise DeiTEduError("a figure shows finite numbers only: look for nan or inf in what you gave it")
+    if kind == "u1" and values.size and not 0 <= values.min() <= values.max() <= 255:
+        raise DeiTEduError(
+            f"a figure takes pixels, and numbers of classes, from 0 to 255, not {values.min():g} to {values.max():g}"
+        )
     return values.astype(np.dtype(kind).newbyteorder("<"), order="C").tobytes()

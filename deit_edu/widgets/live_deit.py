@@ -70,9 +70,9 @@ class LiveDeiT(Figure):
             raise DeiTEduError(
                 f"the live figure needs a DeiT, whose tokens look at patches, not a {type(student).__name__}"
             )
-        check_labelled(images, labels)
         if student.config.num_classes != len(class_names):
             raise DeiTEduError(f"{len(class_names)} class names for {student.config.num_classes} classes: give all")
+        check_labelled(images, labels, class_names)
         shown = Preprocessing(tuple(images.shape[1:]), tuple(mean), tuple(std))
         own = {"student": preparation(student, shown)}
         images = as_it_takes(images, own["student"])
@@ -153,7 +153,7 @@ class LiveDeiT(Figure):
         with plt.rc_context(STYLE):
             count = 1 + len(tokens)
             fig, axes = plt.subplots(1, count + 1, figsize=(NARROW * 1.5, 2.1), width_ratios=(*[1] * count, 1.5))
-            axes[0].imshow(pixels.transpose(1, 2, 0).squeeze(), cmap="gray")
+            axes[0].imshow(pixels.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
             for ax, (token, values) in zip(axes[1:], tokens.items(), strict=False):
                 ax.imshow(np.reshape(values, (side, side)))
                 ax.set_title(token, color=COLOURS[token])

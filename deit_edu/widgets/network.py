@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from deit_edu.errors import DeiTEduError
+from deit_edu.losses import check_labels
 from deit_edu.model import DeiT
 from deit_edu.runs.checkpoints import load_network, packaged_path
 from deit_edu.runs.preprocess import Prepared, in_channels
@@ -62,13 +63,14 @@ def as_it_takes(images, own):
     return own.resized(in_channels(images, own.image_shape[0]), 0, 255).to(torch.uint8)
 
 
-def check_labelled(images, labels):
-    """Raises DeiTEduError unless there are images (n, C, H, W), one or more, and a label for each."""
+def check_labelled(images, labels, classes):
+    """Raises DeiTEduError unless there are images (n, C, H, W), one or more, and a label for each, of these classes."""
     if len(images.shape) != 4 or not len(images) == len(labels) > 0:
         raise DeiTEduError(
             f"{len(labels)} labels do not fit images of shape {tuple(images.shape)}: give images (n, C, H, W), and one "
             f"label for each"
         )
+    check_labels(torch.as_tensor(labels).long(), len(classes))
 
 
 def check_runs_here(model):

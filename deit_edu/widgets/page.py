@@ -15,9 +15,10 @@ from PIL import Image
 
 from deit_edu.data.splits import nested_subset
 from deit_edu.data.walk import printable
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.reading.figures import HEAD_WORDS
 from deit_edu.runs.checkpoints import is_packaged, load, write_atomically
+from deit_edu.runs.choices import in_words
 from deit_edu.runs.evaluate import Accuracy, PerClass, load_decisions
 from deit_edu.runs.folders import find_run, read_json
 from deit_edu.runs.machine import machine_name
@@ -73,7 +74,7 @@ def write_page(run, path, limit=LIMIT):
         size = len(text.encode())
         if size <= limit:
             if count < most:
-                remarks.append(f"{count} pictures of the test are in it: no more fit into {limit / 1e6:g} MB")
+                remarks.append(f"of the test it has {counted(count, 'picture')}: no more fit into {limit / 1e6:g} MB")
             write_atomically(path, text.encode())
             return Written(size, count, teacher is not None, tuple(remarks))
         remarks.append("its teacher is left out: with it the page would be larger")
@@ -348,7 +349,8 @@ def curves(curve):
     scores = {head: [line[head] for line in curve] for head in HEADS if head in curve[0]}
     first, last = curve[0], curve[-1]
     best = "fused" if "fused" in last else "class"
-    loss_words = f"The training loss goes from {first['loss']:.2f} to {last['loss']:.2f} in {len(curve)} epochs."
+    length = counted(len(curve), "epoch")
+    loss_words = f"The training loss goes from {first['loss']:.2f} to {last['loss']:.2f} in {length}."
     said = ", ".join(f"{HEAD_WORDS[head]} {scores[head][-1]:.1%}" for head in scores)
     score_words = f"On validation pictures: {first[best]:.1%} after the first epoch; at the end {said}."
     return (
@@ -428,7 +430,7 @@ def how_trained(found, measured):
         "seed": config["seed"],
         "machine": f"{machine_name(machine)}, {machine['device']}, {machine['threads']} "
         f"thread{'s' * (machine['threads'] > 1)}, {machine['precision']}",
-        "time": f"{record['seconds'] / 60:.1f} minutes, begun {record['started'][:16].replace('T', ' ')} UTC",
+        "time": f"{in_words(record['seconds'])}, begun {record['started'][:16].replace('T', ' ')} UTC",
         "versions": f"deit_edu {record['library']['version']}, torch {machine['torch']}, Python {machine['python']}",
     }
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escaped(value)}</dd>" for name, value in told.items()) + "</dl>"

@@ -34,7 +34,7 @@ function chosenOf(model) {
   return pair.map(([letter, teacher]) => {
     const student = students.find(
       (one) =>
-        one.teacher === teacher && (one.teacher === "none" || one.kind === model.get("kind")),
+        one.teacher === teacher && (!one.kind || one.kind === model.get("kind")),
     );
     return { letter, teacher, student };
   });

@@ -17,12 +17,7 @@ from deit_edu.runs.evaluate import load_decisions
 from deit_edu.runs.folders import find_run, read_json
 from deit_edu.widgets.figure import Figure, data_to_show, packed
 
-KINDS = {  # of distillation: as the reader chooses, and as a config says
-    "hard, own token": ("hard", "both"),
-    "soft, own token": ("soft", "both"),
-    "hard, class token": ("hard", "class"),
-    "soft, class token": ("soft", "class"),
-}
+LISTENS = {"both": "own token", "class": "class token", "each": "a token each"}  # by a config's `tokens`
 STUDENTS = {  # (teacher, kind): where the ledger has it
     ("none", ""): ("distillation", "none"),
     ("convnet", "hard, own token"): ("distillation", "token_hard"),
@@ -143,8 +138,8 @@ class TeacherComparison(Figure):
             record = read_json(folder / "result.json")
             config = record["config"]
             seen.setdefault((config["data"], config["image_size"], config["classes"]), config)
-            kind = next((k for k, v in KINDS.items() if v == (config["distillation"], config["tokens"])), "")
-            teacher = config["teacher"] or "none"
+            teacher = config["teacher"] or ("none, two class tokens" if config["tokens"] == "both" else "none")
+            kind = f"{config['distillation']}, {LISTENS[config['tokens']]}" if config["teacher"] else ""
             student = students.setdefault((teacher, kind), Student(teacher, kind))
             taught = None
             if config["teacher"] and (there := find_run(config["teacher"])).joinpath("result.json").exists():
