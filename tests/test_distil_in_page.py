@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import firefox
 import numpy as np
@@ -41,6 +42,7 @@ from deit_edu.evidence.races import (
 from deit_edu.evidence.verdicts import RESAMPLES, paired_difference
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load, load_model
+from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.teachers import create_teacher
 from deit_edu.widgets import DistilInPage, LiveDeiT
 from deit_edu.widgets.bootstrap import resampling
@@ -552,6 +554,7 @@ def test_ones_own_students_teacher_and_images_in_colour_race(browser, tmp_path):
     config = DeiTConfig(image_size=32, patch_size=8, num_classes=3, embed_dim=16, depth=1, num_heads=2)
     figure = DistilInPage(DeiT(config), create_teacher("convnet_weak", 3, 3), images, labels, "abc", regime=SHORT)
     assert figure.learnt == 96 and figure.student_weights
+    assert not any("preprocessing" in manifest for manifest in figure.teachers.values())
     page = page_of(browser, tmp_path, figure)
     press(page, "Run")
     page.wait_for_function(FINISHED, timeout=60_000)
@@ -564,9 +567,41 @@ FINE = dict(student=TINY, images=torch.zeros(60, 1, 28, 28, dtype=torch.uint8), 
             regime={"batch": 16}, mean=[0.5], std=[0.5])  # fmt: skip
 
 
+def student(**changed):
+    return replace(TINY, **changed)
+
+
+def prepared_teacher(side):
+    teacher = create_teacher("convnet_weak", 1, 2)
+    teacher.preprocessing = Preprocessing((1, side, side), (0.3,), (0.2,))
+    return teacher
+
+
+def test_a_mean_may_be_an_array_and_a_teacher_brings_its_own():
+    figure = DistilInPage(**FINE | dict(mean=np.array([0.25]), std=torch.tensor([0.5]), teacher=prepared_teacher(28)))
+    assert (figure.mean, figure.std) == ([0.25], [0.5])
+    own = figure.teachers["teacher"]["preprocessing"]
+    assert (own["mean"], own["std"]) == ([0.3], [0.2])
+
+
+ONE_TOKEN = DeiT(student(distilled=False))
+MANY = dict(student=student(num_classes=300), labels=[0, 299] * 30, class_names=[str(label) for label in range(300)],
+            teacher=create_teacher("convnet_weak", 1, 300))  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (dict(student=student(registers=2)), "and 2 registers"),
+        (dict(student=DeiT(student(registers=2))), "and 2 registers"),
+        (dict(student=DeiT(student(pool="mean"))), "has pool mean"),
+        (dict(student=student(distillation_tokens=2)), "2 distillation tokens"),
+        (dict(student=student(drop_rate=0.5)), "learns without dropout"),
+        (dict(student=DeiT(student(drop_path_rate=0.1))), "learns without dropout"),
+        (dict(student=ONE_TOKEN, a=settings(tokens="both")), "has one token: give settings with tokens='class'"),
+        (dict(teacher=prepared_teacher(32)), "sees other images"),
+        (MANY, "300 classes: the page holds 256"),
+        (dict(mean=[0.5, 0.5]), "of 1 channel: give a mean and a std for each"),
         (dict(teacher=create_teacher("convnet_weak", 1, 3)), "knows 3 classes, the student 2"),
         (dict(teacher=create_teacher("convnet_weak", 3, 2)), "sees other images"),
         (dict(teacher=torch.nn.Flatten()), "a DeiT or a convnet"),
