@@ -322,6 +322,146 @@ def test_a_pressed_button_and_two_students_learn(quick):
     assert words(quick).startswith("Seed 1, after 8 of 8")
 
 
+# ---- what is pressed while the items load, and what was shown before ----
+
+# Loading waits for `go()`; every worker says whether it lives, and what it was begun with.
+HELD = """() => {
+    const { model } = document.querySelector('.deit-edu-host'), load = model.load.bind(model);
+    const gate = new Promise((open) => { window.go = open; });
+    model.load = async (name) => { await gate; return load(name); };
+    const Real = Worker;
+    window.workers = [];
+    window.Worker = class extends Real {
+        constructor(url) { super(url); this.lives = true; workers.push(this); }
+        postMessage(message, ...more) {
+            if (message.ask === 'begin') this.begun = message;
+            super.postMessage(message, ...more);
+        }
+        terminate() { this.lives = false; super.terminate(); }
+    };
+}"""
+LIVING = "workers.filter(({ lives }) => lives).length"
+LESSONS = "workers.map(({ begun }) => begun.lesson.objective.distillation)"
+STEPS = "document.querySelector('.deit-edu-host').model.get('points').map(({ a }) => a.step)"
+
+
+@pytest.fixture
+def held(quick):
+    """The figure of eight steps, whose items do not come before `go()`; with one worker for each student."""
+    quick.evaluate("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 2, configurable: true })")
+    quick.evaluate(HELD)
+    return quick
+
+
+def test_another_teacher_chosen_while_the_items_load_is_the_one_that_teaches(held):
+    press(held, "Run")
+    student = root_of(held, "DistilInPage").get_by_role("group", name="student A")
+    student.get_by_label("teacher", exact=True).select_option("weak")
+    held.evaluate("go()")
+    held.wait_for_function(FINISHED, timeout=60_000)
+    assert held.evaluate(LESSONS) == ["hard", "hard"] and "A, taught by a weak convnet (hard)" in words(held)
+    assert [one["words"]["a"] for one in held.evaluate(STATE, "results")] == ["weak_hard_class_0_0.5"]
+    assert held.evaluate("workers[0].begun.lesson.teacher") == "weak" and held.evaluate(LIVING) == 2
+
+
+def test_one_step_pressed_twice_while_the_items_load_makes_two_steps_of_one_race(held):
+    press(held, "One step")
+    press(held, "One step")
+    held.evaluate("go()")
+    held.wait_for_function("() => /after 2 of 8/.test(document.querySelector('.words').textContent)", timeout=60_000)
+    assert held.evaluate("workers.length") == held.evaluate(LIVING) == 2
+    assert held.evaluate(STEPS) == [0, 1, 2]
+
+
+def test_the_next_seed_while_the_items_load_is_the_only_one_that_is_run(held):
+    press(held, "Run")
+    press(held, "Next seed")
+    held.evaluate("go()")
+    held.wait_for_function(FINISHED, timeout=60_000)
+    assert held.evaluate("workers.map(({ begun }) => begun.seed)") == [1, 1] and held.evaluate(LIVING) == 2
+    assert [one["seed"] for one in held.evaluate(STATE, "results")] == [1] and held.evaluate(STEPS) == [0, 4, 8]
+
+
+def test_a_race_paused_while_the_items_load_waits_at_its_first_step(held):
+    press(held, "Run")
+    press(held, "Pause")
+    held.evaluate("go()")
+    held.wait_for_function(f"() => {STEPS}.length", timeout=60_000)
+    held.wait_for_timeout(300)
+    assert held.evaluate(STEPS) == [0] and held.evaluate(LIVING) == 2
+
+
+def test_a_figure_that_is_closed_while_the_items_load_starts_no_worker(held):
+    """Shown and closed by hand: a built page never closes a figure."""
+    held.evaluate(
+        """async (text) => {
+        const { model } = document.querySelector('.deit-edu-host');
+        const own = await import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
+        const el = document.body.appendChild(document.createElement('div'));
+        const close = own.default.render({ model, el });
+        [...el.querySelectorAll('button')].find((node) => node.textContent === 'One step').click();
+        close();
+        go();
+    }""",
+        DistilInPage._esm,
+    )
+    held.wait_for_timeout(500)
+    assert held.evaluate("workers.length") == 0
+
+
+def test_of_two_views_of_a_figure_the_one_whose_button_is_pressed_runs(browser, tmp_path):
+    page_of(browser, tmp_path, DistilInPage(regime=SHORT)).close()
+    path = tmp_path / "page.html"
+    path.write_text(re.sub(r"(<script[^>]*widget-view\+json.*?</script>)", r"\1\1", path.read_text()))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_function("() => document.querySelectorAll('.deit-edu .words').length === 2")
+    page.evaluate("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 2, configurable: true })")
+    page.evaluate(HELD)
+    page.evaluate("go()")
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait_for_function(FINISHED, timeout=60_000)
+    page.wait_for_timeout(500)
+    assert page.evaluate("workers.length") == 2
+    assert [one["seed"] for one in page.evaluate(STATE, "results")] == [0]
+    page.close()
+
+
+def test_a_student_whose_tokens_were_changed_in_the_middle_still_hears_of_the_rest(quick):
+    root = root_of(quick, "DistilInPage")
+    press(quick, "One step")
+    quick.wait_for_function("() => /after 1 of 8/.test(document.querySelector('.words').textContent)", timeout=60_000)
+    student = root.get_by_role("group", name="student B")
+    student.get_by_label("lambda").fill("0.9")
+    student.get_by_label("one token", exact=True).check()
+    root.locator(".complaint", has_text="it holds from the next race on").wait_for()
+    student.get_by_label("lambda").fill("0.2")
+    root.locator(".complaint", has_text="it holds from the next race on").wait_for()
+    press(quick, "One step")
+    quick.wait_for_function("() => /after 2 of 8/.test(document.querySelector('.words').textContent)", timeout=60_000)
+    assert root.locator("svg").first.locator("line[style*='stroke-dasharray']").count() == 2
+    assert root.locator(".looked").last.locator("canvas").count() == 3  # it has two tokens as before
+
+
+def test_a_pair_without_a_record_shows_nothing_of_the_pair_before_it(recorded):
+    root = root_of(recorded, "DistilInPage")
+    recorded.wait_for_selector(".verdict")
+    assert root.locator(".looked").count() == 2 and recorded.evaluate(STATE, "difference")["seeds"] == SEEDS
+    root.get_by_role("group", name="student B").get_by_label("lambda").fill("0.25")
+    assert "have not raced yet" in words(recorded)
+    assert root.locator(".looked").count() == 0 and root.locator(".verdict").count() == 0
+    assert recorded.evaluate(STATE, "difference") == {}
+
+
+def test_an_odd_batch_is_not_shared_where_there_are_processors_for_two(browser, tmp_path):
+    page = page_of(browser, tmp_path, DistilInPage(regime=SHORT | {"batch": 25}))
+    page.evaluate("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 4, configurable: true })")
+    press(page, "Run")
+    page.wait_for_function(FINISHED, timeout=60_000)
+    assert "in 2 workers" in root_of(page, "DistilInPage").inner_text()
+    page.close()
+
+
 def place(event):
     """Where an event of a trace was: process and thread."""
     return event["pid"], event["tid"]
