@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import firefox
 import numpy as np
@@ -41,6 +42,7 @@ from deit_edu.evidence.races import (
 from deit_edu.evidence.verdicts import RESAMPLES, paired_difference
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load, load_model
+from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.teachers import create_teacher
 from deit_edu.widgets import DistilInPage, LiveDeiT
 from deit_edu.widgets.bootstrap import resampling
@@ -320,6 +322,146 @@ def test_a_pressed_button_and_two_students_learn(quick):
     assert words(quick).startswith("Seed 1, after 8 of 8")
 
 
+# ---- what is pressed while the items load, and what was shown before ----
+
+# Loading waits for `go()`; every worker says whether it lives, and what it was begun with.
+HELD = """() => {
+    const { model } = document.querySelector('.deit-edu-host'), load = model.load.bind(model);
+    const gate = new Promise((open) => { window.go = open; });
+    model.load = async (name) => { await gate; return load(name); };
+    const Real = Worker;
+    window.workers = [];
+    window.Worker = class extends Real {
+        constructor(url) { super(url); this.lives = true; workers.push(this); }
+        postMessage(message, ...more) {
+            if (message.ask === 'begin') this.begun = message;
+            super.postMessage(message, ...more);
+        }
+        terminate() { this.lives = false; super.terminate(); }
+    };
+}"""
+LIVING = "workers.filter(({ lives }) => lives).length"
+LESSONS = "workers.map(({ begun }) => begun.lesson.objective.distillation)"
+STEPS = "document.querySelector('.deit-edu-host').model.get('points').map(({ a }) => a.step)"
+
+
+@pytest.fixture
+def held(quick):
+    """The figure of eight steps, whose items do not come before `go()`; with one worker for each student."""
+    quick.evaluate("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 2, configurable: true })")
+    quick.evaluate(HELD)
+    return quick
+
+
+def test_another_teacher_chosen_while_the_items_load_is_the_one_that_teaches(held):
+    press(held, "Run")
+    student = root_of(held, "DistilInPage").get_by_role("group", name="student A")
+    student.get_by_label("teacher", exact=True).select_option("weak")
+    held.evaluate("go()")
+    held.wait_for_function(FINISHED, timeout=60_000)
+    assert held.evaluate(LESSONS) == ["hard", "hard"] and "A, taught by a weak convnet (hard)" in words(held)
+    assert [one["words"]["a"] for one in held.evaluate(STATE, "results")] == ["weak_hard_class_0_0.5"]
+    assert held.evaluate("workers[0].begun.lesson.teacher") == "weak" and held.evaluate(LIVING) == 2
+
+
+def test_one_step_pressed_twice_while_the_items_load_makes_two_steps_of_one_race(held):
+    press(held, "One step")
+    press(held, "One step")
+    held.evaluate("go()")
+    held.wait_for_function("() => /after 2 of 8/.test(document.querySelector('.words').textContent)", timeout=60_000)
+    assert held.evaluate("workers.length") == held.evaluate(LIVING) == 2
+    assert held.evaluate(STEPS) == [0, 1, 2]
+
+
+def test_the_next_seed_while_the_items_load_is_the_only_one_that_is_run(held):
+    press(held, "Run")
+    press(held, "Next seed")
+    held.evaluate("go()")
+    held.wait_for_function(FINISHED, timeout=60_000)
+    assert held.evaluate("workers.map(({ begun }) => begun.seed)") == [1, 1] and held.evaluate(LIVING) == 2
+    assert [one["seed"] for one in held.evaluate(STATE, "results")] == [1] and held.evaluate(STEPS) == [0, 4, 8]
+
+
+def test_a_race_paused_while_the_items_load_waits_at_its_first_step(held):
+    press(held, "Run")
+    press(held, "Pause")
+    held.evaluate("go()")
+    held.wait_for_function(f"() => {STEPS}.length", timeout=60_000)
+    held.wait_for_timeout(300)
+    assert held.evaluate(STEPS) == [0] and held.evaluate(LIVING) == 2
+
+
+def test_a_figure_that_is_closed_while_the_items_load_starts_no_worker(held):
+    """Shown and closed by hand: a built page never closes a figure."""
+    held.evaluate(
+        """async (text) => {
+        const { model } = document.querySelector('.deit-edu-host');
+        const own = await import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
+        const el = document.body.appendChild(document.createElement('div'));
+        const close = own.default.render({ model, el });
+        [...el.querySelectorAll('button')].find((node) => node.textContent === 'One step').click();
+        close();
+        go();
+    }""",
+        DistilInPage._esm,
+    )
+    held.wait_for_timeout(500)
+    assert held.evaluate("workers.length") == 0
+
+
+def test_of_two_views_of_a_figure_the_one_whose_button_is_pressed_runs(browser, tmp_path):
+    page_of(browser, tmp_path, DistilInPage(regime=SHORT)).close()
+    path = tmp_path / "page.html"
+    path.write_text(re.sub(r"(<script[^>]*widget-view\+json.*?</script>)", r"\1\1", path.read_text()))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_function("() => document.querySelectorAll('.deit-edu .words').length === 2")
+    page.evaluate("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 2, configurable: true })")
+    page.evaluate(HELD)
+    page.evaluate("go()")
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait_for_function(FINISHED, timeout=60_000)
+    page.wait_for_timeout(500)
+    assert page.evaluate("workers.length") == 2
+    assert [one["seed"] for one in page.evaluate(STATE, "results")] == [0]
+    page.close()
+
+
+def test_a_student_whose_tokens_were_changed_in_the_middle_still_hears_of_the_rest(quick):
+    root = root_of(quick, "DistilInPage")
+    press(quick, "One step")
+    quick.wait_for_function("() => /after 1 of 8/.test(document.querySelector('.words').textContent)", timeout=60_000)
+    student = root.get_by_role("group", name="student B")
+    student.get_by_label("lambda").fill("0.9")
+    student.get_by_label("one token", exact=True).check()
+    root.locator(".complaint", has_text="it holds from the next race on").wait_for()
+    student.get_by_label("lambda").fill("0.2")
+    root.locator(".complaint", has_text="it holds from the next race on").wait_for()
+    press(quick, "One step")
+    quick.wait_for_function("() => /after 2 of 8/.test(document.querySelector('.words').textContent)", timeout=60_000)
+    assert root.locator("svg").first.locator("line[style*='stroke-dasharray']").count() == 2
+    assert root.locator(".looked").last.locator("canvas").count() == 3  # it has two tokens as before
+
+
+def test_a_pair_without_a_record_shows_nothing_of_the_pair_before_it(recorded):
+    root = root_of(recorded, "DistilInPage")
+    recorded.wait_for_selector(".verdict")
+    assert root.locator(".looked").count() == 2 and recorded.evaluate(STATE, "difference")["seeds"] == SEEDS
+    root.get_by_role("group", name="student B").get_by_label("lambda").fill("0.25")
+    assert "have not raced yet" in words(recorded)
+    assert root.locator(".looked").count() == 0 and root.locator(".verdict").count() == 0
+    assert recorded.evaluate(STATE, "difference") == {}
+
+
+def test_an_odd_batch_is_not_shared_where_there_are_processors_for_two(browser, tmp_path):
+    page = page_of(browser, tmp_path, DistilInPage(regime=SHORT | {"batch": 25}))
+    page.evaluate("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 4, configurable: true })")
+    press(page, "Run")
+    page.wait_for_function(FINISHED, timeout=60_000)
+    assert "in 2 workers" in root_of(page, "DistilInPage").inner_text()
+    page.close()
+
+
 def place(event):
     """Where an event of a trace was: process and thread."""
     return event["pid"], event["tid"]
@@ -552,6 +694,7 @@ def test_ones_own_students_teacher_and_images_in_colour_race(browser, tmp_path):
     config = DeiTConfig(image_size=32, patch_size=8, num_classes=3, embed_dim=16, depth=1, num_heads=2)
     figure = DistilInPage(DeiT(config), create_teacher("convnet_weak", 3, 3), images, labels, "abc", regime=SHORT)
     assert figure.learnt == 96 and figure.student_weights
+    assert not any("preprocessing" in manifest for manifest in figure.teachers.values())
     page = page_of(browser, tmp_path, figure)
     press(page, "Run")
     page.wait_for_function(FINISHED, timeout=60_000)
@@ -564,9 +707,41 @@ FINE = dict(student=TINY, images=torch.zeros(60, 1, 28, 28, dtype=torch.uint8), 
             regime={"batch": 16}, mean=[0.5], std=[0.5])  # fmt: skip
 
 
+def student(**changed):
+    return replace(TINY, **changed)
+
+
+def prepared_teacher(side):
+    teacher = create_teacher("convnet_weak", 1, 2)
+    teacher.preprocessing = Preprocessing((1, side, side), (0.3,), (0.2,))
+    return teacher
+
+
+def test_a_mean_may_be_an_array_and_a_teacher_brings_its_own():
+    figure = DistilInPage(**FINE | dict(mean=np.array([0.25]), std=torch.tensor([0.5]), teacher=prepared_teacher(28)))
+    assert (figure.mean, figure.std) == ([0.25], [0.5])
+    own = figure.teachers["teacher"]["preprocessing"]
+    assert (own["mean"], own["std"]) == ([0.3], [0.2])
+
+
+ONE_TOKEN = DeiT(student(distilled=False))
+MANY = dict(student=student(num_classes=300), labels=[0, 299] * 30, class_names=[str(label) for label in range(300)],
+            teacher=create_teacher("convnet_weak", 1, 300))  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (dict(student=student(registers=2)), "and 2 registers"),
+        (dict(student=DeiT(student(registers=2))), "and 2 registers"),
+        (dict(student=DeiT(student(pool="mean"))), "has pool mean"),
+        (dict(student=student(distillation_tokens=2)), "2 distillation tokens"),
+        (dict(student=student(drop_rate=0.5)), "learns without dropout"),
+        (dict(student=DeiT(student(drop_path_rate=0.1))), "learns without dropout"),
+        (dict(student=ONE_TOKEN, a=settings(tokens="both")), "has one token: give settings with tokens='class'"),
+        (dict(teacher=prepared_teacher(32)), "sees other images"),
+        (MANY, "300 classes: the page holds 256"),
+        (dict(mean=[0.5, 0.5]), "of 1 channel: give a mean and a std for each"),
         (dict(teacher=create_teacher("convnet_weak", 1, 3)), "knows 3 classes, the student 2"),
         (dict(teacher=create_teacher("convnet_weak", 3, 2)), "sees other images"),
         (dict(teacher=torch.nn.Flatten()), "a DeiT or a convnet"),

@@ -22,19 +22,20 @@ LESSON = {
     "weightDecay": 0.05,
     "labelSmoothing": 0.1,
 }
-# Made once in a page: begun(size) is a team that is ready, with what it said in `steps`.
+# Made once in a page: begun(size) is a team that is ready, with what it said in `steps`; `given` is what it was given.
 BEGIN = """({ team, script, given }) => {
     const { LearningTeam } = new Function(`${team}; return { LearningTeam };`)();
     const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const teachers = Object.fromEntries(Object.entries(given.teachers).map(
         ([name, { manifest, weights }]) => [name, { manifest, weights: new DataView(bytes(weights).buffer) }]));
     const source = { ...given.source, items: bytes(given.source.items) };
+    window.given = { ...given, teachers, source };
     window.begun = async (size, more = {}) => {
         const steps = [];
         const heard = { step: (step, loss) => steps.push([step, loss]), died: (why) => { steps.died = why; } };
         const learning = new LearningTeam(script, size, heard);
         learning.steps = steps;
-        learning.begun = await learning.begin({ ...given, teachers, source, ...more });
+        learning.begun = await learning.begin({ ...window.given, ...more });
         return learning;
     };
 }"""
@@ -174,6 +175,36 @@ def test_the_student_that_is_kept_opens_in_the_library(page, tmp_path):
 def test_what_cannot_be_is_said_in_a_sentence(page, more, said):
     found = page.evaluate("(more) => begun(2, more).then(() => '', (error) => error.message)", more)
     assert said in found
+
+
+def test_a_teacher_with_statistics_of_its_own_is_as_often_right_whatever_the_students_are(page):
+    found = page.evaluate("""async () => {
+        const { source, teachers: { convnet } } = window.given, all = [];
+        const { mean, std } = source, preprocessing = { image_shape: [1, 28, 28], mean, std };
+        const own = { convnet: { ...convnet, manifest: { ...convnet.manifest, preprocessing } } };
+        const other = { ...source, mean: [0.9], std: [0.1] };
+        for (const more of [{}, { source: other, teachers: own }, { source: other }]) {
+            const team = await begun(1, more);
+            all.push((await team.measure()).teacher);
+            team.end();
+        }
+        return all;
+    }""")
+    assert found[0] == found[1] > found[2] + 0.2
+
+
+def test_no_address_of_a_workers_script_is_left_behind(page):
+    found = page.evaluate("""async () => {
+        const made = [], given_up = [], { createObjectURL, revokeObjectURL } = URL;
+        URL.createObjectURL = (blob) => { made.push(createObjectURL(blob)); return made.at(-1); };
+        URL.revokeObjectURL = (url) => { given_up.push(url); revokeObjectURL(url); };
+        const team = await begun(2), by_then = given_up.length;
+        team.end();
+        const failed = await begun(2, { batch: 15 }).catch((error) => error.message);
+        Object.assign(URL, { createObjectURL, revokeObjectURL });
+        return { made: made.length, by_then, left: made.slice(0, 1).filter((url) => !given_up.includes(url)), failed };
+    }""")
+    assert found["by_then"] == 1 and not found["left"] and found["failed"]
 
 
 def test_a_loss_that_is_no_number_stops_the_race_with_a_sentence(page):

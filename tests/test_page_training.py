@@ -13,10 +13,11 @@ from deit_edu.data.packaged import packaged_splits
 from deit_edu.losses import DistillationObjective, smooth_labels
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.runs.checkpoints import load, load_model
+from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.teachers import FrozenTeacher, create_teacher
 from deit_edu.train import TrainConfig, learning_rate_at, make_optimizer
 from deit_edu.widgets.kernels.script import kernels_script
-from deit_edu.widgets.network import export, in_half_precision
+from deit_edu.widgets.network import asked_as_in_the_page, export, in_half_precision
 
 MODULES = ("../network.js", "kernels.js", "learner.js", "random.js", "scenes.js", "safetensors.js")
 HELPERS = """
@@ -152,6 +153,27 @@ def test_every_gradient_of_a_deit_of_any_size(page, sizes):
     found = page(LEARNER + body, learner_of(model, None, as_page_lesson(objective), images, labels))
     for name, parameter in model.named_parameters():
         assert apart(found[name], parameter.grad) < 1e-4, name
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("convnet_weak", 1), ("convnet_weak", 3), ("deit", 3)])
+def test_a_teacher_sees_the_images_in_its_own_statistics(page, kind, channels):
+    model = small_student(False, in_channels=channels)
+    teacher = small_teacher(kind, model.config)
+    own = Preprocessing((channels, 12, 12), (0.7, 0.4, 0.5)[:channels], (0.1, 0.3, 0.2)[:channels])
+    given = Preprocessing((channels, 12, 12), (0.2, 0.5, 0.4)[:channels], (0.3, 0.1, 0.2)[:channels])
+    images = given(torch.randint(256, (7, channels, 12, 12), dtype=torch.uint8))
+    body = """
+        const own = opened(given.prepared), { config, batch, lesson, statistics } = given;
+        const learner = new Learner(openKernels(KERNELS), config, mapped(given.weights, numbers),
+            { batch, lesson, teachers: { own }, statistics });
+        return Array.from(learner.teacherSays("own", numbers(given.images), batch));"""
+    manifest, weights = export(teacher, own)
+    asked = learner_of(model, teacher, as_page_lesson(OBJECTIVES[0][2]), images, torch.zeros(7, dtype=torch.int64))
+    asked["prepared"] = {"manifest": manifest, "weights": base64.b64encode(weights).decode()}
+    found = page(body, asked | {"statistics": given.to_dict()})
+    expected = asked_as_in_the_page(teacher, own, given)(images)
+    assert apart(found, expected) < 1e-4
+    assert apart(found, FrozenTeacher(teacher)(images)) > 1e-2  # it matters
 
 
 def learner_of(model, teacher, lesson, images, labels):

@@ -9,6 +9,12 @@ import { RaceRunner } from "./race_runner.js";
 import { MOST_RESULTS, judgeSeeds, seedsOf } from "./race_seeds.js";
 import { NAMES, SIDES, addressOf, raceIn, resultOf, sentenceOf, wordOf } from "./race_settings.js";
 
+/**
+ * The view whose button is being pressed: all views of a figure hear of it, and only this one runs.
+ * @type {DistilFigure | null}
+ */
+let pressed = null;
+
 /** The figure: what is shown, and the race that may be running behind it. */
 class DistilFigure {
   /**
@@ -20,6 +26,7 @@ class DistilFigure {
     this.regime = model.get("regime");
     this.frame = frame(model, el, "Distil a student in this page");
     this.root = this.frame.root;
+    this.elsewhere = false; // whether another view of this figure runs
     this.runner = new RaceRunner(model, {
       begun: (shown) => this.begun(shown),
       point: (at) => this.pointReached(at),
@@ -62,7 +69,7 @@ class DistilFigure {
     this.looked = make("div");
     this.note = make("p", { className: "note" });
     this.progress = make("p", { className: "note", "aria-hidden": "true" });
-    this.runButton = button("Run", () => put(model, "running", !model.get("running")));
+    this.runButton = button("Run", () => this.press(!model.get("running")));
     root.append(this.makeButtons(), this.progress);
     this.frame.end();
     const step = { label: "step shown", min: 0, max: this.regime.steps, step: this.regime.every };
@@ -114,35 +121,48 @@ class DistilFigure {
     complain(this.root, "");
     this.writeAddress();
     if (!this.runner.going) {
-      this.runner.end();
+      if (!this.runner.loading) this.runner.end();
       this.showRecord();
-      return;
+    } else if (side) {
+      this.lessonChanged(side);
     }
-    if (!side) return;
-    const [now, own] = [this.model.get(side), this.shown[side]];
-    if (now.tokens !== own.tokens) {
+  }
+
+  lessonChanged(side) {
+    const { shown } = this;
+    const [chosen, own] = [this.model.get(side), shown[side]];
+    if (chosen.tokens !== own.tokens) {
       complain(
         this.root,
         "One token or two is decided before the first step: it holds from the next race on.",
       );
-      return;
     }
+    const now = { ...chosen, tokens: own.tokens };
+    if (Object.keys(now).every((name) => now[name] === own[name])) return;
+    shown[side] = now;
     this.attempt(async () => {
       await this.runner.change(side, now);
-      this.shown[side] = now;
-      this.shown.marks.push(this.runner.step);
+      shown.marks.push(this.runner.step);
     });
+  }
+
+  /** As if by a button of this view. */
+  press(running) {
+    pressed = this;
+    put(this.model, "running", running);
+    pressed = null;
   }
 
   runningChanged() {
     const running = this.model.get("running");
     this.runButton.textContent = running ? "Pause" : "Run";
+    if (running) this.elsewhere = Boolean(pressed) && pressed !== this;
     this.attempt(running ? () => this.run() : () => this.pause());
   }
 
   /** A race stops while nobody can see it. */
   tabChanged() {
-    if (!this.runner.going || !this.model.get("running")) return;
+    if (!this.runner.going || !this.runs()) return;
     this.attempt(document.hidden ? () => this.pause() : () => this.run());
   }
 
@@ -157,7 +177,8 @@ class DistilFigure {
 
   stop(reason) {
     this.runner.end();
-    if (this.model.get("running")) put(this.model, "running", false);
+    this.note.textContent = "";
+    if (this.runs()) put(this.model, "running", false);
     const memory = /memory|allocation/i.test(reason);
     const advice = memory
       ? ": there is too little memory here, so close other pages and try again"
@@ -172,10 +193,14 @@ class DistilFigure {
     this.shown = shown;
   }
 
+  /** Whether this view's race is to go on. */
+  runs() {
+    return this.model.get("running") && !this.elsewhere;
+  }
+
   async run() {
-    await this.runner.ready();
-    if (document.hidden || !this.model.get("running")) return;
-    await this.runner.run();
+    if (!this.runs() || !(await this.runner.ready())) return;
+    if (!document.hidden && this.runs()) await this.runner.run();
   }
 
   async pause() {
@@ -187,7 +212,7 @@ class DistilFigure {
   async oneStep() {
     put(this.model, "running", false);
     await this.attempt(async () => {
-      await this.runner.ready();
+      if (!(await this.runner.ready())) return;
       await this.runner.pause();
       await this.runner.run(this.runner.step + 1);
     });
@@ -198,7 +223,7 @@ class DistilFigure {
     const { model } = this;
     put(model, "running", false);
     put(model, "seed", model.get("seed") + 1);
-    put(model, "running", true);
+    this.press(true);
   }
 
   /** What a race came to counts, if nothing was changed in it. */
@@ -309,7 +334,10 @@ class DistilFigure {
   }
 
   drawLooked(scene, maps) {
-    if (!scene || !maps?.[0] || !maps[1]) return;
+    if (!scene || !maps?.[0] || !maps[1]) {
+      this.looked.replaceChildren();
+      return;
+    }
     const shape = this.model.get("image_shape");
     const of = (side, i) =>
       lookedAt({ pixels: Uint8Array.from(scene.pixels), maps: maps[i] }, shape, NAMES[side]);
@@ -323,14 +351,16 @@ class DistilFigure {
     const results = seedsOf(words, model.get("recorded"), model.get("results"));
     if (!results.length) {
       this.seeds.replaceChildren();
+      put(model, "difference", {});
       return;
     }
     const { words: said, ...difference } = await judgeSeeds(results, model.get("bootstrap"));
     if (shown !== this.shown) return;
     put(model, "difference", difference);
+    const lines = results.length === 1 ? "one seed" : `each of ${results.length} seeds`;
     this.seeds.replaceChildren(
       make("h4", {}, "Seed by seed"),
-      pairedDots(results, `Accuracy of A and of B, a line for each of ${results.length} seeds`),
+      pairedDots(results, `Accuracy of A and of B, a line for ${lines}`),
       make("p", { className: "verdict" }, said),
     );
   }

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 import traitlets
 
-from deit_edu.errors import DeiTEduError
+from deit_edu.errors import DeiTEduError, counted
 from deit_edu.evidence.races import (
     CONFIGURATIONS,
     REGIME,
@@ -21,6 +21,7 @@ from deit_edu.evidence.races import (
 )
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.runs.weights import check_as_others
 from deit_edu.widgets.bootstrap import resampling
 from deit_edu.widgets.figure import Figure, packed
 from deit_edu.widgets.network import export
@@ -28,6 +29,7 @@ from deit_edu.widgets.network import export
 MOST_SEEDS = 200  # for which the page knows the interval's width: LIMIT of distil_in_page.js
 SIDES = (28, 64)  # of images of one's own, in pixels
 ASIDE = 500  # at most so many of them are kept aside
+MOST_CLASSES = 256  # a label is a byte
 
 
 class DistilInPage(Figure):
@@ -37,11 +39,13 @@ class DistilInPage(Figure):
     (`deit_edu.evidence.races`), and so is every pair that has one.
 
     Args:
-        student: a DeiTConfig, or a DeiT to go on from; by default the one of the records.
+        student: a DeiTConfig, or a DeiT to go on from; by default the one of the records. Without dropout, registers
+            and the like: the page trains a plain DeiT.
         teacher: a DeiT or one of our ConvNets, or {name: network}; by default those of the records. Without images of
-            one's own it must know the classes of the records.
+            one's own it must know the classes of the records. One that was trained on other statistics of the same
+            images sees them in its own.
         images: (n, C, H, H) uint8, 28 to 64 pixels; a fifth of them, at most 500, is kept aside. labels: (n,).
-        class_names: K words. mean, std: of the images, C numbers each; by default computed.
+        class_names: K words, at most 256. mean, std: of the images, C numbers each; by default computed.
         a, b: what the two learn from, as `deit_edu.evidence.races.settings` makes it.
         regime: what to change of `deit_edu.evidence.races.REGIME`.
 
@@ -93,7 +97,7 @@ class DistilInPage(Figure):
             raise DeiTEduError(f"a race's regime has no {', '.join(sorted(unknown))}: it has {', '.join(REGIME)}")
         if data["learnt"] < regime["batch"]:
             raise DeiTEduError(f"{data['learnt']} images to learn from do not fill a batch of {regime['batch']}")
-        exported = {name: export(network) for name, network in teachers.items()}
+        exported = {name: export(one, getattr(one, "preprocessing", None)) for name, one in teachers.items()}
         for name, (manifest, _) in exported.items():
             check_teacher(name, manifest, config)
         first = next(iter(teachers))
@@ -101,6 +105,8 @@ class DistilInPage(Figure):
         pair = {"a": a or settings(), "b": b or hard}
         for one in pair.values():
             check_settings(one, teachers)
+            if given and not config.distilled and one["tokens"] == "both":
+                raise DeiTEduError("the student to go on from has one token: give settings with tokens='class'")
         recorded, shown = records()
         if any(one is not None for one in own):
             recorded = {}
@@ -181,6 +187,8 @@ def images_data(images, labels, class_names, mean, std):
         raise DeiTEduError(f"images of {shape[1]} pixels a side: resize them to {SIDES[0]} to {SIDES[1]}")
     if labels is None or class_names is None or len(labels) != n:
         raise DeiTEduError(f"{n} images need a label each, and class_names: give both")
+    if len(class_names) > MOST_CLASSES:
+        raise DeiTEduError(f"{len(class_names)} classes: the page holds {MOST_CLASSES} at most, so choose among them")
     labels = np.asarray(labels)
     if labels.min() < 0 or labels.max() >= len(class_names):
         raise DeiTEduError(f"labels {labels.min()} to {labels.max()} do not fit {len(class_names)} class names")
@@ -188,12 +196,20 @@ def images_data(images, labels, class_names, mean, std):
     aside = min(ASIDE, n // 5)
     images, labels = images[order], labels[order]
     learnt = images[: n - aside].float() / 255
-    mean = mean or learnt.mean(dim=(0, 2, 3)).tolist()
-    std = std or learnt.std(dim=(0, 2, 3)).tolist()
+    mean = of_channels(learnt.mean(dim=(0, 2, 3)) if mean is None else mean, shape[0])
+    std = of_channels(learnt.std(dim=(0, 2, 3)) if std is None else std, shape[0])
     return dict(
-        items=packed(images, "u1"), item_labels=packed(labels, "u1"), learnt=n - aside, scenes=False, mean=list(mean),
-        std=list(std), class_names=list(class_names), image_shape=shape,
+        items=packed(images, "u1"), item_labels=packed(labels, "u1"), learnt=n - aside, scenes=False, mean=mean,
+        std=std, class_names=list(class_names), image_shape=shape,
     )  # fmt: skip
+
+
+def of_channels(values, channels):
+    """A mean or a deviation as the page gets it."""
+    numbers = np.ravel(values).tolist()
+    if len(numbers) != channels:
+        raise DeiTEduError(f"images of {counted(channels, 'channel')}: give a mean and a std for each, and no more")
+    return numbers
 
 
 def student_of(student, data):
@@ -201,6 +217,9 @@ def student_of(student, data):
     config = student.config if isinstance(student, DeiT) else student or STUDENT
     if not isinstance(config, DeiTConfig):
         raise DeiTEduError(f"a student is a DeiTConfig or a DeiT, not {type(student).__name__}")
+    check_as_others(config)
+    if config.drop_rate or config.drop_path_rate:
+        raise DeiTEduError("a student in the page learns without dropout: give drop_rate=0 and drop_path_rate=0")
     sees = [config.in_channels, config.image_size, config.image_size]
     if sees != data["image_shape"] or config.num_classes != len(data["class_names"]):
         raise DeiTEduError(
@@ -223,7 +242,8 @@ def check_teacher(name, manifest, config):
             f"the teacher {name} knows {classes} classes, the student {config.num_classes}: give both the same"
         )
     size = manifest.get("image_size", config.image_size)
-    if manifest["in_channels"] != config.in_channels or size != config.image_size:
+    shapes = [[manifest["in_channels"], size, size], manifest.get("preprocessing", {}).get("image_shape")]
+    if any(shape not in (None, [config.in_channels, config.image_size, config.image_size]) for shape in shapes):
         raise DeiTEduError(f"the teacher {name} sees other images than the student: give one trained on the same")
 
 

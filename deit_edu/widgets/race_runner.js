@@ -19,7 +19,7 @@ export class RaceRunner {
   /**
    * @param {Model} model the figure's
    * @param {object} heard
-   * @param {(shown: ShownRace) => void} heard.begun before anything is loaded
+   * @param {(shown: ShownRace) => void} heard.begun once everything is loaded
    * @param {(at: { a: RacePoint, b: RacePoint }) => void} heard.point after each look
    * @param {(step: number) => void} heard.step after each step of both
    * @param {() => void} heard.finished once, when all steps are made
@@ -30,6 +30,8 @@ export class RaceRunner {
     this.model = model;
     this.regime = model.get("regime");
     this.heard = heard;
+    /** @type {Promise<void> | null} */
+    this.beginning = null; // of the one race that counts; whoever is called later looks if it is so
     /** @type {Race | null} */
     this.race = null;
     this.finished = false;
@@ -40,21 +42,46 @@ export class RaceRunner {
     return Boolean(this.race) && this.race.step < this.regime.steps;
   }
 
+  /** Whether a race is wanted that has no workers yet. */
+  get loading() {
+    return Boolean(this.beginning) && !this.race;
+  }
+
   get step() {
     return this.race?.step ?? 0;
   }
 
-  /** A new race from the seed, unless one can go on. */
+  /**
+   * A new race from the seed, unless one can go on or is loading.
+   * @returns {Promise<boolean>} whether it still counts: not if it was ended meanwhile
+   */
   async ready() {
-    if (this.going) return;
+    if (!this.going && !this.loading) this.startOver();
+    const { beginning } = this;
+    await beginning;
+    return beginning === this.beginning;
+  }
+
+  /** What is chosen while it loads holds; what it comes to when it was ended is nobody's. */
+  startOver() {
     this.end();
+    const counts = () => beginning === this.beginning;
+    const beginning = givenToBoth(this.model)
+      .then((given) => (counts() ? this.begin(given) : undefined))
+      .catch((error) => {
+        if (counts()) throw error;
+      });
+    this.beginning = beginning;
+    this.heard.note("Loading the items and the teachers ...");
+  }
+
+  /** Workers for what is chosen now. */
+  async begin(given) {
     const { model, regime, heard } = this;
     const [a, b] = SIDES.map((side) => model.get(side));
     const lessons = [a, b].map((settings) => lessonOf(settings, regime));
-    heard.begun({ a, b, seed: model.get("seed"), points: [], marks: [] });
-    heard.note("Loading the items and the teachers ...");
-    const given = await givenToBoth(model);
-    const workers = navigator.hardwareConcurrency >= 4 ? 2 : 1;
+    heard.begun({ a, b, seed: given.seed, points: [], marks: [] });
+    const workers = workersFor(regime.batch);
     this.race = new Race(LEARNING, {
       workers,
       total: regime.steps,
@@ -72,8 +99,9 @@ export class RaceRunner {
 
   /** @param {number} [until] the step to stop at; all of them, if none is given */
   async run(until = this.regime.steps) {
-    await this.race.run(until);
-    if (!this.race || this.going || this.finished) return;
+    const { race } = this;
+    await race.run(Math.min(until, this.regime.steps));
+    if (race !== this.race || this.going || this.finished) return;
     this.finished = true;
     this.heard.finished();
   }
@@ -96,9 +124,13 @@ export class RaceRunner {
   end() {
     this.race?.end();
     this.race = null;
+    this.beginning = null;
     this.finished = false;
   }
 }
+
+/** Of each student: two share a batch where there are processors for them, and it has two halves. */
+const workersFor = (batch) => (navigator.hardwareConcurrency >= 4 && batch % 2 === 0 ? 2 : 1);
 
 function whereItRuns({ variant, bytes }, workers) {
   const kernels = variant === "relaxed" ? "relaxed SIMD" : "SIMD";

@@ -32,9 +32,11 @@ export class Learner {
    * @param {number} use.batch The most images at a time.
    * @param {Lesson} use.lesson
    * @param {Record<string, OpenedNetwork>} [use.teachers] By name.
+   * @param {Statistics} [use.statistics] Of the images that it is given; for teachers that were
+   * trained by their own.
    * @throws {Error} For a teacher of other images or other classes than the student's.
    */
-  constructor(kernels, config, weights, { batch, lesson, teachers = {} }) {
+  constructor(kernels, config, weights, { batch, lesson, teachers = {}, statistics }) {
     this.kernels = kernels;
     this.classes = config.num_classes;
     this.batch = batch;
@@ -42,8 +44,10 @@ export class Learner {
     this.step = 0; // the next one's number
     this.student = new DeiTInPage(kernels, config, { batch, training: true });
     this.teachers = {};
+    this.asTheyTake = {}; // what each teacher's images are changed by, channel by channel
     for (const [name, teacher] of Object.entries(teachers)) {
       checkTeacher(name, teacher, config);
+      this.asTheyTake[name] = changesBetween(statistics, teacher.manifest.preprocessing);
       this.teachers[name] = layOutNetwork(kernels, teacher, { size: config.image_size, batch });
     }
     kernels.settle();
@@ -79,7 +83,7 @@ export class Learner {
   }
 
   /**
-   * A teacher's logits, its heads fused.
+   * A teacher's logits, its heads fused; it sees the images in its own statistics.
    * @param {string} name
    * @param {Float32Array} images (count, C, S, S), normalised.
    * @param {number} count
@@ -87,7 +91,9 @@ export class Learner {
    */
   teacherSays(name, images, count) {
     const teacher = this.teachers[name];
-    this.kernels.numbers(teacher.images, images.length).set(images);
+    const seen = this.kernels.numbers(teacher.images, images.length);
+    seen.set(images);
+    changeChannels(seen, this.asTheyTake[name], this.student.config.image_size ** 2);
     return fusedRows(teacher.forward(count), this.classes).slice();
   }
 
@@ -205,6 +211,35 @@ function checkTeacher(name, { manifest, weights }, config) {
     throw new Error(
       `the teacher ${name} sees other images than the student: choose another teacher`,
     );
+  }
+}
+
+/**
+ * @typedef {object} Statistics Of pixels from 0 to 1, a number for each channel.
+ * @property {number[]} mean
+ * @property {number[]} std
+ */
+
+/**
+ * What brings normalised images to other statistics.
+ * @param {Statistics} [given] Theirs.
+ * @param {Statistics} [own] The others; none: they stay as they are.
+ * @returns {{ scale: number, shift: number }[]} For each channel.
+ */
+function changesBetween(given, own) {
+  if (!given || !own) return [];
+  return own.mean.map((mean, c) => ({
+    scale: given.std[c] / own.std[c],
+    shift: (given.mean[c] - mean) / own.std[c],
+  }));
+}
+
+/** Change images (n, C, S, S) in place; where nothing differs, to the same bits. */
+function changeChannels(images, changes, plane) {
+  if (!changes.some(({ scale, shift }) => scale !== 1 || shift !== 0)) return;
+  for (let at = 0; at < images.length; at += plane) {
+    const { scale, shift } = changes[(at / plane) % changes.length];
+    for (let i = at; i < at + plane; i++) images[i] = images[i] * scale + shift;
   }
 }
 

@@ -19,8 +19,8 @@ export class LearningTeam {
     /** @type {Promise<unknown>} */
     this.running = Promise.resolve();
     // A classic worker from a Blob: a module worker fails on file://.
-    const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-    this.workers = Array.from({ length: size }, () => new Worker(url));
+    this.url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+    this.workers = Array.from({ length: size }, () => new Worker(this.url));
     for (const worker of this.workers) {
       worker.onmessage = ({ data }) => this.hear(data);
       worker.onerror = ({ message }) => this.lose(message || "a worker could not start");
@@ -86,6 +86,7 @@ export class LearningTeam {
         this.ask(worker, "begin", { ...given, rank, ports: ports[rank] }, ports[rank]),
       ),
     );
+    URL.revokeObjectURL(this.url); // all have read it: a page that races often keeps no copies
     return { variant: begun[0].variant, bytes: begun.reduce((sum, { bytes }) => sum + bytes, 0) };
   }
 
@@ -127,5 +128,6 @@ export class LearningTeam {
 
   end() {
     for (const worker of this.workers) worker.terminate();
+    URL.revokeObjectURL(this.url);
   }
 }

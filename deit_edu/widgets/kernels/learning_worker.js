@@ -82,6 +82,7 @@ export class LearningWorker {
       batch: this.share,
       lesson,
       teachers: opened,
+      statistics: source,
     });
     this.answers = {}; // of each teacher on the scenes kept aside, once it was asked
     return { variant: kernels.variant, bytes: kernels.memory.buffer.byteLength };
