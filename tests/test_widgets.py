@@ -31,6 +31,7 @@ from deit_edu.evidence.report import Results
 from deit_edu.inspect import attention_rollout
 from deit_edu.model import DeiT, DeiTConfig
 from deit_edu.patches import patchify
+from deit_edu.reading import figures
 from deit_edu.runs import checkpoints, train
 from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.teachers import create_teacher
@@ -410,7 +411,9 @@ def test_a_class_may_be_called_by_what_it_costs():
     names = ["cost_$5_to_$10", "cost_$10_to_$20"]
     images = torch.full((1, 1, 8, 8), 100, dtype=torch.uint8)
     live = widgets.LiveDeiT(DeiT(config), None, images, [0], names, (0.5,), (0.2,))
-    assert png(live.picture())
+    assert png(live.picture()) and png(LossLab((1.0, 2.0), (2.0, 1.0), names).picture())
+    shown = np.zeros((1, 8, 8), np.uint8)
+    assert png(figures.where_tokens_look(shown, {"class": np.ones((1, 2, 2))}, ["$5 or $10"]))
     drawn = live.picture()
     assert drawn.axes[0].images[0].get_clim() == (0, 255)  # greys are as they are, not stretched
     png(drawn)

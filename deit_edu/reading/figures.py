@@ -40,7 +40,6 @@ STYLE = {
     "figure.constrained_layout.w_pad": 0.1,  # inches
     "figure.constrained_layout.h_pad": 0.1,
     "font.size": 10,
-    "text.parse_math": False,  # the name of a class may hold two dollars
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -56,6 +55,11 @@ STYLE = {
 def use_style():
     """Draw matplotlib's figures in the book's style from here on; a chapter calls it in its first cell."""
     matplotlib.rcParams.update(STYLE)
+
+
+def literal(words):
+    """Words for matplotlib to draw as they are: it takes what stands between two dollars for a formula."""
+    return words.replace("$", r"\$")
 
 
 def token_attention(images, boxes, attention, titles):
@@ -74,7 +78,7 @@ def token_attention(images, boxes, attention, titles):
     fig, axes = plt.subplots(rows, n, figsize=(WIDTH, rows * WIDTH / n * 1.05), squeeze=False)
     for column in range(n):
         axes[0, column].imshow(images[column], cmap="gray")
-        axes[0, column].set_title(titles[column], fontsize=9, loc="center")
+        axes[0, column].set_title(literal(titles[column]), fontsize=9, loc="center")
         for ax, picture in zip(axes[1:, column], attention.values(), strict=True):
             ax.imshow(picture[column], extent=(-0.5, W - 0.5, H - 0.5, -0.5))  # in pixels of the image
         for ax in axes[:, column]:
@@ -108,7 +112,7 @@ def where_tokens_look(photographs, attention, titles):
             ax.set(xticks=[], yticks=[])
         for ax, maps in zip(axes[row, 1:], attention.values(), strict=True):
             ax.imshow(maps[row], extent=(-0.5, W - 0.5, H - 0.5, -0.5), alpha=0.65, vmin=0)
-        axes[row, 0].set_title(titles[row], fontsize=9)
+        axes[row, 0].set_title(literal(titles[row]), fontsize=9)
     for ax, token in zip(axes[-1, 1:], attention, strict=True):
         ax.set_xlabel(f"{token.replace('_', ' ')} token", fontsize=9, color=COLOURS[token.partition("_")[0]])
     return fig

@@ -13,7 +13,7 @@ from deit_edu.evidence.grids import EXPERIMENTS
 from deit_edu.evidence.ledger import Ledger
 from deit_edu.evidence.report import Results
 from deit_edu.model import HeadLogits, fuse
-from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE, literal
 from deit_edu.runs.checkpoints import load
 from deit_edu.runs.evaluate import decisions, load_decisions
 from deit_edu.runs.folders import find_run, read_json
@@ -160,10 +160,10 @@ class FusionExplorer(Figure):
         with plt.rc_context(STYLE):
             fig, (left, right) = plt.subplots(1, 2, figsize=(NARROW * 1.5, 3.4), width_ratios=(1.3, 1))
             left.imshow(apart, cmap="Greys")
-            ticks = range(len(self.class_names))
-            left.set(xticks=ticks, yticks=ticks, yticklabels=self.class_names, xlabel="distillation head",
+            ticks, names = range(len(self.class_names)), [*map(literal, self.class_names)]
+            left.set(xticks=ticks, yticks=ticks, yticklabels=names, xlabel="distillation head",
                      ylabel="class head")  # fmt: skip
-            left.set_xticklabels(self.class_names, rotation=90)
+            left.set_xticklabels(names, rotation=90)
             for way, style in {"probabilities": "-", "logits": ":"}.items():
                 right.plot(WEIGHTS, curves[way], style, color=COLOURS["fused"], label=way)
             right.set(xlabel="weight of the class head", ylabel="test accuracy, %")

@@ -11,7 +11,7 @@ from deit_edu.data.splits import nested_subset
 from deit_edu.errors import DeiTEduError
 from deit_edu.inspect import attention_rollout
 from deit_edu.model import DeiT
-from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE, literal
 from deit_edu.runs.checkpoints import PACKAGED, is_packaged
 from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.widgets.figure import Figure, packed
@@ -164,7 +164,7 @@ class LiveDeiT(Figure):
             for offset, name in enumerate(bars):
                 places = [place + 0.25 * offset for place in range(len(top))]
                 axes[-1].barh(places, shares[name][top].numpy(), 0.23, color=COLOURS[name])
-            names = [self.class_names[k] for k in top]
+            names = [literal(self.class_names[k]) for k in top]
             axes[-1].set(yticks=[place + 0.25 for place in range(len(top))], yticklabels=names, xlim=(0, 1))
         return fig
 

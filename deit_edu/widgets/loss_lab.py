@@ -8,7 +8,7 @@ import traitlets
 from deit_edu.errors import DeiTEduError
 from deit_edu.losses import DistillationObjective, check_soft, smooth_labels
 from deit_edu.model import HeadLogits
-from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE, literal
 from deit_edu.widgets.figure import Figure
 
 
@@ -81,7 +81,7 @@ class LossLab(Figure):
                 right.barh(
                     rows + 0.25 * offset, self.loss(kind)[1], 0.23, color=["#8C8C8C", "#6b7480", "#1f2328"][offset]
                 )
-            left.set(yticks=rows + 0.2, yticklabels=self.class_names, title="probabilities")
+            left.set(yticks=rows + 0.2, yticklabels=[*map(literal, self.class_names)], title="probabilities")
             right.set_title("gradients: none, soft, hard")
             left.invert_yaxis()
         return fig

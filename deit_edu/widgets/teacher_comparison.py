@@ -12,7 +12,7 @@ from deit_edu.errors import DeiTEduError
 from deit_edu.evidence.ledger import Ledger
 from deit_edu.evidence.report import Results
 from deit_edu.evidence.verdicts import paired_difference
-from deit_edu.reading.figures import COLOURS, NARROW, STYLE
+from deit_edu.reading.figures import COLOURS, NARROW, STYLE, literal
 from deit_edu.runs.evaluate import load_decisions
 from deit_edu.runs.folders import find_run, read_json
 from deit_edu.widgets.figure import Figure, data_to_show, packed
@@ -166,7 +166,7 @@ class TeacherComparison(Figure):
             for y, (_, who, found) in enumerate(rows):
                 ax.plot(found["values"], [y] * len(found["values"]), "o", color=COLOURS[who], alpha=0.6)
                 ax.plot([found["mean"]], [y], "|", color=COLOURS[who], markersize=14)
-            ax.set(yticks=range(len(rows)), yticklabels=[row[0] for row in rows], xlabel="test accuracy, %")
+            ax.set(yticks=range(len(rows)), yticklabels=[literal(row[0]) for row in rows], xlabel="test accuracy, %")
             ax.invert_yaxis()
         return fig
 
