@@ -1,6 +1,5 @@
 """The live figure of a reader's own: a finished run, its own statistics, and what runs its networks in the page."""
 
-import base64
 import json
 import re
 import shutil
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_widgets import evaluate_in_module
+from test_widgets import evaluate_in_module, traits_of
 
 from deit_edu.data import load_dataset, normalise
 from deit_edu.errors import DeiTEduError
@@ -66,10 +65,7 @@ def page(browser):
 
 def rendered(page, figure, image, before="", module="live_deit.js"):
     """What a page shows after another image was chosen."""
-    state = figure.get_state()
-    data = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
-    plain = {name: value for name, value in state.items() if name not in data and name[:6] not in ("layout", "_model")}
-    return evaluate_in_module(page, module, RENDER, [plain, data, image, before])
+    return evaluate_in_module(page, module, RENDER, [*traits_of(figure), image, before])
 
 
 # ---- a finished run ----

@@ -1,5 +1,6 @@
 """The interactive figures: in Python, in the built pages, in JupyterLab and in Firefox."""
 
+import base64
 import contextlib
 import io
 import json
@@ -37,6 +38,7 @@ from deit_edu.train import TrainConfig
 from deit_edu.widgets import LossLab
 from deit_edu.widgets.bundle import FOLDER, bundled
 from deit_edu.widgets.figure import packed, png
+from deit_edu.widgets.teacher_comparison import Student
 
 PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
@@ -134,6 +136,61 @@ def evaluate_in_module(page, module, expression, argument):
     text = bundled(FOLDER / module) + f"\nexport const asked = (given) => {expression};"
     opened = "await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'})))"
     return page.evaluate(f"async ([text, given]) => ({opened}).asked(given)", [text, argument])
+
+
+def traits_of(figure):
+    """(plain values, bytes in letters): what a page is given of a figure."""
+    state = figure.get_state()
+    data = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
+    plain = {name: value for name, value in state.items() if name not in data and name[:6] not in ("layout", "_model")}
+    return plain, data
+
+
+# Shows figures below each other, each from a module of its own, with models that no kernel stands behind.
+SHOW = """async (given) => {
+    const shown = [];
+    for (const [text, state, bytes] of given) {
+        for (const [name, letters] of Object.entries(bytes)) {
+            state[name] = new DataView(Uint8Array.from(atob(letters), c => c.charCodeAt(0)).buffer);
+        }
+        const listeners = {}, el = document.createElement('div');
+        const model = {
+            get: name => state[name], save_changes() {},
+            set(name, value) {
+                if (state[name] === value) return;
+                state[name] = value;
+                (listeners[`change:${name}`] ?? []).forEach(f => f());
+            },
+            on: (event, f) => (listeners[event] ??= []).push(f),
+        };
+        document.body.append(el);
+        const url = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
+        (await import(url)).default.render({ model, el });
+        shown.push(model);
+    }
+    window.shown = shown;
+}"""
+
+
+def show(page, *figures):
+    page.evaluate(SHOW, [[figure._esm, *traits_of(figure)] for figure in figures])
+
+
+@pytest.mark.parametrize("names", [("LedgerTable", "ClaimBuilder"), ("LiveDeiT", "LiveDeiT")])
+def test_controls_of_two_figures_never_share_a_name(page, names):
+    made = {"LiveDeiT": lambda: random_figure("LiveDeiT"), "LedgerTable": widgets.LedgerTable.from_ledger,
+            "ClaimBuilder": widgets.ClaimBuilder.from_ledger}  # fmt: skip
+    show(page, *(made[name]() for name in names))
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(node => node.id)")
+    assert ids and len(set(ids)) == len(ids)
+    assert page.evaluate(
+        "[...document.querySelectorAll('select')].every(one => one.closest('.deit-edu').contains(one.labels[0]))"
+    )
+    groups = page.evaluate(
+        "[...document.querySelectorAll('.deit-edu')].map(root => "
+        "[...root.querySelectorAll('input[type=radio]')].map(one => one.name))"
+    )
+    assert groups[1] and not set(groups[0]) & set(groups[1])
 
 
 @pytest.mark.parametrize("reduction", ["batchmean", "official"])
@@ -332,8 +389,9 @@ def test_the_patch_explorer_counts_as_the_library_does(open_page):  # noqa: F811
 
 @pytest.mark.parametrize(
     "shape,names,message",
-    [((2, 1, 4, 6), "ab", "4x6 pixels are not square"), ((2, 1, 4, 4), "a", "1 names for 2 images")],
-)
+    [((2, 1, 4, 6), "ab", "4x6 pixels are not square"), ((2, 1, 4, 4), "a", "1 names for 2 images"),
+     ((1, 3, 1, 1), "a", "images of 1x1 pixels are one patch each: give larger ones")],
+)  # fmt: skip
 def test_the_patch_explorer_refuses_what_does_not_fit(shape, names, message):
     with pytest.raises(DeiTEduError, match=message):
         widgets.PatchExplorer(torch.zeros(shape, dtype=torch.uint8), names)
@@ -630,7 +688,7 @@ def test_the_page_has_the_pair_of_cifar10_too_and_it_answers_as_python_does(live
 # ---- the two figures that start from their first image, shown with another ----
 
 
-def random_figure(name):
+def random_figure(name, names=("cat", "dog", "ship")):
     """A figure of random networks whose answers differ from image to image."""
     config = DeiTConfig(image_size=8, patch_size=4, in_channels=3, num_classes=3, embed_dim=8, depth=1, num_heads=2)
     torch.manual_seed(0)
@@ -638,7 +696,7 @@ def random_figure(name):
     for parameter in student.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
-    given = images, [0, 1, 2], ["cat", "dog", "ship"], (0.5,) * 3, (0.2,) * 3
+    given = images, [0, 1, 2], list(names), (0.5,) * 3, (0.2,) * 3
     if name == "AttentionLens":
         return widgets.AttentionLens(student, *given)
     return widgets.LiveDeiT(student, create_teacher("convnet_weak", 3, 3), *given, kind="drawing")
