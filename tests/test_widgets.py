@@ -176,6 +176,18 @@ def show(page, *figures):
     page.evaluate(SHOW, [[figure._esm, *traits_of(figure)] for figure in figures])
 
 
+def test_what_rounds_to_zero_has_no_minus(page):
+    found = evaluate_in_module(page, "numbers.js", "given.map((value) => signed(value))", [-0.004, -0.006, 0, 0.004])
+    assert found == ["+0.00", "\u22120.01", "+0.00", "+0.00"]
+
+
+def test_an_axis_of_per_cent_ends_at_0_and_at_100(page):
+    given = [[100], [0], [71.5], [0.2, 99.8]]
+    assert evaluate_in_module(page, "numbers.js", "given.map(percentEnds)", given) == [
+        [99, 100], [0, 1], [71, 72], [0, 100],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("names", [("LedgerTable", "ClaimBuilder"), ("LiveDeiT", "LiveDeiT")])
 def test_controls_of_two_figures_never_share_a_name(page, names):
     made = {"LiveDeiT": lambda: random_figure("LiveDeiT"), "LedgerTable": widgets.LedgerTable.from_ledger,
@@ -833,6 +845,21 @@ def test_a_pair_that_was_not_run_gets_a_sentence_in_the_page(open_page):  # noqa
     root.get_by_label("teacher B").select_option("none")
     words = root.locator(".words").inner_text()
     assert "A, teacher convnet:" in words and "B, teacher none:" in words and "B minus A: \u2212" in words
+
+
+@pytest.mark.parametrize("curve", [[], [71.5]], ids=["untrained", "one-epoch"])
+def test_a_run_without_a_curve_has_no_chart_and_one_of_one_epoch_a_dot(page, curve):
+    students = [Student("none", "", [0], {"class": [100.0]}, [curve], {})]
+    show(page, widgets.TeacherComparison(students, [0], torch.zeros(1, 1, 4, 4, dtype=torch.uint8), ["a"]))
+    charts, shown = page.locator(".deit-edu svg"), page.locator(".deit-edu").inner_text()
+    assert charts.count() == 1 + len(curve)
+    assert ("validation accuracy while training" in shown) == bool(curve)
+    assert not re.search("NaN|Infinity", page.locator(".deit-edu").inner_html())
+    assert "99 %" in charts.first.text_content() and "101 %" not in charts.first.text_content()
+    assert "A, teacher none: 100.0 % over 1 seed. " in shown
+    if curve:
+        assert charts.last.locator("circle").count() == 2  # A and B are the same run
+        assert charts.last.locator("text").all_text_contents() == ["71", "72", "epoch 1"]
 
 
 def test_your_own_runs_can_be_compared(tmp_path, monkeypatch):
