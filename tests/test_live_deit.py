@@ -242,3 +242,27 @@ def test_a_worker_that_dies_gets_a_sentence(page):
     figure = LiveDeiT(student, teacher, images, [0, 1], list("abc"), (0.5,) * 3, (0.2,) * 3)
     found = rendered(page, figure, 1, "throw new Error('out of memory');")
     assert found["complaint"].startswith("The networks could not be loaded: ") and "out of memory" in found["complaint"]
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_network_that_cannot_be_opened_is_named(page, role):
+    student, teacher = networks()
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    figure = LiveDeiT(student, teacher, images, [0, 1], list("abc"), (0.5,) * 3, (0.2,) * 3)
+    setattr(figure, role, getattr(figure, role) | {"preprocessing": None})
+    found = rendered(page, figure, 1)
+    assert found["complaint"].startswith(f"The networks could not be loaded: the {role} cannot be opened: ")
+    assert "resolve" not in found["complaint"]
+
+
+def test_a_workers_text_is_let_go_when_it_has_answered(page):
+    student, teacher = networks()
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    figure = LiveDeiT(student, teacher, images, [0, 1], list("abc"), (0.5,) * 3, (0.2,) * 3)
+    page.evaluate("""() => {
+        const revoke = URL.revokeObjectURL;
+        window.revoked = [];
+        URL.revokeObjectURL = (url) => { revoked.push(url); revoke.call(URL, url); };
+    }""")
+    assert not rendered(page, figure, 1)["complaint"]
+    assert len(set(page.evaluate("revoked"))) == 1
