@@ -409,6 +409,31 @@ def test_the_patch_explorer_refuses_what_does_not_fit(shape, names, message):
         widgets.PatchExplorer(torch.zeros(shape, dtype=torch.uint8), names)
 
 
+def test_of_a_photograph_only_the_patches_that_are_seen_are_made(page):
+    """And the whole, drawn from one canvas, is made of the same patches in the same places."""
+    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    figure = widgets.PatchExplorer(images, ["a photo"])
+    assert figure.sizes[:3] == [7, 8, 14]
+    show(page, figure)
+    made = page.evaluate("""() => {
+        const make = document.createElement, made = [];
+        document.createElement = function (tag) { made.push(tag); return make.call(this, tag); };
+        shown[0].set('choice', 0);
+        shown[0].set('times', 4);
+        delete document.createElement;
+        return made.filter(tag => tag === 'canvas').length;
+    }""")
+    assert made <= 2 * 200
+    page.evaluate("shown[0].set('order', [...Array(128 ** 2).keys()].reverse())")
+    same = """() => {
+        const whole = [...document.querySelectorAll('canvas')].find(one => one.width > 1000).getContext('2d');
+        const pixels = (context, x) => context.getImageData(x, 0, 7, 7).data.join();
+        const row = [...document.querySelectorAll('.tokens canvas')].slice(0, 3);
+        return row.map((one, i) => pixels(whole, 22 * i) === pixels(one.getContext('2d'), 0));
+    }"""
+    assert page.evaluate(same) == [True] * 3  # 7 pixels, then a gap of 15
+
+
 # ---- the attention lens ----
 
 
