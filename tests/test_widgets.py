@@ -840,6 +840,38 @@ def test_answers_are_never_said_of_another_image(browser, tmp_path, monkeypatch)
     page.close()
 
 
+LONG_NAME = "n02085620_Chihuahua_of_the_largest_kinds"
+
+
+@pytest.mark.parametrize("name", ["LiveDeiT", "AttentionLens", "LossLab", "TeacherComparison", "FusionExplorer"])
+def test_a_long_class_name_stays_inside_on_a_phone(browser, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    names = [LONG_NAME, LONG_NAME.upper(), "W" * 40]
+    if name == "LossLab":
+        figure = LossLab((1.0, 2.0, 3.0), (1.0, 3.0, 2.0), class_names=names)
+    elif name == "FusionExplorer":
+        said = {"class": torch.eye(3), "distillation": torch.eye(3).flip(0)}
+        figure = widgets.FusionExplorer({0: said}, [0, 1, 2], torch.zeros(3, 1, 4, 4, dtype=torch.uint8), names)
+    elif name == "TeacherComparison":
+        decided = {0: {"class": [0, 1, 2]}}
+        figure = widgets.TeacherComparison([Student("none", "", [0], {"class": [100.0]}, [[90.0, 95.0]], decided)],
+                                           [0, 1, 2], torch.zeros(3, 1, 4, 4, dtype=torch.uint8), names)  # fmt: skip
+    else:
+        figure = random_figure(name, names)
+    page = page_of(browser, tmp_path, figure)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.locator(".words").first.wait_for()
+    left = page.evaluate("[...document.querySelectorAll('.deit-edu svg text')].map(one => one.getBBox().x)")
+    assert min(left) >= 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    inside = """root => [...root.querySelectorAll('p:not(.said), label, button, input:not([hidden])')].every(
+        one => one.getBoundingClientRect().right <= root.getBoundingClientRect().right)"""
+    assert page.locator(".deit-edu").evaluate(inside)
+    whole = page.evaluate("[...document.querySelectorAll('svg.bars title')].map(one => one.textContent)")
+    assert set(whole) == (set() if name in ("AttentionLens", "FusionExplorer") else set(names))
+    page.close()
+
+
 # ---- the teacher comparison ----
 
 
