@@ -840,6 +840,74 @@ def test_answers_are_never_said_of_another_image(browser, tmp_path, monkeypatch)
     page.close()
 
 
+def test_a_complaint_goes_when_the_networks_answer_after_all(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    page = page_of(browser, tmp_path, random_figure("LiveDeiT"))
+    root = root_of(page, "LiveDeiT")
+    root.locator(".words").wait_for()
+    files, away = tmp_path / "_static" / "widgets", tmp_path / "away"
+    files.rename(away)
+    root.locator(".picker input").nth(1).check(force=True)
+    root.locator(".complaint", has_text="The networks could not be loaded").wait_for()
+    assert "The networks are asked again when you change something." in root.inner_text()
+    assert "Loading" not in root.inner_text()
+    away.rename(files)
+    root.locator("canvas.board").focus()
+    page.keyboard.press("Enter")
+    wait_asked(page, 0)
+    assert root.locator(".complaint").count() == 0 and "asked again" not in root.inner_text()
+    page.close()
+
+
+# What the reader may do while a photo is on its way, and what is asked about then.
+MEANWHILE = {
+    "stroke": ("root.querySelector('.board').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }))",
+               "Asked about your picture."),
+    "clear": ("[...root.querySelectorAll('button')].find(one => one.textContent === 'Clear').click()",
+              "Asked about an empty picture."),
+    "stored": ("root.querySelectorAll('.picker input')[2].click()", "Asked about drawing 3, ship."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("act,words", MEANWHILE.values(), ids=MEANWHILE)
+def test_a_photo_that_is_ready_late_replaces_nothing(page, act, words):
+    show(page, random_figure("LiveDeiT"))
+    page.evaluate(f"""async () => {{
+        const root = document.querySelector('.deit-edu'), real = window.createImageBitmap;
+        let ready;
+        window.createImageBitmap = () => new Promise(done => (ready = done));
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File(['x'], 'photo.png', {{ type: 'image/png' }}));
+        root.dispatchEvent(new DragEvent('drop', {{ dataTransfer }}));
+        {act};
+        window.createImageBitmap = real;
+        ready(await createImageBitmap(new ImageData(8, 8)));
+    }}""")
+    page.locator(".words", has_text=words).wait_for(timeout=30_000)
+    page.wait_for_timeout(300)
+    assert words in page.locator(".words").inner_text()
+
+
+def test_a_screen_reader_hears_where_the_brush_stops_and_not_every_step(page):
+    show(page, random_figure("LiveDeiT"))
+    walk = """() => {
+        window.heard = [];
+        const board = document.querySelector('.board'), key = new KeyboardEvent('keydown', { key: 'ArrowRight' });
+        const place = [...document.querySelectorAll('[role=status]')].find(one => !one.textContent);
+        window.ear?.disconnect();
+        window.ear = new MutationObserver(() => heard.push(place.textContent));
+        ear.observe(place, { childList: true });
+        for (let i = 0; i < 3; i++) board.dispatchEvent(key);
+    }"""
+    page.evaluate(walk)
+    page.wait_for_function("heard.length")
+    assert page.evaluate("heard") == ["The brush is at row 5, column 8."]
+    page.get_by_role("radio", name="erase patches").check()
+    page.evaluate(walk.replace("!one.textContent", "one.textContent.includes('brush')"))
+    page.wait_for_function("heard.length")
+    assert page.evaluate("heard") == ["The patch is at row 2, column 2."]
+
+
 LONG_NAME = "n02085620_Chihuahua_of_the_largest_kinds"
 
 
