@@ -161,8 +161,8 @@ def test_long_class_names_stay_inside_on_a_phone(place, opened):
     for number, name in enumerate(("n02085620_Chihuahua_of_the_largest_kinds", "W" * 40)):
         shutil.copytree(place / "own" / ("blue", "green & co")[number], place / "long" / name)
     train(TrainConfig(**QUICK | {"epochs": 1}, data=f"folder:{place / 'long'}", model_settings=SMALL),
-          place / "runs/long", progress=False)  # fmt: skip
-    write_page("long", place / "long.html")
+          place / "long_run", progress=False)  # fmt: skip
+    write_page(place / "long_run", place / "long.html")
     page = opened("long.html")
     page.wait_for_selector(".deit-edu-host[data-ready]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
