@@ -144,3 +144,9 @@ def test_the_page_names_the_mixed_lengths_that_python_refuses(page, table, rows,
     found = in_the_page(page, table, rows, "mixedLengths(found)")
     assert found and all(name in str(told.value) for name in found)
     assert in_the_page(page, table, rows, "mixedLengths(found)", epochs="40") == []
+
+
+def test_the_pages_axis_ends_at_100_per_cent(page, table, rows):
+    perfect = dict(zip(table.columns, rows[0], strict=True)) | {"test_class": 100, "test_fused": None}
+    words = in_the_page(page, table, [list(perfect.values())], "picture(found, found).textContent")
+    assert words.endswith("99 %100 %")

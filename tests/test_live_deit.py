@@ -1,6 +1,5 @@
 """The live figure of a reader's own: a finished run, its own statistics, and what runs its networks in the page."""
 
-import base64
 import json
 import re
 import shutil
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_widgets import evaluate_in_module
+from test_widgets import evaluate_in_module, traits_of
 
 from deit_edu.data import load_dataset, normalise
 from deit_edu.errors import DeiTEduError
@@ -66,10 +65,7 @@ def page(browser):
 
 def rendered(page, figure, image, before="", module="live_deit.js"):
     """What a page shows after another image was chosen."""
-    state = figure.get_state()
-    data = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
-    plain = {name: value for name, value in state.items() if name not in data and name[:6] not in ("layout", "_model")}
-    return evaluate_in_module(page, module, RENDER, [plain, data, image, before])
+    return evaluate_in_module(page, module, RENDER, [*traits_of(figure), image, before])
 
 
 # ---- a finished run ----
@@ -246,3 +242,27 @@ def test_a_worker_that_dies_gets_a_sentence(page):
     figure = LiveDeiT(student, teacher, images, [0, 1], list("abc"), (0.5,) * 3, (0.2,) * 3)
     found = rendered(page, figure, 1, "throw new Error('out of memory');")
     assert found["complaint"].startswith("The networks could not be loaded: ") and "out of memory" in found["complaint"]
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_network_that_cannot_be_opened_is_named(page, role):
+    student, teacher = networks()
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    figure = LiveDeiT(student, teacher, images, [0, 1], list("abc"), (0.5,) * 3, (0.2,) * 3)
+    setattr(figure, role, getattr(figure, role) | {"preprocessing": None})
+    found = rendered(page, figure, 1)
+    assert found["complaint"].startswith(f"The networks could not be loaded: the {role} cannot be opened: ")
+    assert "resolve" not in found["complaint"]
+
+
+def test_a_workers_text_is_let_go_when_it_has_answered(page):
+    student, teacher = networks()
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    figure = LiveDeiT(student, teacher, images, [0, 1], list("abc"), (0.5,) * 3, (0.2,) * 3)
+    page.evaluate("""() => {
+        const revoke = URL.revokeObjectURL;
+        window.revoked = [];
+        URL.revokeObjectURL = (url) => { revoked.push(url); revoke.call(URL, url); };
+    }""")
+    assert not rendered(page, figure, 1)["complaint"]
+    assert len(set(page.evaluate("revoked"))) == 1

@@ -157,6 +157,19 @@ def test_the_page_fits_a_phone_in_both_themes_and_every_reader(theme, opened):
     assert found.violations_count == 0, found.generate_report()
 
 
+def test_long_class_names_stay_inside_on_a_phone(place, opened):
+    for number, name in enumerate(("n02085620_Chihuahua_of_the_largest_kinds", "W" * 40)):
+        shutil.copytree(place / "own" / ("blue", "green & co")[number], place / "long" / name)
+    train(TrainConfig(**QUICK | {"epochs": 1}, data=f"folder:{place / 'long'}", model_settings=SMALL),
+          place / "long_run", progress=False)  # fmt: skip
+    write_page(place / "long_run", place / "long.html")
+    page = opened("long.html")
+    page.wait_for_selector(".deit-edu-host[data-ready]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    left = page.evaluate("[...document.querySelectorAll('.deit-edu svg text')].map(one => one.getBBox().x)")
+    assert left and min(left) >= 0
+
+
 def test_the_keyboard_reaches_everything_and_changes_the_theme(opened):
     page = opened()
     page.wait_for_selector(".deit-edu-host[data-ready]")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_widgets import evaluate_in_module
 
 from deit_edu.runs.preprocess import Preprocessing
 from deit_edu.widgets.bundle import FOLDER, bundled
@@ -117,3 +118,100 @@ def test_the_pages_preparation_is_the_librarys(browser):
         found = page.evaluate(f"(asked) => {{ {text} return Array.from(prepared(...asked)); }}", asked)
         assert np.abs(np.array(found) - expected.flatten().numpy()).max() < 1e-4
     page.close()
+
+
+# ---- which picture counts, and when the camera is on ----
+
+
+# White, then black is dropped, and black is ready first; then a file that is damaged, and a picture meanwhile.
+DROPS = """(async () => {
+    const root = document.createElement('div'), got = [], held = [], real = createImageBitmap;
+    window.createImageBitmap = () => new Promise((done, fail) => held.push({ done, fail }));
+    const own = ownPictures(root, { shape: [1, 4, 4], dark: false }, ([first]) => got.push(first), got.push);
+    const drop = () => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File(['x'], 'photo.png', { type: 'image/png' }));
+        root.dispatchEvent(new DragEvent('drop', { dataTransfer }));
+    };
+    const bitmap = (value) => real(new ImageData(new Uint8ClampedArray(64).fill(value).map(
+        (v, i) => i % 4 === 3 ? 255 : v), 4));
+    const later = () => new Promise(resolve => setTimeout(resolve, 100));
+    for (let i = 0; i < 2; i++) drop();
+    held[1].done(await bitmap(0));
+    await later();
+    held[0].done(await bitmap(255));
+    await later();
+    for (let i = 0; i < 2; i++) drop();
+    held[2].fail(new Error('damaged'));
+    held[3].done(await bitmap(90));
+    await later();
+    drop();
+    own.forget();
+    held[4].done(await bitmap(200));
+    await later();
+    window.createImageBitmap = real;
+    return got;
+})()"""
+
+# A camera that the browser gives when `held` says so.
+CAMERA = """(async () => {
+    const canvas = document.createElement('canvas'), held = [], tracks = [], took = [], refused = [];
+    canvas.getContext('2d').fillRect(0, 0, 9, 9);
+    const getUserMedia = () => new Promise(done => held.push(() => {
+        const stream = canvas.captureStream(30);
+        tracks.push(...stream.getTracks());
+        done(stream);
+    }));
+    Object.defineProperty(navigator, 'mediaDevices', { value: { getUserMedia }, configurable: true });
+    const own = ownPictures(document.body, { shape: [1, 4, 4], dark: false },
+        () => took.push('a picture'), (sentence) => refused.push(sentence));
+    document.body.append(...own.controls, own.video);
+    const [, button] = own.controls;
+    const says = async (words) => {
+        for (let i = 0; i < 200 && button.textContent !== words; i++) {
+            canvas.getContext('2d').fillRect(i, 0, 9, 9); // or it has no picture to give
+            await new Promise(resolve => setTimeout(resolve, 50));
+        }
+        return button.textContent;
+    };
+    const states = () => tracks.map(track => track.readyState);
+    const give = () => held.splice(0).map(done => done()).length;
+    %s
+})()"""
+
+
+def test_an_older_photo_never_overtakes_a_newer_one(page):
+    assert evaluate_in_module(page, "photographs.js", DROPS, None) == [0, 90]
+
+
+def camera(page, act):
+    return evaluate_in_module(page, "photographs.js", CAMERA % act, None)
+
+
+def test_a_double_click_opens_one_camera_and_the_picture_ends_it(page):
+    asked, on, off, states, took = camera(page, """
+        button.click(), button.click();
+        const asked = give(), on = await says('Take the picture');
+        button.click(), button.click();
+        return [asked, on, await says('Use the camera'), states(), took];""")  # fmt: skip
+    assert (asked, on, off, states, took) == (1, "Take the picture", "Use the camera", ["ended"], ["a picture"])
+
+
+def test_a_figure_that_goes_while_the_browser_asks_leaves_no_camera_on(page):
+    states = camera(page, """
+        button.click(), own.stop(), give();
+        await new Promise(resolve => setTimeout(resolve, 100));
+        return states();""")  # fmt: skip
+    assert states == ["ended"]
+
+
+def test_a_camera_that_gives_no_picture_gets_a_sentence(page):
+    refused, states = camera(page, """
+        button.click(), give(), await says('Take the picture');
+        const real = createImageBitmap;
+        window.createImageBitmap = async () => { throw new Error('InvalidStateError'); };
+        button.click(), await says('Use the camera');
+        window.createImageBitmap = real;
+        return [refused, states()];""")  # fmt: skip
+    assert refused == ["The camera gave no picture: try again, or choose a photo from a file."]
+    assert states == ["ended"]

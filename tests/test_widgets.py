@@ -1,5 +1,6 @@
 """The interactive figures: in Python, in the built pages, in JupyterLab and in Firefox."""
 
+import base64
 import contextlib
 import io
 import json
@@ -39,6 +40,7 @@ from deit_edu.train import TrainConfig
 from deit_edu.widgets import LossLab
 from deit_edu.widgets.bundle import FOLDER, bundled
 from deit_edu.widgets.figure import packed, png
+from deit_edu.widgets.teacher_comparison import Student
 
 PAGES = {  # where each figure stands
     "AttentionLens": "04-distillation-token.html",
@@ -139,6 +141,73 @@ def evaluate_in_module(page, module, expression, argument):
     text = bundled(FOLDER / module) + f"\nexport const asked = (given) => {expression};"
     opened = "await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'})))"
     return page.evaluate(f"async ([text, given]) => ({opened}).asked(given)", [text, argument])
+
+
+def traits_of(figure):
+    """(plain values, bytes in letters): what a page is given of a figure."""
+    state = figure.get_state()
+    data = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
+    plain = {name: value for name, value in state.items() if name not in data and name[:6] not in ("layout", "_model")}
+    return plain, data
+
+
+# Shows figures below each other, each from a module of its own, with models that no kernel stands behind.
+SHOW = """async (given) => {
+    const shown = [];
+    for (const [text, state, bytes] of given) {
+        for (const [name, letters] of Object.entries(bytes)) {
+            state[name] = new DataView(Uint8Array.from(atob(letters), c => c.charCodeAt(0)).buffer);
+        }
+        const listeners = {}, el = document.createElement('div');
+        const model = {
+            get: name => state[name], save_changes() {},
+            set(name, value) {
+                if (state[name] === value) return;
+                state[name] = value;
+                (listeners[`change:${name}`] ?? []).forEach(f => f());
+            },
+            on: (event, f) => (listeners[event] ??= []).push(f),
+        };
+        document.body.append(el);
+        const url = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
+        (await import(url)).default.render({ model, el });
+        shown.push(model);
+    }
+    window.shown = shown;
+}"""
+
+
+def show(page, *figures):
+    page.evaluate(SHOW, [[figure._esm, *traits_of(figure)] for figure in figures])
+
+
+def test_what_rounds_to_zero_has_no_minus(page):
+    found = evaluate_in_module(page, "numbers.js", "given.map((value) => signed(value))", [-0.004, -0.006, 0, 0.004])
+    assert found == ["+0.00", "\u22120.01", "+0.00", "+0.00"]
+
+
+def test_an_axis_of_per_cent_ends_at_0_and_at_100(page):
+    given = [[100], [0], [71.5], [0.2, 99.8]]
+    assert evaluate_in_module(page, "numbers.js", "given.map(percentEnds)", given) == [
+        [99, 100], [0, 1], [71, 72], [0, 100],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("LedgerTable", "ClaimBuilder"), ("LiveDeiT", "LiveDeiT")])
+def test_controls_of_two_figures_never_share_a_name(page, names):
+    made = {"LiveDeiT": lambda: random_figure("LiveDeiT"), "LedgerTable": widgets.LedgerTable.from_ledger,
+            "ClaimBuilder": widgets.ClaimBuilder.from_ledger}  # fmt: skip
+    show(page, *(made[name]() for name in names))
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(node => node.id)")
+    assert ids and len(set(ids)) == len(ids)
+    assert page.evaluate(
+        "[...document.querySelectorAll('select')].every(one => one.closest('.deit-edu').contains(one.labels[0]))"
+    )
+    groups = page.evaluate(
+        "[...document.querySelectorAll('.deit-edu')].map(root => "
+        "[...root.querySelectorAll('input[type=radio]')].map(one => one.name))"
+    )
+    assert groups[1] and not set(groups[0]) & set(groups[1])
 
 
 @pytest.mark.parametrize("reduction", ["batchmean", "official"])
@@ -337,11 +406,37 @@ def test_the_patch_explorer_counts_as_the_library_does(open_page):  # noqa: F811
 
 @pytest.mark.parametrize(
     "shape,names,message",
-    [((2, 1, 4, 6), "ab", "4x6 pixels are not square"), ((2, 1, 4, 4), "a", "1 names for 2 images")],
-)
+    [((2, 1, 4, 6), "ab", "4x6 pixels are not square"), ((2, 1, 4, 4), "a", "1 names for 2 images"),
+     ((1, 3, 1, 1), "a", "images of 1x1 pixels are one patch each: give larger ones")],
+)  # fmt: skip
 def test_the_patch_explorer_refuses_what_does_not_fit(shape, names, message):
     with pytest.raises(DeiTEduError, match=message):
         widgets.PatchExplorer(torch.zeros(shape, dtype=torch.uint8), names)
+
+
+def test_of_a_photograph_only_the_patches_that_are_seen_are_made(page):
+    """And the whole, drawn from one canvas, is made of the same patches in the same places."""
+    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    figure = widgets.PatchExplorer(images, ["a photo"])
+    assert figure.sizes[:3] == [7, 8, 14]
+    show(page, figure)
+    made = page.evaluate("""() => {
+        const make = document.createElement, made = [];
+        document.createElement = function (tag) { made.push(tag); return make.call(this, tag); };
+        shown[0].set('choice', 0);
+        shown[0].set('times', 4);
+        delete document.createElement;
+        return made.filter(tag => tag === 'canvas').length;
+    }""")
+    assert made <= 2 * 200
+    page.evaluate("shown[0].set('order', [...Array(128 ** 2).keys()].reverse())")
+    same = """() => {
+        const whole = [...document.querySelectorAll('canvas')].find(one => one.width > 1000).getContext('2d');
+        const pixels = (context, x) => context.getImageData(x, 0, 7, 7).data.join();
+        const row = [...document.querySelectorAll('.tokens canvas')].slice(0, 3);
+        return row.map((one, i) => pixels(whole, 22 * i) === pixels(one.getContext('2d'), 0));
+    }"""
+    assert page.evaluate(same) == [True] * 3  # 7 pixels, then a gap of 15
 
 
 # ---- the attention lens ----
@@ -658,7 +753,7 @@ def test_the_page_has_the_pair_of_cifar10_too_and_it_answers_as_python_does(live
 # ---- the two figures that start from their first image, shown with another ----
 
 
-def random_figure(name):
+def random_figure(name, names=("cat", "dog", "ship")):
     """A figure of random networks whose answers differ from image to image."""
     config = DeiTConfig(image_size=8, patch_size=4, in_channels=3, num_classes=3, embed_dim=8, depth=1, num_heads=2)
     torch.manual_seed(0)
@@ -666,7 +761,7 @@ def random_figure(name):
     for parameter in student.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
-    given = images, [0, 1, 2], ["cat", "dog", "ship"], (0.5,) * 3, (0.2,) * 3
+    given = images, [0, 1, 2], list(names), (0.5,) * 3, (0.2,) * 3
     if name == "AttentionLens":
         return widgets.AttentionLens(student, *given)
     return widgets.LiveDeiT(student, create_teacher("convnet_weak", 3, 3), *given, kind="drawing")
@@ -773,6 +868,106 @@ def test_answers_are_never_said_of_another_image(browser, tmp_path, monkeypatch)
     page.close()
 
 
+def test_a_complaint_goes_when_the_networks_answer_after_all(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    page = page_of(browser, tmp_path, random_figure("LiveDeiT"))
+    root = root_of(page, "LiveDeiT")
+    root.locator(".words").wait_for()
+    files, away = tmp_path / "_static" / "widgets", tmp_path / "away"
+    files.rename(away)
+    root.locator(".picker input").nth(1).check(force=True)
+    root.locator(".complaint", has_text="The networks could not be loaded").wait_for()
+    assert "The networks are asked again when you change something." in root.inner_text()
+    assert "Loading" not in root.inner_text()
+    away.rename(files)
+    root.locator("canvas.board").focus()
+    page.keyboard.press("Enter")
+    wait_asked(page, 0)
+    assert root.locator(".complaint").count() == 0 and "asked again" not in root.inner_text()
+    page.close()
+
+
+# What the reader may do while a photo is on its way, and what is asked about then.
+MEANWHILE = {
+    "stroke": ("root.querySelector('.board').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }))",
+               "Asked about your picture."),
+    "clear": ("[...root.querySelectorAll('button')].find(one => one.textContent === 'Clear').click()",
+              "Asked about an empty picture."),
+    "stored": ("root.querySelectorAll('.picker input')[2].click()", "Asked about drawing 3, ship."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("act,words", MEANWHILE.values(), ids=MEANWHILE)
+def test_a_photo_that_is_ready_late_replaces_nothing(page, act, words):
+    show(page, random_figure("LiveDeiT"))
+    page.evaluate(f"""async () => {{
+        const root = document.querySelector('.deit-edu'), real = window.createImageBitmap;
+        let ready;
+        window.createImageBitmap = () => new Promise(done => (ready = done));
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File(['x'], 'photo.png', {{ type: 'image/png' }}));
+        root.dispatchEvent(new DragEvent('drop', {{ dataTransfer }}));
+        {act};
+        window.createImageBitmap = real;
+        ready(await createImageBitmap(new ImageData(8, 8)));
+    }}""")
+    page.locator(".words", has_text=words).wait_for(timeout=30_000)
+    page.wait_for_timeout(300)
+    assert words in page.locator(".words").inner_text()
+
+
+def test_a_screen_reader_hears_where_the_brush_stops_and_not_every_step(page):
+    show(page, random_figure("LiveDeiT"))
+    walk = """() => {
+        window.heard = [];
+        const board = document.querySelector('.board'), key = new KeyboardEvent('keydown', { key: 'ArrowRight' });
+        const place = [...document.querySelectorAll('[role=status]')].find(one => !one.textContent);
+        window.ear?.disconnect();
+        window.ear = new MutationObserver(() => heard.push(place.textContent));
+        ear.observe(place, { childList: true });
+        for (let i = 0; i < 3; i++) board.dispatchEvent(key);
+    }"""
+    page.evaluate(walk)
+    page.wait_for_function("heard.length")
+    assert page.evaluate("heard") == ["The brush is at row 5, column 8."]
+    page.get_by_role("radio", name="erase patches").check()
+    page.evaluate(walk.replace("!one.textContent", "one.textContent.includes('brush')"))
+    page.wait_for_function("heard.length")
+    assert page.evaluate("heard") == ["The patch is at row 2, column 2."]
+
+
+LONG_NAME = "n02085620_Chihuahua_of_the_largest_kinds"
+
+
+@pytest.mark.parametrize("name", ["LiveDeiT", "AttentionLens", "LossLab", "TeacherComparison", "FusionExplorer"])
+def test_a_long_class_name_stays_inside_on_a_phone(browser, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("DEIT_EDU_STATIC", "1")
+    names = [LONG_NAME, LONG_NAME.upper(), "W" * 40]
+    if name == "LossLab":
+        figure = LossLab((1.0, 2.0, 3.0), (1.0, 3.0, 2.0), class_names=names)
+    elif name == "FusionExplorer":
+        said = {"class": torch.eye(3), "distillation": torch.eye(3).flip(0)}
+        figure = widgets.FusionExplorer({0: said}, [0, 1, 2], torch.zeros(3, 1, 4, 4, dtype=torch.uint8), names)
+    elif name == "TeacherComparison":
+        decided = {0: {"class": [0, 1, 2]}}
+        figure = widgets.TeacherComparison([Student("none", "", [0], {"class": [100.0]}, [[90.0, 95.0]], decided)],
+                                           [0, 1, 2], torch.zeros(3, 1, 4, 4, dtype=torch.uint8), names)  # fmt: skip
+    else:
+        figure = random_figure(name, names)
+    page = page_of(browser, tmp_path, figure)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.locator(".words").first.wait_for()
+    left = page.evaluate("[...document.querySelectorAll('.deit-edu svg text')].map(one => one.getBBox().x)")
+    assert min(left) >= 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    inside = """root => [...root.querySelectorAll('p:not(.said), label, button, input:not([hidden])')].every(
+        one => one.getBoundingClientRect().right <= root.getBoundingClientRect().right)"""
+    assert page.locator(".deit-edu").evaluate(inside)
+    whole = page.evaluate("[...document.querySelectorAll('svg.bars title')].map(one => one.textContent)")
+    assert set(whole) == (set() if name in ("AttentionLens", "FusionExplorer") else set(names))
+    page.close()
+
+
 # ---- the teacher comparison ----
 
 
@@ -803,6 +998,21 @@ def test_a_pair_that_was_not_run_gets_a_sentence_in_the_page(open_page):  # noqa
     root.get_by_label("teacher B").select_option("none")
     words = root.locator(".words").inner_text()
     assert "A, teacher convnet:" in words and "B, teacher none:" in words and "B minus A: \u2212" in words
+
+
+@pytest.mark.parametrize("curve", [[], [71.5]], ids=["untrained", "one-epoch"])
+def test_a_run_without_a_curve_has_no_chart_and_one_of_one_epoch_a_dot(page, curve):
+    students = [Student("none", "", [0], {"class": [100.0]}, [curve], {})]
+    show(page, widgets.TeacherComparison(students, [0], torch.zeros(1, 1, 4, 4, dtype=torch.uint8), ["a"]))
+    charts, shown = page.locator(".deit-edu svg"), page.locator(".deit-edu").inner_text()
+    assert charts.count() == 1 + len(curve)
+    assert ("validation accuracy while training" in shown) == bool(curve)
+    assert not re.search("NaN|Infinity", page.locator(".deit-edu").inner_html())
+    assert "99 %" in charts.first.text_content() and "101 %" not in charts.first.text_content()
+    assert "A, teacher none: 100.0 % over 1 seed. " in shown
+    if curve:
+        assert charts.last.locator("circle").count() == 2  # A and B are the same run
+        assert charts.last.locator("text").all_text_contents() == ["71", "72", "epoch 1"]
 
 
 def test_your_own_runs_can_be_compared(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ import { pairedDifference, verdictOf } from "./bootstrap.js";
 import { choice, menu, pagesOwn, put, slider, toggle } from "./controls.js";
 import { plane } from "./drawing.js";
 import { frame, make } from "./elements.js";
-import { signed } from "./numbers.js";
+import { countOfSeeds, signed } from "./numbers.js";
 
 /** @typedef {{ name: string, label: string, values: Record<string, number> }} Measure */
 /** @typedef {{ name: string, epochs: number, measures: Measure[] }} Configuration */
@@ -72,7 +72,7 @@ function picture(values, found, digits) {
   const all = [0, ...values, ...ends];
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const room = 0.06 * (high - low || 1);
-  const label = `${values.length} seeds: ${values.map((v) => signed(v, digits)).join(", ")}`;
+  const label = `${countOfSeeds(values.length)}: ${values.map((v) => signed(v, digits)).join(", ")}`;
   const drawn = plane({
     height: 92,
     left: 14,
@@ -149,7 +149,7 @@ function sentence(experiment, terms, found, verdict, enough) {
     ? ` [${signed(found.low, digits)}, ${signed(found.high, digits)}]`
     : "";
   const words = [
-    `${signed(found.mean, digits)}${interval} ${unit}, ${found.seeds} seeds: ${verdict}.`,
+    `${signed(found.mean, digits)}${interval} ${unit}, ${countOfSeeds(found.seeds)}: ${verdict}.`,
   ];
   if (found.seeds < enough) words.push(`A verdict asks for ${enough} seeds.`);
   const lengths = new Set(terms.map(([, name]) => configurationOf(experiment, name).epochs));

@@ -1,5 +1,6 @@
 // The teacher comparison's charts: accuracy seed by seed, and while training.
 import { plane } from "./drawing.js";
+import { percentEnds } from "./numbers.js";
 
 /**
  * A row of the dots: {name, colour} and its accuracies.
@@ -18,8 +19,7 @@ const ROW = 20; // units of the picture
 export function dotsChart(rows, label) {
   const height = ROW * rows.length + 24;
   const all = rows.flatMap(({ values, low, high }) => [...values, low, high]);
-  /** @type {[number, number]} */
-  const ends = [Math.floor(Math.min(...all) - 0.5), Math.ceil(Math.max(...all) + 0.5)];
+  const ends = percentEnds(all);
   const sides = { left: 118, right: 44, top: 0, bottom: 24 };
   const chart = plane({ height, ...sides, across: ends, up: [0, 1], label });
   const { svg, x, line, dot, text } = chart;
@@ -37,38 +37,39 @@ export function dotsChart(rows, label) {
 }
 
 /**
- * Validation accuracy after each epoch: every seed a thin line.
- * @param {Group[]} groups of seeds
+ * Validation accuracy after each epoch: every seed a thin line, of one epoch a dot.
+ * @param {Group[]} groups of seeds, one epoch or more each
  * @param {string} label what the chart shows
  * @returns {SVGElement} the chart
  */
 export function curvesChart(groups, label) {
   const lines = groups.flatMap(({ curves }) => curves);
   const longest = Math.max(...lines.map((values) => values.length));
-  const [low, high] = [Math.min(...lines.flat()), Math.max(...lines.flat())];
+  const ends = percentEnds(lines.flat());
   const height = 170;
-  const { svg, x, y, curve, text } = plane({
+  const { svg, x, y, curve, dot, text } = plane({
     height,
     left: 36,
     right: 10,
     top: 8,
     bottom: 24,
     across: [0, longest - 1],
-    up: [low, high],
+    up: ends,
     label,
   });
   for (const { colour, curves, dashed } of groups) {
     const dashes = `stroke-dasharray:${dashed ? "4 3" : "none"}`;
     const style = `fill:none;stroke:var(--${colour});stroke-width:1.4;opacity:0.8;${dashes}`;
-    for (const values of curves)
+    for (const values of curves) {
+      if (values.length === 1) dot(x(0), y(values[0]), 3, `fill:var(--${colour});opacity:0.8`);
       curve(
         values.map((value, i) => [i, value]),
         style,
       );
+    }
   }
-  for (const value of [low, high])
-    text(value.toFixed(0), x(0) - 6, y(value) + 4, { anchor: "end" });
+  for (const value of ends) text(value.toFixed(0), x(0) - 6, y(value) + 4, { anchor: "end" });
   text("epoch 1", x(0), height - 6);
-  text(String(longest), x(longest - 1), height - 6, { anchor: "end" });
+  if (longest > 1) text(String(longest), x(longest - 1), height - 6, { anchor: "end" });
   return svg;
 }

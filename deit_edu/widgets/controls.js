@@ -1,8 +1,9 @@
 // Controls: each is bound to one trait of the model, both ways.
 import { make, OWN_KEYS } from "./elements.js";
 
-let made = 0;
-const newId = (/** @type {string} */ name) => `deit-edu-${name}-${++made}`;
+// One count for a page: every kind of figure brings this file along.
+globalThis.deitEduControls ??= 0;
+const newId = (/** @type {string} */ name) => `deit-edu-${name}-${++globalThis.deitEduControls}`;
 
 /**
  * Set a trait, in the page and in Python.

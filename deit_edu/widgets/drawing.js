@@ -165,6 +165,22 @@ export function plane({ width = 330, height, left, right, top, bottom, across, u
 }
 
 const BAR = { row: 15, gap: 9, left: 78, width: 330 }; // units of the picture
+const FONT = "11.5px system-ui, sans-serif"; // of a picture's words, as common.css has it
+
+/**
+ * @param {string} words any
+ * @param {number} room units of the picture
+ * @returns {string} as much of them as fits, with an ellipsis where that is not all
+ */
+function shortened(words, room) {
+  const context = make("canvas").getContext("2d");
+  context.font = FONT;
+  const fits = (/** @type {string} */ text) => context.measureText(text).width <= room;
+  const letters = [...words];
+  if (fits(words)) return words;
+  while (letters.length && !fits(`${letters.join("")}\u2026`)) letters.pop();
+  return `${letters.join("")}\u2026`;
+}
 
 /**
  * Bars from zero, a group for every name, a bar for every series.
@@ -204,7 +220,9 @@ export function bars({
   };
   names.forEach((name, i) => {
     const y = i * group + (group - gap) / 2 + 4;
-    svg.append(makeSvg("text", { x: left - 6, y, "text-anchor": "end" }, name));
+    const short = shortened(name, left - 10);
+    const whole = short === name ? [] : [makeSvg("title", {}, name)];
+    svg.append(makeSvg("text", { x: left - 6, y, "text-anchor": "end" }, short, ...whole));
     series.forEach((one, j) => drawBar(one, i, j));
   });
   const zero = { x1: x(0), x2: x(0), y1: 0, y2: height - gap, class: "zero" };

@@ -1,6 +1,7 @@
 import { button, menu, put, slider, toggle } from "./controls.js";
 import { plane } from "./drawing.js";
 import { frame, make, OWN_KEYS, scrolling } from "./elements.js";
+import { percentEnds } from "./numbers.js";
 
 /** @typedef {string | number | null} Cell */
 /** @typedef {Record<string, Cell>} Row a record: a value for every column */
@@ -83,7 +84,7 @@ export function mixedLengths(rows) {
 function picture(rows, page) {
   const lengths = [...new Set(rows.map((row) => Number(row.epochs)))].sort((a, b) => a - b);
   const all = rows.map(accuracyOf);
-  const [low, high] = [Math.floor(Math.min(...all) - 0.5), Math.ceil(Math.max(...all) + 0.5)];
+  const [low, high] = percentEnds(all);
   const height = 18 * lengths.length + 30;
   const label = `Test accuracy of ${rows.length} records, from ${low} to ${high} %`;
   const drawn = plane({

@@ -67,12 +67,14 @@ class LiveFigure {
     const refuse = (/** @type {string} */ sentence) => complain(this.frame.root, sentence);
     const wanted = { shape: this.shape, dark: model.get("dark") };
     const own = ownPictures(this.frame.root, wanted, (...found) => this.take(...found), refuse);
+    this.forget = own.forget;
     this.ends.push(own.stop);
     return make(
       "div",
       {},
       make("h4", {}, "the picture"),
       board.canvas,
+      board.place,
       under,
       this.brushes(),
       this.shape[0] === 3 ? this.colourOfBrush() : "",
@@ -150,6 +152,7 @@ class LiveFigure {
    * @param {number} image which of the stored ones, or -1
    */
   take(pixels, from, image = -1) {
+    this.forget();
     this.source = from;
     put(this.model, "image", image);
     this.board.take(pixels);
@@ -167,6 +170,7 @@ class LiveFigure {
   }
 
   becomesOwn(/** @type {string} */ source) {
+    this.forget();
     this.source = source;
     put(this.model, "image", -1); // none of the stored ones any more
   }
@@ -213,8 +217,10 @@ class LiveFigure {
       const who = `${this.who[0].toUpperCase()}${this.who.slice(1)}`;
       this.note.textContent = `${who} answered ${tookBy(ms, runs)}. Nothing leaves your browser.`;
       this.frame.root.dataset.asked = String(Number(this.frame.root.dataset.asked ?? 0) + 1);
+      complain(this.frame.root, "");
       this.drawAnswers();
     } catch (error) {
+      this.note.textContent = "The networks are asked again when you change something.";
       complain(this.frame.root, `The networks could not be loaded: ${error.message}`);
     }
   }

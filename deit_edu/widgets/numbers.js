@@ -96,8 +96,25 @@ export function fuse(one, other, weight = 0.5, way = "probabilities") {
  * @param {number} digits behind the point
  * @returns {string} with its sign, a true minus where it is negative
  */
-export const signed = (value, digits = 2) =>
-  (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
+export function signed(value, digits = 2) {
+  const size = Math.abs(value).toFixed(digits);
+  return (value < 0 && Number(size) ? "\u2212" : "+") + size; // what rounds to zero is not below it
+}
+
+/**
+ * @param {number} count how many seeds
+ * @returns {string} "1 seed" or "5 seeds"
+ */
+export const countOfSeeds = (count) => `${count} ${count === 1 ? "seed" : "seeds"}`;
+
+/**
+ * @param {number[]} values of an axis, in per cent
+ * @returns {[number, number]} its ends: whole numbers with room around the values, of 0 to 100
+ */
+export const percentEnds = (values) => [
+  Math.max(0, Math.floor(Math.min(...values) - 0.5)),
+  Math.min(100, Math.ceil(Math.max(...values) + 0.5)),
+];
 
 /**
  * @param {number} part how many

@@ -1,6 +1,6 @@
 // The patch explorer: an image becomes a sequence, and what patch size and resolution cost.
 import { button, picker, put, slider } from "./controls.js";
-import { drawImage, imageOf, thumbnails } from "./drawing.js";
+import { drawImage, enlarge, imageOf, thumbnails } from "./drawing.js";
 import { frame, make, side } from "./elements.js";
 import { unpacked } from "./numbers.js";
 import { gridOf, inOrder, patchPixels, shuffled } from "./patch_counting.js";
@@ -55,35 +55,41 @@ function patchCanvas({ cut, pixels }, which) {
 /**
  * @param {HTMLCanvasElement} whole
  * @param {Now} now
- * @param {HTMLCanvasElement[]} patches in their order
  * @returns {void}
  */
-function drawWhole(whole, { cut, name, isShuffled }, patches) {
+function drawWhole(whole, { cut, pixels, name, order, isShuffled }) {
+  const [small, image] = [make("canvas"), make("canvas")];
+  drawImage(small, pixels, [cut.C, cut.H, cut.H]);
+  enlarge(image, small, cut.times);
   const grid = gridOf(cut);
+  const { P } = cut;
   const gap = Math.max(1, Math.round((cut.H * cut.times) / 60));
-  const step = cut.P + gap;
+  const step = P + gap;
   whole.width = whole.height = grid * step - gap;
   const context = whole.getContext("2d");
   context.fillStyle = GAP_COLOUR;
   context.fillRect(0, 0, whole.width, whole.height);
-  patches.forEach((patch, place) => {
-    context.drawImage(patch, (place % grid) * step, Math.floor(place / grid) * step);
+  const place = (/** @type {number} */ i) => [i % grid, Math.floor(i / grid)];
+  order.forEach((which, i) => {
+    const [[left, top], [column, row]] = [place(which), place(i)];
+    context.drawImage(image, left * P, top * P, P, P, column * step, row * step, P, P);
   });
-  const order = isShuffled ? ", shuffled" : "";
-  const label = `${name}, cut into ${grid} rows of ${grid} patches${order}`;
+  const words = isShuffled ? ", shuffled" : "";
+  const label = `${name}, cut into ${grid} rows of ${grid} patches${words}`;
   whole.setAttribute("aria-label", label);
 }
 
 /**
  * @param {HTMLElement} row
- * @param {HTMLCanvasElement[]} patches in their order
+ * @param {Now} now
  * @returns {void}
  */
-function drawRow(row, patches) {
-  const more = patches.length - SHOWN;
-  row.replaceChildren(...patches.slice(0, SHOWN));
+function drawRow(row, now) {
+  const { order } = now;
+  const more = order.length - SHOWN;
+  row.replaceChildren(...order.slice(0, SHOWN).map((which) => patchCanvas(now, which)));
   if (more > 0) row.append(make("span", {}, `and ${more} more`));
-  row.setAttribute("aria-label", `${patches.length} patches in a row`);
+  row.setAttribute("aria-label", `${order.length} patches in a row`);
 }
 
 /**
@@ -155,9 +161,8 @@ function render({ model, el }) {
   end();
   const draw = () => {
     const now = nowOf(model, stored);
-    const patches = now.order.map((which) => patchCanvas(now, which));
-    drawWhole(whole, now, patches);
-    drawRow(row, patches);
+    drawWhole(whole, now);
+    drawRow(row, now);
     say(sentence(now));
   };
   for (const name of ["image", "choice", "times", "order"]) model.on(`change:${name}`, draw);

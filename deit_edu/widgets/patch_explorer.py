@@ -11,6 +11,8 @@ from deit_edu.patches import patchify
 from deit_edu.reading.figures import NARROW, STYLE
 from deit_edu.widgets.figure import Figure, packed
 
+MOST = 32  # patches a side at the image's own resolution: more can neither be seen nor drawn at once
+
 
 class PatchExplorer(Figure):
     """An image cut into patches: the tokens in their order, how many, what attention over them costs.
@@ -21,13 +23,13 @@ class PatchExplorer(Figure):
         images: (n, C, H, W) uint8, square. names: n words.
 
     Raises:
-        DeiTEduError: for images that are not square, or names that are not as many.
+        DeiTEduError: for images that are not square or have one pixel, or names that are not as many.
     """
 
     images = traitlets.Bytes().tag(sync=True)
     image_shape = traitlets.List().tag(sync=True)
     names = traitlets.List().tag(sync=True)
-    sizes = traitlets.List().tag(sync=True)  # the patch sizes that divide the image, in pixels
+    sizes = traitlets.List().tag(sync=True)  # of patches, in pixels: those that divide the image
     image = traitlets.Int(0).tag(sync=True)
     choice = traitlets.Int(0).tag(sync=True)  # which of `sizes`
     times = traitlets.Int(1).tag(sync=True)  # the resolution, in times the image's own
@@ -39,7 +41,9 @@ class PatchExplorer(Figure):
             raise DeiTEduError(f"images of {H}x{W} pixels are not square: crop them first")
         if len(images) != len(names):
             raise DeiTEduError(f"{len(names)} names for {len(images)} images: give one for each")
-        sizes = [P for P in range(2, H + 1) if H % P == 0]
+        if H == 1:
+            raise DeiTEduError("images of 1x1 pixels are one patch each: give larger ones")
+        sizes = [P for P in range(2, H + 1) if H % P == 0 and H // P <= MOST]
         super().__init__(images=packed(images, "u1"), image_shape=[C, H, W], names=list(names), sizes=sizes,
                          choice=len(sizes) // 2)  # fmt: skip
 

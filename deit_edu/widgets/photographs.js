@@ -92,21 +92,24 @@ async function openPhoto(file) {
  * @param {{ shape: number[], dark: boolean }} wanted C, H, W; whether the ground is dark
  * @param {(pixels: Uint8Array, from: string) => void} take is given each picture
  * @param {(sentence: string) => void} refuse is told why there is none
- * @returns {OwnPictures} the controls, the camera's view, and what to call when the figure goes
+ * @returns {OwnPictures} the controls and the camera's view; forget: what is on its way comes too
+ *   late; stop: the figure goes
  */
 export function ownPictures(root, { shape, dark }, take, refuse) {
-  const use = async (/** @type {ImageBitmap} */ bitmap, /** @type {string} */ from) => {
-    const found = await shrunk(bitmap, shape);
-    bitmap.close();
-    take(dark ? lightOnDark(found, shape[2]) : found, from);
-  };
-  const upload = async (/** @type {File} */ file) => {
+  let latest = 0; // which choice counts: a large picture is ready later than a small one
+  const forget = () => ++latest;
+  const use = async (/** @type {Promise<ImageBitmap>} */ opening, /** @type {string} */ from) => {
+    const mine = forget();
     try {
-      await use(await openPhoto(file), "your photo");
+      const bitmap = await opening;
+      const found = await shrunk(bitmap, shape);
+      bitmap.close();
+      if (mine === latest) take(dark ? lightOnDark(found, shape[2]) : found, from);
     } catch (error) {
-      refuse(error.message);
+      if (mine === latest) refuse(error.message);
     }
   };
+  const upload = (/** @type {File} */ file) => use(openPhoto(file), "your photo");
   const input = make("input", { type: "file", accept: "image/*", hidden: true });
   input.addEventListener("change", () => {
     if (input.files[0]) upload(input.files[0]);
@@ -123,13 +126,30 @@ export function ownPictures(root, { shape, dark }, take, refuse) {
     const [file] = event.clipboardData.files;
     if (file) upload(file);
   });
-  const camera = cameraControl((bitmap) => use(bitmap, "your picture"), refuse);
+  const camera = cameraControl((opening) => use(opening, "your picture"), refuse);
   const choose = button("Choose a photo", () => input.click());
-  return { controls: [choose, camera.control, input], video: camera.video, stop: camera.stop };
+  const stop = () => {
+    forget();
+    camera.stop();
+  };
+  return { controls: [choose, camera.control, input], video: camera.video, forget, stop };
 }
 
 /**
- * @param {(bitmap: ImageBitmap) => Promise<void>} take is given each picture
+ * @param {HTMLVideoElement} video of the camera
+ * @returns {Promise<ImageBitmap>} what it shows now
+ * @throws {Error} a sentence, when it shows nothing
+ */
+async function pictureOf(video) {
+  try {
+    return await createImageBitmap(video);
+  } catch {
+    throw new Error("The camera gave no picture: try again, or choose a photo from a file.");
+  }
+}
+
+/**
+ * @param {(opening: Promise<ImageBitmap>) => Promise<void>} take is given each picture
  * @param {(sentence: string) => void} refuse is told why there is none
  * @returns {Camera} a button that opens the camera, then takes the picture
  */
@@ -138,14 +158,18 @@ function cameraControl(take, refuse) {
   const video = make("video", look);
   /** @type {MediaStream} */
   let stream = null;
+  let wanted = false; // the browser may give a camera when the figure has gone
   const stop = () => {
+    wanted = false;
     for (const track of stream?.getTracks() ?? []) track.stop();
     stream = null;
     video.hidden = true;
   };
   const start = async () => {
+    wanted = true;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: true });
+      if (!wanted) return stop();
       video.srcObject = stream;
       video.hidden = false;
       await video.play();
@@ -155,11 +179,16 @@ function cameraControl(take, refuse) {
       refuse(`No camera could be used: ${hint}`);
     }
   };
+  let busy = false; // not "disabled": that takes the focus away
   const control = button("Use the camera", async () => {
-    if (stream) await take(await createImageBitmap(video));
-    if (stream) stop();
-    else await start();
+    if (busy) return;
+    busy = true;
+    if (stream) {
+      await take(pictureOf(video));
+      stop();
+    } else await start();
     control.textContent = stream ? "Take the picture" : "Use the camera";
+    busy = false;
   });
   return { control, video, stop };
 }

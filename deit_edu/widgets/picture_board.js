@@ -71,6 +71,9 @@ export class PictureBoard {
       dataset: OWN_KEYS,
       "aria-label": "The picture. Arrow keys move the brush, space or enter uses it.",
     });
+    this.place = make("p", { className: "said", role: "status" }); // of the brush, for screen readers
+    /** @type {ReturnType<typeof setTimeout>} */
+    this.later = undefined;
     this.listen();
   }
 
@@ -125,6 +128,15 @@ export class PictureBoard {
     this.cursor.x = clamp(this.cursor.x + step * x, 0, W - 1);
     this.cursor.y = clamp(this.cursor.y + step * y, 0, H - 1);
     this.draw();
+    clearTimeout(this.later); // only where it stops is read out
+    this.later = setTimeout(() => (this.place.textContent = this.placeInWords()), 400);
+  }
+
+  /** @returns {string} where the brush is */
+  placeInWords() {
+    const side = this.tool === "draw" ? 1 : this.patch;
+    const [row, column] = [this.cursor.y, this.cursor.x].map((at) => Math.floor(at / side) + 1);
+    return `The ${side === 1 ? "brush" : "patch"} is at row ${row}, column ${column}.`;
   }
 
   draw() {

@@ -1,6 +1,6 @@
 // What the seeds of a race came to: counted, and in words.
 import { drawBeforehand, pairedDifference, verdictOf } from "./bootstrap.js";
-import { signed } from "./numbers.js";
+import { countOfSeeds, signed } from "./numbers.js";
 import { SIDES } from "./race_settings.js";
 
 /** So many results are kept: the interval's width is known for so many seeds. */
@@ -61,7 +61,7 @@ function seedsInWords({ mean, low, high, seeds }, values, verdict) {
   const ahead = values.filter((value) => value > 0).length;
   const interval = seeds > 1 ? ` [${signed(low)}, ${signed(high)}]` : "";
   return (
-    `B minus A, ${seeds} ${seeds === 1 ? "seed" : "seeds"}: ${signed(mean)} points${interval}. ` +
+    `B minus A, ${countOfSeeds(seeds)}: ${signed(mean)} points${interval}. ` +
     `B is ahead in ${ahead} of ${seeds}. Verdict: ${verdict}.`
   );
 }

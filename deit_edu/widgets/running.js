@@ -17,7 +17,7 @@ export function networksOf(model, roles, onEnd) {
   let opened;
   const open = async () => {
     const weights = await Promise.all(roles.map((role) => load(model, `${role}_weights`)));
-    const started = startWorker(() => (opened = null));
+    const started = startWorker();
     roles.forEach((role, i) => {
       started.send({ role, manifest: model.get(role), weights: weights[i] });
     });
@@ -25,46 +25,53 @@ export function networksOf(model, roles, onEnd) {
   };
   onEnd(() => opened?.then(({ end }) => end()).catch(() => {}));
   return async (pixels, shape) => {
-    opened ??= open();
+    const mine = (opened ??= open());
     try {
-      return await (await opened).ask({ pixels: Float32Array.from(pixels), shape });
+      return await (await mine).ask({ pixels: Float32Array.from(pixels), shape });
     } catch (error) {
-      opened = null; // try again when asked again
+      if (opened === mine) opened = null; // try again when asked again
       throw error;
     }
   };
 }
 
 /**
- * A worker that answers questions.
- * @param {() => void} died is told when it has ended by itself
+ * A worker that answers questions, until something goes wrong.
  * @returns {AskedWorker} its questions' answers come as promises
  */
-function startWorker(died) {
+function startWorker() {
   const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
   const worker = new Worker(url); // a classic one: a module worker fails on file://
   let asked = 0;
   /** @type {Map<number, { resolve: (said: Asked) => void, reject: (error: Error) => void }>} */
   const waiting = new Map();
-  worker.onmessage = ({ data }) => {
-    const { resolve, reject } = waiting.get(data.id);
-    waiting.delete(data.id);
-    if (data.error) reject(new Error(data.error));
-    else resolve(data);
-  };
-  worker.onerror = ({ message }) => {
-    died();
+  /** @type {Error} */
+  let wrong = null; // why it has ended
+  const end = () => {
     worker.terminate();
-    for (const { reject } of waiting.values()) reject(new Error(message || "their worker ended"));
+    URL.revokeObjectURL(url);
   };
+  const fail = (/** @type {string} */ message) => {
+    wrong = new Error(message);
+    end();
+    for (const { reject } of waiting.values()) reject(wrong);
+  };
+  worker.onmessage = ({ data }) => {
+    if (data.error) return fail(data.error);
+    waiting.get(data.id).resolve(data);
+    waiting.delete(data.id);
+  };
+  worker.onerror = ({ message }) => fail(message || "their worker ended");
+  worker.addEventListener("message", () => URL.revokeObjectURL(url), { once: true });
   return {
     send: (message) => worker.postMessage(message),
     ask: (question) =>
       new Promise((resolve, reject) => {
+        if (wrong) return reject(wrong);
         waiting.set(++asked, { resolve, reject });
         worker.postMessage({ ...question, id: asked });
       }),
-    end: () => worker.terminate(),
+    end,
   };
 }
 

@@ -4,7 +4,7 @@ import { bestOf } from "./comparison_counting.js";
 import { detailsOf, galleryOf } from "./comparison_details.js";
 import { choice, menu, slider } from "./controls.js";
 import { frame, make, side } from "./elements.js";
-import { signed, unpacked } from "./numbers.js";
+import { countOfSeeds, signed, unpacked } from "./numbers.js";
 
 /** @typedef {import("./comparison_counting.js").Said} Said */
 /** @typedef {import("./comparison_counting.js").Student} Student */
@@ -67,32 +67,28 @@ function accuracyChart(chosen) {
 
 /**
  * @param {Chosen[]} chosen
- * @returns {SVGElement} validation accuracy after each epoch
+ * @returns {Node[]} validation accuracy after each epoch; nothing where nobody was trained
  */
 function trainingChart(chosen) {
   const groups = chosen.map(({ student, letter }) => ({
     colour: student.teacher === "none" ? "plain" : "fused",
-    curves: student.curves,
+    curves: student.curves.filter((curve) => curve.length),
     dashed: letter === "B",
   }));
+  if (!groups.some(({ curves }) => curves.length)) return [];
   const label = "Validation accuracy after each epoch, a line for every seed; dashed for B";
-  return curvesChart(groups, label);
+  const title = make("h4", {}, "validation accuracy while training");
+  return [make("div", {}, title, curvesChart(groups, label), make("p", {}, "B is dashed."))];
 }
 
 /**
  * @param {Chosen[]} chosen
- * @returns {HTMLElement} both charts
+ * @returns {HTMLElement} the charts
  */
 const chartsOf = (chosen) =>
   side(
     make("div", {}, make("h4", {}, "test accuracy"), accuracyChart(chosen)),
-    make(
-      "div",
-      {},
-      make("h4", {}, "validation accuracy while training"),
-      trainingChart(chosen),
-      make("p", {}, "B is dashed."),
-    ),
+    ...trainingChart(chosen),
   );
 
 /**
@@ -102,7 +98,7 @@ const chartsOf = (chosen) =>
 function accuracyWords(chosen) {
   const told = chosen.map(({ letter, student }) => {
     const mean = bestOf(student).mean.toFixed(1);
-    return `${letter}, teacher ${student.teacher}: ${mean} % over ${student.seeds.length} seeds. `;
+    return `${letter}, teacher ${student.teacher}: ${mean} % over ${countOfSeeds(student.seeds.length)}. `;
   });
   const [a, b] = chosen.map(({ student }) => bestOf(student).mean);
   return `${told.join("")}B minus A: ${signed(b - a, 1)} points.`;

@@ -21,6 +21,8 @@ interface Model {
   load?(name: string): Promise<any>;
 }
 
+declare var deitEduControls: number; // how many controls of a page have a name
+
 interface Properties {
   dataset?: Record<string, any>;
   style?: Record<string, string>;
@@ -172,6 +174,7 @@ interface Axis {
 interface OwnPictures {
   controls: HTMLElement[];
   video: HTMLVideoElement;
+  forget(): void;
   stop(): void;
 }
 

@@ -32,12 +32,16 @@ function answer({ id, pixels, shape }) {
   return { id, said, ms: performance.now() - started, runs: backend.runs };
 }
 
-/** @param {MessageEvent} event { role, manifest, weights } opens a network, { id, ... } asks all */
+/**
+ * Answers, or says what went wrong: it is of no use after that.
+ * @param {MessageEvent} event { role, manifest, weights } opens a network, { id, ... } asks all
+ */
 self.onmessage = ({ data }) => {
   try {
     if (data.weights) open(data);
     else self.postMessage(answer(data));
   } catch (error) {
-    self.postMessage({ id: data.id, error: error.message });
+    const what = data.weights ? `the ${data.role} cannot be opened: ` : "";
+    self.postMessage({ error: what + error.message });
   }
 };
