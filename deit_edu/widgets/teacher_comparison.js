@@ -33,8 +33,7 @@ function chosenOf(model) {
   ];
   return pair.map(([letter, teacher]) => {
     const student = students.find(
-      (one) =>
-        one.teacher === teacher && (!one.kind || one.kind === model.get("kind")),
+      (one) => one.teacher === teacher && (!one.kind || one.kind === model.get("kind")),
     );
     return { letter, teacher, student };
   });
