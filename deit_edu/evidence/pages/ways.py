@@ -152,8 +152,8 @@ label, and shares everything that the teacher taught the layers below. Of our co
 students' distillation head is furthest behind. On CIFAR-10 the teacher is right far more often, and there the
 distillation head is ahead. But against the convnet's students the gap changes by {wide} with the larger one and by
 {two} with two of them, which err almost as often as one. And a plain student errs more than any convnet, with a smaller
-gap than the weak one's. So errors may be part of the answer, not all of it. How often the paper's teacher is right on
-its training images we do not know.
+gap than the weak one's. So errors may be part of the answer, not all of it; *Why does a teacher help?* varies them
+alone. How often the paper's teacher is right on its training images we do not know.
 
 *The length.* On the seeds that have both lengths the gap moved by {moved} from {schedule_epochs(2)} epochs to
 {schedule_epochs(4)}; at half the length the sign is the paper's. We have no explanation that fits all three
