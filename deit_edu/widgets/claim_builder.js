@@ -72,7 +72,8 @@ function picture(values, found, digits) {
   const all = [0, ...values, ...ends];
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const room = 0.06 * (high - low || 1);
-  const label = `${countOfSeeds(values.length)}: ${values.map((v) => signed(v, digits)).join(", ")}`;
+  const listed = values.map((v) => signed(v, digits)).join(", ");
+  const label = `${countOfSeeds(values.length)}: ${listed}`;
   const drawn = plane({
     height: 92,
     left: 14,

@@ -71,7 +71,8 @@ export class PictureBoard {
       dataset: OWN_KEYS,
       "aria-label": "The picture. Arrow keys move the brush, space or enter uses it.",
     });
-    this.place = make("p", { className: "said", role: "status" }); // of the brush, for screen readers
+    // Of the brush, for screen readers.
+    this.place = make("p", { className: "said", role: "status" });
     /** @type {ReturnType<typeof setTimeout>} */
     this.later = undefined;
     this.listen();

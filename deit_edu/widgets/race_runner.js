@@ -129,7 +129,7 @@ export class RaceRunner {
   }
 }
 
-/** Of each student: two share a batch where there are processors for them, and it has two halves. */
+/** Of each student: two, where there are processors for them and a batch has two halves. */
 const workersFor = (batch) => (navigator.hardwareConcurrency >= 4 && batch % 2 === 0 ? 2 : 1);
 
 function whereItRuns({ variant, bytes }, workers) {

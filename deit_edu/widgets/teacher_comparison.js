@@ -97,7 +97,8 @@ const chartsOf = (chosen) =>
 function accuracyWords(chosen) {
   const told = chosen.map(({ letter, student }) => {
     const mean = bestOf(student).mean.toFixed(1);
-    return `${letter}, teacher ${student.teacher}: ${mean} % over ${countOfSeeds(student.seeds.length)}. `;
+    const seeds = countOfSeeds(student.seeds.length);
+    return `${letter}, teacher ${student.teacher}: ${mean} % over ${seeds}. `;
   });
   const [a, b] = chosen.map(({ student }) => bestOf(student).mean);
   return `${told.join("")}B minus A: ${signed(b - a, 1)} points.`;

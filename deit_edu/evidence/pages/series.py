@@ -147,16 +147,13 @@ ASKED = {  # by the first of a question's experiments
             "distilled-is-sturdier-to-warmup": ("no warm-up − 2: to hard − to plain", "fused"),
             "distilled-needs-less-warmup": ("batch 256, warm-up 0 − 5: to hard − to plain", "fused"),
         },
-        """At equal epochs a larger batch takes fewer steps, and steps are what a short run lacks: a batch of 256 costs
-far more than all else here, seeds part widely there, and its scaled rate is not seen to mend it. So do not fill a large
-memory for its own sake; where you do, train for more epochs.
+        """At equal epochs a larger batch takes fewer steps, and steps are what a short run lacks: a batch of 256
+costs far more than all else here, and its scaled rate is not seen to mend it. So do not fill a large memory for its
+own sake.
 
-All else that we turned stays within what five seeds can tell: a batch of 16, a rate four times as high there, no
-warm-up, one of half the run. That is no proof that it does nothing. But in a network this small you need not fear it;
-the user's points were lost by a large one, in a long training.
-
-Nor is a distilled student seen to be sturdier, so a teacher is no insurance that these runs could show. A change of a
-change has the luck of four networks in it, and its intervals are wide.""",
+All else stays within what five seeds can tell: a batch of 16, a rate four times as high there, no warm-up, one of
+half the run. In a network this small you need not fear it; the user's points were lost by a large one, in a long
+training. Nor is a distilled student seen to be sturdier: a teacher is no insurance that these runs could show.""",
         (
             ("hard, both − plain, batch 64", "batch_and_rate", (f"hard_{USUAL}", "fused"), (f"none_{USUAL}", "class"),
              "fused"),
@@ -176,13 +173,12 @@ change has the luck of four networks in it, and its intervals are wide.""",
             "mean-beats-class-token-distilled": ("distilled, both: mean − token", "fused"),
             "distillation-helps-beside-mean": ("mean: distilled, both − plain", "fused"),
         },
-        """Each of the four networks has the rate of three that is best for it on validation images, so neither is
-favoured by a rate that was tuned for the other. The mean is ahead by about two points, with a teacher and without.
-Nothing in the method needs a class token: in a network this small, trained so briefly, read the patches. With a
-distillation token beside it the mean likes the highest rate that we tried, so a higher one may suit it still better.
+        """Each of the four networks has the rate of three that is best for it on validation images. The mean is ahead
+by about two points, with a teacher and without: nothing in the method needs a class token, and a network this small,
+trained so briefly, does better to read the patches. The distilled mean likes the highest rate that we tried.
 
-What the distillation token itself brings beside the mean is not sure, and it is not beside the class token either
-after so few epochs. And you lose a picture: a class token shows where it looks, a mean looks everywhere.""",
+What the distillation token itself brings is not sure beside the mean, as it is beside the class token after so few
+epochs. And you lose a picture: a class token shows where it looks.""",
         (
             ("plain, token: rate 0.016 − 0.008", "pooling", ("none_token_0.016", "class"),
              ("none_token_0.008", "class"), "plain"),
@@ -207,14 +203,13 @@ after so few epochs. And you lose a picture: a class token shows where it looks,
             "pictures-beat-answers": ("five: with pictures − answers alone", "fused"),
             "kept-answers-beat-none": ("one epoch's answers − labels alone", "fused"),
         },
-        """An answer of hard distillation is one number, so keeping it costs next to nothing; what it might cost is that
-the teacher no longer sees what its student sees. Here it costs nothing that five seeds can see: a teacher asked once
-about each image as it is, about the pictures of one epoch or of five, is neither ahead of nor behind one asked anew.
-That is no proof of none: at this length the gain over labels alone is itself not sure, for kept answers as for new
-ones, and most of it could hide in these intervals. Where asking is dear, asking once is worth a try.
+        """Keeping a hard answer costs next to nothing, and here it loses nothing that five seeds can see: a teacher
+asked once about each image, or about the pictures of one epoch or five, is neither ahead of nor behind one asked
+anew. That is no proof of none: at this length the gain over labels alone is itself not sure. Where asking is dear,
+asking once is worth a try.
 
-Keep answers, not pictures: the pictures of one epoch, shown again in every other, cost far more than any answer brings.
-Those of five cost nothing that we see beside a teacher, and a little beside labels alone.""",
+Keep answers, not pictures: the pictures of one epoch, shown again in every other, cost far more than any answer
+brings. Those of five cost nothing that we see beside a teacher.""",
         (
             ("asked anew, both − labels alone", "kept_answers", ("asked_anew", "fused"), ("none", "class"), "fused"),
             ("pictures of one epoch − always new", "kept_answers", ("pictures_of_1", "fused"), ("asked_anew", "fused"),
@@ -239,11 +234,10 @@ Those of five cost nothing that we see beside a teacher, and a little beside lab
             "larger-teacher-beats-smaller": ("42 pixels: teacher of 42 − of 28", "fused"),
         },
         """On larger pictures keep the teacher, as the paper says: `--teacher` with `--initial` is all you need. One
-that has learned pictures of that size is best. The one that you have, which is shown them at its own size, helps as
-well, and less; what it brings is in the class head, and its distillation head falls behind that.
+that has learned pictures of that size is best; the one that you have helps less, and by the class head alone.
 
-On other classes it is the start that brings the most: with the same teacher, a student from nothing stays far behind.
-What a teacher of the new classes adds to that start, five seeds do not tell.""",
+On other classes the start brings the most: a taught student from nothing stays far behind. What a teacher of the new
+classes adds to that start, five seeds do not tell.""",
         (
             ("by labels: started − from nothing", "transfer", ("from_distilled_all", "fused"),
              ("from_nothing_all", "class"), "fused"),
@@ -263,10 +257,9 @@ What a teacher of the new classes adds to that start, five seeds do not tell."""
             "register-focuses-distillation-token": ("one − none: distillation token", "distillation"),
             "register-evens-the-patches": ("one − none: the longest patch", "teacher"),
         },
-        """Registers were made for large networks, in which a few patches are said to grow long and serve as memory.
-Here none does: the longest patch token of a picture is hardly longer than the others (the levels are below). So there
-is nothing to cure. With a register the student is neither better nor worse as far as five seeds can tell, and its
-tokens look where they looked; it is a token more to compute.""",
+        """Here no patch stands out: the longest token of a picture is hardly longer than the others (the levels are
+below). So there is nothing to cure. With a register the student is neither better nor worse as far as five seeds can
+tell, and its tokens look where they looked.""",
         (
             ("two registers − one, both heads", "registers", ("hard_registers_2", "fused"),
              ("hard_registers_1", "fused"), "fused"),
@@ -290,15 +283,12 @@ tokens look where they looked; it is a token more to compute.""",
             "distillation-head-carries-over": ("by it: distillation − class head", "distillation"),
         },
         """What is compared is a share: of what a network knows on the left, above chance, how much does it still know
-on the right? The bias itself is plain to see: the convnet keeps nearly all, the transformer little. None of it is seen
-to be handed on. A convnet's student is not seen to keep more than a plain one or a transformer's student, by either
-head. That is no proof of none: a third of the little that they keep could hide in these intervals. But it would still
-be far from the convnet. A teacher can only speak of pictures that it is shown, and none of these shows an item on the
-right; what the student makes of one there is left to its own kind. So read the paper's *probably* with care: the
-convnet's answers help where there are images to answer about.
+on the right? The convnet keeps nearly all, the transformer little, and none of that is seen to be handed on: a
+convnet's student keeps no more, as far as these seeds tell, than a plain one or a transformer's student. A third of
+the little that they keep could hide in the intervals; the convnet's lead could not. A teacher can only speak of
+pictures that it is shown, and none of these has an item on the right. So read the paper's *probably* with care.
 
-The student of the stopped convnet keeps a little more than the plain one. We did not expect that, claim nothing, and it
-would need seeds of its own.""",
+The student of the stopped convnet keeps a little more than the plain one. We did not expect that and claim nothing.""",
         (
             ("by the stopped one, both − plain", "unseen_places", ("by_convnet_early", "kept:fused"),
              ("none", "kept:class"), "fused"),
@@ -332,14 +322,13 @@ the plain student still helps, it is not its accuracy that teaches.""",
             for times in (1, 2, 4)
             for name, words in (("early", "stopped early"), ("few", "1,000 images"))
         },
-        """A head that copies its teacher copies its errors. After 20 epochs that is what we see: by the convnet that is
-often right the distillation head leads, as in the paper, and by either of the two that err more it trails. After 10
-epochs five seeds do not tell. So a part of the puzzle is solved: how often your teacher is right on the images that it
-teaches with decides which head to trust.
+        """A head that copies its teacher copies its errors. After 20 epochs that is what we see: by the convnet that
+is often right the distillation head leads, as in the paper; by either of the two that err more it trails. After 10
+epochs five seeds do not tell. So how often your teacher is right on the images that it teaches with is a part of the
+answer.
 
-It is not the count of errors alone. The convnet of few images is right more often than the one that was stopped early,
-and its students' distillation head is no better off. And at the length of table 3 the head trails by the good convnet,
-too; whether the errors cost it more there is still to run.""",
+It is not the count of errors alone: the convnet of few images errs less than the one that was stopped early, and its
+students' distillation head is no better off. The length of table 3, where it trails by the good one, too, is to come.""",
         gaps(),
         dict(
             errors_cost_the_head_early_1="not resolved", errors_cost_the_head_few_1="not resolved",
