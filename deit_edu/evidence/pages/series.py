@@ -328,7 +328,7 @@ epochs five seeds do not tell. So how often your teacher is right on the images 
 answer.
 
 It is not the count of errors alone: the convnet of few images errs less than the one that was stopped early, and its
-students' distillation head is no better off. The length of table 3, where it trails by the good one, too, is to come.""",
+students' distillation head is no better off. The length of table 3 is to come.""",
         gaps(),
         dict(
             errors_cost_the_head_early_1="not resolved", errors_cost_the_head_few_1="not resolved",
