@@ -173,8 +173,8 @@ training. Nor is a distilled student seen to be sturdier: a teacher is no insura
             "mean-beats-class-token-distilled": ("distilled, both: mean − token", "fused"),
             "distillation-helps-beside-mean": ("mean: distilled, both − plain", "fused"),
         },
-        """Each of the four networks has the rate of three that is best for it on validation images. The mean is ahead
-by about two points, with a teacher and without: nothing in the method needs a class token, and a network this small,
+        """Each of the four networks has the rate of three that is best for it on validation images. The mean is ahead,
+with a teacher and without: nothing in the method needs a class token, and a network this small,
 trained so briefly, does better to read the patches. The distilled mean likes the highest rate that we tried.
 
 What the distillation token itself brings is not sure beside the mean, as it is beside the class token after so few
@@ -284,8 +284,8 @@ tell, and its tokens look where they looked.""",
         },
         """What is compared is a share: of what a network knows on the left, above chance, how much does it still know
 on the right? The convnet keeps nearly all, the transformer little, and none of that is seen to be handed on: a
-convnet's student keeps no more, as far as these seeds tell, than a plain one or a transformer's student. A third of
-the little that they keep could hide in the intervals; the convnet's lead could not. A teacher can only speak of
+convnet's student is not seen to keep more than a plain one or a transformer's student. Part of the little that they
+keep could hide in the intervals; the convnet's lead could not. A teacher can only speak of
 pictures that it is shown, and none of these has an item on the right. So read the paper's *probably* with care.
 
 The student of the stopped convnet keeps a little more than the plain one. We did not expect that and claim nothing.""",
