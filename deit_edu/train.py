@@ -31,7 +31,7 @@ class TrainConfig:
     data: str = "fashion_mnist_10k"  # a name for deit_edu.data.load_dataset
     model: str = "deit_nano_patch7_28"  # a DeiT, a convnet or timm:NAME; fitted to the data's size and classes
     model_settings: dict = field(default_factory=dict)  # overrides of DeiTConfig, for example {"patch_size": 4}
-    initial: str | None = None  # a run, a file of weights, timm:NAME or a Hugging Face folder; then epochs may be 0
+    initial: str | None = None  # a run, weights, timm:NAME, a folder of timm or Hugging Face; then epochs may be 0
     interpolation: str = "bicubic"  # of their position embedding to another image_size: bicubic, bilinear or antialias
     # what it learns from
     teacher: str | None = None  # a run folder, packaged:NAME or timm:NAME; several joined by + are an ensemble

@@ -280,8 +280,32 @@ def test_our_own_export_comes_home_as_the_network_that_left(network, tmp_path):
     assert metadata["classes"] == SEEN["classes"]
     torch.testing.assert_close(mean_of_heads(ours(again)), mean_of_heads(ours(network[0])))
     exports.to_timm(*network, tmp_path / "folder")
-    assert open_initial(str(tmp_path / "folder/model.safetensors"))[0].config == again.config
+    for name in ("folder", "folder/model.safetensors"):
+        found, told = open_initial(str(tmp_path / name))
+        assert (found.config, found.preprocessing) == (again.config, again.preprocessing)
+        assert told["classes"] == SEEN["classes"]
     assert choose_network({"data": "folder:/x", "initial": str(path)})["model_settings"]["num_heads"] == 2
+
+
+def test_a_folder_of_timms_starts_a_deit_or_says_what_is_wrong(tmp_path):
+    timm.models.save_for_hf(tiny(), tmp_path)
+    model, metadata = open_initial(str(tmp_path))
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+        torch.testing.assert_close(model(pixels).class_logits, theirs(pixels), atol=1e-5, rtol=1e-5)
+    assert metadata["heads"] == ["class_head"] and "classes" not in metadata
+    for file in tmp_path.glob("*model.*"):
+        file.unlink()
+    with pytest.raises(DeiTEduError, match="timm cannot open .* save it there again"):
+        open_initial(str(tmp_path))
+
+
+def test_a_run_of_another_pool_is_gone_on_with(tmp_path):
+    model = create_model("deit_nano_patch7_28", in_channels=3, pool="mean", registers=2, mlp_ratio=2, **SHAPE)
+    save_network(tmp_path / "it.safetensors", model, "deit_nano_patch7_28", (3, 28, 28), 2, SEEN)
+    sizes = choose_network({"data": "folder:/x", "initial": str(tmp_path / "it.safetensors")})["model_settings"]
+    assert (sizes["pool"], sizes["registers"], sizes["mlp_ratio"]) == ("mean", 2, 2)
 
 
 @pytest.mark.parametrize("settings", [dict(pool="mean"), dict(registers=2), dict(distillation_tokens=2)])

@@ -29,6 +29,8 @@ from deit_edu.train import SEEN_BY_BOTH, TrainConfig, batches_of_epoch, make_opt
 SIDE = {"cpu": 64}  # pixels that photographs are brought to; on a GPU twice as many
 PATCHES = 8  # along a side: 64 tokens, enough to see where something is, few enough for a laptop
 FIRST = ("image_size", "patch_size", "model", "batch_size", "epochs", "teacher")  # of the options that are told
+SIZES = ("patch_size", "embed_dim", "depth", "num_heads")
+UNTYPED = ("mlp_ratio", "pool", "registers")  # of a DeiT that was made in Python: no option says them
 FEW = 2000  # training pictures: with fewer, a smaller network
 VERY_FEW = 128  # and with fewer than these the smallest, alone: a teacher of fifty pictures brings nothing (chapter 8)
 BATCHES = (64, 32, 16, 8, 4, 2)
@@ -100,7 +102,7 @@ def plan_for(scale, typed, world):
     taught = dict(distillation="hard", tokens="both") if (settings | typed).get("teacher") else {}
     config = TrainConfig(**base | taught | settings | typed | {"model_settings": sizes})
     chosen = {name: value for name, value in settings.items() if name not in typed and name != "tokens"}
-    chosen |= {name: size for name, size in sizes.items() if name not in typed.get("model_settings", {})}
+    chosen |= {name: size for name, size in sizes.items() if name not in (*UNTYPED, *typed.get("model_settings", {}))}
     chosen = {name: chosen[name] for name in (*FIRST, *sorted(set(chosen) - set(FIRST))) if name in chosen}
     return Plan(config, teacher_of(scale, config, typed), dataset, chosen)
 
@@ -116,7 +118,8 @@ def choose_network(typed):
     if ours is None:
         return {}  # a convnet: that it cannot be is said when it is built
     alike = (name for name, shape in MODELS.items() if shape["embed_dim"] == ours.embed_dim)
-    sizes = {name: getattr(ours, name) for name in ("patch_size", "embed_dim", "depth", "num_heads")}
+    sizes = {name: getattr(ours, name) for name in SIZES}
+    sizes |= {name: getattr(ours, name) for name in UNTYPED if getattr(ours, name) != getattr(DeiTConfig, name)}
     settings = {"model": next(alike, "deit_tiny_patch16_224"), "model_settings": sizes}
     settings |= {"tokens": "both"} if ours.distilled else {}
     return settings | ({"image_size": ours.image_size} if is_resizable(typed["data"]) else {})

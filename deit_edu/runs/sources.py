@@ -1,4 +1,4 @@
-"""Weights to start from, wherever they come from: a run, a file, timm, a Hugging Face folder."""
+"""Weights to start from, wherever they come from: a run, a file, timm, a folder of Hugging Face or timm."""
 
 import json
 import math
@@ -26,8 +26,8 @@ def open_initial(name, num_heads=None):
     """The network that ``--initial`` names, and its metadata.
 
     Args:
-        name: a run folder, packaged:NAME, timm:NAME, a Hugging Face folder, or a file of weights: the authors' .pth
-            (read without running what it may hold) or safetensors.
+        name: a run folder, packaged:NAME, timm:NAME, a folder of Hugging Face's or timm's, or a file of weights: the
+            authors' .pth (read without running what it may hold) or safetensors.
         num_heads: h of a file that does not say it, since it leaves no trace in the shapes; None: width 64 a head.
 
     Returns:
@@ -42,8 +42,11 @@ def open_initial(name, num_heads=None):
         return from_timm(name)
     if path.suffix in FILES or (path.is_file()):
         return from_file(path, num_heads)
-    if (path / "config.json").is_file() and "model_type" in read_json(path / "config.json"):
+    told = read_json(path / "config.json") if (path / "config.json").is_file() else {}
+    if "model_type" in told:
         return from_hugging_face(path)
+    if "architecture" in told:
+        return from_timm_folder(path)
     model, metadata = open_run(name)
     return model, metadata | {"heads": HEADS}
 
@@ -51,9 +54,27 @@ def open_initial(name, num_heads=None):
 def from_timm(name):
     """A ViT or DeiT of timm with its own weights, fetched where they are not in its cache, as a DeiT of ours."""
     theirs = with_own_weights(name)
+    return as_deit(name, theirs.state_dict(), heads_of(theirs), theirs.preprocessing)
+
+
+def heads_of(theirs):
+    """h of a network of timm's, or None for one that is no transformer."""
     blocks = getattr(theirs, "blocks", None)
-    heads = getattr(blocks[0].attn, "num_heads", None) if blocks and hasattr(blocks[0], "attn") else None
-    return as_deit(name, theirs.state_dict(), heads, theirs.preprocessing)
+    return getattr(blocks[0].attn, "num_heads", None) if blocks and hasattr(blocks[0], "attn") else None
+
+
+def from_timm_folder(folder):
+    """A folder of timm's, config.json and weights: as `deit-edu export` and timm's save_for_hf write it."""
+    import timm
+
+    try:
+        theirs = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    except Exception as error:  # whatever a lost file or another shape makes of timm
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise DeiTEduError(f"timm cannot open {folder} ({reason}): save it there again") from None
+    own, names = Preprocessing.of_timm(theirs.pretrained_cfg), theirs.pretrained_cfg.get("label_names")
+    model, metadata = as_deit(folder, theirs.state_dict(), heads_of(theirs), own)
+    return model, metadata | ({"classes": list(names)} if names else {})
 
 
 def with_own_weights(name):
