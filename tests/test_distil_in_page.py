@@ -409,7 +409,8 @@ def test_a_figure_that_is_closed_while_the_items_load_starts_no_worker(held):
     assert held.evaluate("workers.length") == 0
 
 
-def test_of_two_views_of_a_figure_the_one_whose_button_is_pressed_runs(browser, tmp_path):
+@pytest.mark.parametrize("by_python", [False, True])
+def test_of_two_views_of_a_figure_one_runs(by_python, browser, tmp_path):
     page_of(browser, tmp_path, DistilInPage(regime=SHORT)).close()
     path = tmp_path / "page.html"
     path.write_text(re.sub(r"(<script[^>]*widget-view\+json.*?</script>)", r"\1\1", path.read_text()))
@@ -419,10 +420,13 @@ def test_of_two_views_of_a_figure_the_one_whose_button_is_pressed_runs(browser, 
     page.evaluate("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 2, configurable: true })")
     page.evaluate(HELD)
     page.evaluate("go()")
-    page.get_by_role("button", name="Run", exact=True).first.click()
+    if by_python:
+        page.evaluate("document.querySelector('.deit-edu-host').model.set('running', true)")
+    else:
+        page.get_by_role("button", name="Run", exact=True).first.click()
     page.wait_for_function(FINISHED, timeout=60_000)
     page.wait_for_timeout(500)
-    assert page.evaluate("workers.length") == 2
+    assert page.evaluate("workers.length") == 2 and not page.evaluate(STATE, "running")
     assert [one["seed"] for one in page.evaluate(STATE, "results")] == [0]
     page.close()
 

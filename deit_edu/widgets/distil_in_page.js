@@ -10,10 +10,11 @@ import { MOST_RESULTS, judgeSeeds, seedsOf } from "./race_seeds.js";
 import { NAMES, SIDES, addressOf, raceIn, resultOf, sentenceOf, wordOf } from "./race_settings.js";
 
 /**
- * The view whose button is being pressed: all views of a figure hear of it, and only this one runs.
+ * The view that runs: all views of a figure hear that it is to run, and one does. That is the one
+ * whose button was pressed, or the first that heard when Python said so.
  * @type {DistilFigure | null}
  */
-let pressed = null;
+let chosen = null;
 
 /** The figure: what is shown, and the race that may be running behind it. */
 class DistilFigure {
@@ -148,15 +149,16 @@ class DistilFigure {
 
   /** As if by a button of this view. */
   press(running) {
-    pressed = this;
+    if (running) chosen = this;
     put(this.model, "running", running);
-    pressed = null;
   }
 
   runningChanged() {
     const running = this.model.get("running");
     this.runButton.textContent = running ? "Pause" : "Run";
-    if (running) this.elsewhere = Boolean(pressed) && pressed !== this;
+    if (running) chosen ??= this;
+    else if (!this.elsewhere) chosen = null;
+    this.elsewhere = running && chosen !== this;
     this.attempt(running ? () => this.run() : () => this.pause());
   }
 
@@ -367,6 +369,7 @@ class DistilFigure {
 
   end() {
     document.removeEventListener("visibilitychange", this.onVisible);
+    if (this.runs()) put(this.model, "running", false); // another view can
     this.runner.end();
   }
 }

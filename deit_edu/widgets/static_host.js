@@ -78,9 +78,10 @@
     if (!modules.has(name)) {
       modules.set(
         name,
-        file(name).then(
-          (text) => import(URL.createObjectURL(new Blob([text], { type: "text/javascript" }))),
-        ),
+        file(name).then((text) => {
+          const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+          return import(url).finally(() => URL.revokeObjectURL(url));
+        }),
       );
     }
     return modules.get(name);
