@@ -255,6 +255,17 @@ def test_a_network_that_cannot_be_opened_is_named(page, role):
     assert "resolve" not in found["complaint"]
 
 
+@pytest.mark.parametrize("before", ["", NO_SIMD])
+def test_weights_that_are_cut_short_answer_nothing(page, before):
+    student, teacher = networks()
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    figure = LiveDeiT(student, teacher, images, [0, 1], list("abc"), (0.5,) * 3, (0.2,) * 3)
+    whole = len(figure.student_weights)
+    figure.student_weights = figure.student_weights[: whole // 2]
+    found = rendered(page, figure, 1, before)
+    assert f"the student cannot be opened: {whole // 2} of {whole} bytes of its weights are here" in found["complaint"]
+
+
 def test_a_workers_text_is_let_go_when_it_has_answered(page):
     student, teacher = networks()
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)

@@ -2,21 +2,28 @@
 // deit_edu.teachers once more, for a browser without SIMD. Numbers lie in Float32Arrays row by row;
 // the names of the weights are the library's.
 import { halves } from "./half.js";
+import { sizeOf } from "./numbers.js";
 
 /**
  * A network of half-precision weights, ready to run.
  * @param {Manifest} manifest as deit_edu.widgets.network.export gives it
  * @param {DataView} view the weights, float16, little-endian
  * @returns {Network} the manifest, and the weights by name
+ * @throws {Error} when the weights are cut short, or not those of the manifest
  */
 export function openNetwork(manifest, view) {
+  const expected = 2 * manifest.tensors.reduce((sum, [, shape]) => sum + sizeOf(shape), 0);
+  if (view.byteLength !== expected) {
+    const came = `${view.byteLength} of ${expected} bytes of its weights are here`;
+    throw new Error(`${came}; load the page again, or make the figure anew`);
+  }
   const bytes = view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength); // aligned
   const all = halves(new Uint16Array(bytes));
   /** @type {Record<string, Float32Array>} */
   const weights = {};
   let at = 0;
   for (const [name, shape] of manifest.tensors) {
-    const count = shape.reduce((size, side) => size * side, 1);
+    const count = sizeOf(shape);
     weights[name] = all.subarray(at, at + count);
     at += count;
   }
