@@ -418,6 +418,15 @@ def test_the_arrow_keys_walk_through_the_cells_and_the_edge_holds(page):
     page.locator(".cards canvas").first.wait_for()
 
 
+def test_long_names_of_classes_leave_the_table_its_size(page):
+    long = [letter * 40 for letter in "abc"]
+    figure = explorer(class_names=long)
+    page.add_style_tag(content=figure._css)
+    draw(page, figure)
+    assert page.locator(".confusions thead").bounding_box()["height"] < 150
+    assert page.locator(".confusions thead span").first.get_attribute("title") == long[0]
+
+
 def test_a_cell_without_images_says_so(page):
     same = {head: made_up()["class"] for head in ("class", "distillation")}
     draw(page, explorer({0: same}))

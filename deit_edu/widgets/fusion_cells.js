@@ -73,7 +73,7 @@ function gridOf(explorer) {
   const most = Math.max(1, ...offDiagonal(explorer.found, K));
   const [one, other] = pairOf(explorer).map((who) => WHO[who]);
   const heading = (/** @type {string} */ name) =>
-    make("th", { scope: "col", role: "columnheader" }, make("span", {}, name));
+    make("th", { scope: "col", role: "columnheader" }, make("span", { title: name }, name));
   const corner = make("td", { role: "presentation" });
   const head = make("tr", { role: "row" }, corner, ...names.map(heading));
   const body = names.map((name, row) => {
