@@ -1,6 +1,5 @@
 """The fusion explorer: the library's fusions and decisions, and images for the cells that a reader can choose."""
 
-import base64
 from itertools import combinations
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 from test_book import open_page  # noqa: F401 - a fixture
 from test_experiments import GRID, record_of, write
-from test_widgets import PAGES, evaluate_in_module, look, root_of
+from test_widgets import MODEL, PAGES, evaluate_in_module, look, root_of, traits_of
 
 from deit_edu.data import load_dataset
 from deit_edu.errors import DeiTEduError
@@ -24,20 +23,13 @@ from deit_edu.widgets.fusion_explorer import GALLERY, WEIGHTS, fusions, kept_ans
 K, N = 3, 40
 SMALL = dict(epochs=1, batch_size=500, train_images=500)  # a run of moments
 
-# The figure in an empty page: its model has no kernel, and its late arrays can be there or not.
+# The figure in an empty page: its late arrays can be there or not.
 DRAW = """(([state, bytes]) => {
-    for (const [name, text] of Object.entries(bytes)) {
-        state[name] = new DataView(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
-    }
-    const heard = {};
     window.broken = false;
-    window.model = {
-        get: name => state[name], save_changes() {}, on: (event, f) => (heard[event] ??= []).push(f),
-        set(name, value) { state[name] = value; (heard[`change:${name}`] ?? []).forEach(f => f()); },
-        load: name => broken ? Promise.reject(new Error('it is gone')) : Promise.resolve(state[name]),
-    };
+    window.model = (MODEL)(state, bytes);
+    model.load = name => broken ? Promise.reject(new Error('it is gone')) : Promise.resolve(state[name]);
     render({ model, el: document.body });
-})(given)"""
+})(given)""".replace("MODEL", MODEL)
 
 
 def made_up(seed=0):
@@ -57,10 +49,8 @@ def explorer(logits=None, **given):
 
 
 def draw(page, figure, **traits):
-    state = figure.get_state() | traits
-    data = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
-    plain = {name: value for name, value in state.items() if name not in data and name[:6] not in ("layout", "_model")}
-    evaluate_in_module(page, "fusion_explorer.js", DRAW, [plain, data])
+    plain, data = traits_of(figure)
+    evaluate_in_module(page, "fusion_explorer.js", DRAW, [plain | traits, data])
 
 
 def change(page, name, value):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_widgets import evaluate_in_module, traits_of
+from test_widgets import MODEL, evaluate_in_module, traits_of
 
 from deit_edu.data import load_dataset, normalise
 from deit_edu.errors import DeiTEduError
@@ -21,24 +21,12 @@ from deit_edu.widgets import AttentionLens, LiveDeiT
 from deit_edu.widgets.figure import png
 from deit_edu.widgets.network import in_half_precision
 
-# Renders a figure with a model that no kernel and no host stands behind, chooses another image, waits for its answer.
+# Renders a figure, chooses another image, waits for its answer.
 # What a worker runs first can be said, to make a browser of less.
 RENDER = """(async ([state, bytes, image, before]) => {
-    for (const [name, text] of Object.entries(bytes)) {
-        state[name] = new DataView(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
-    }
     const Whole = window.Blob;
     window.Blob = function (parts, kind) { return new Whole([before, ...parts], kind); };
-    const listeners = {}, el = document.createElement('div');
-    const model = {
-        get: name => state[name], save_changes() {},
-        set(name, value) {
-            if (state[name] === value) return;
-            state[name] = value;
-            (listeners[`change:${name}`] ?? []).forEach(f => f());
-        },
-        on: (event, f) => (listeners[event] ??= []).push(f),
-    };
+    const model = (MODEL)(state, bytes), el = document.createElement('div');
     document.body.append(el);
     const end = render({ model, el }), words = el.querySelector('.words'), first = words.textContent;
     model.set('image', image);
@@ -51,7 +39,7 @@ RENDER = """(async ([state, bytes, image, before]) => {
     window.Blob = Whole;
     return { first, words: words.textContent, answers: state.answers, note: note(), complaint: complaint(),
              all: el.innerText };
-})(given)"""
+})(given)""".replace("MODEL", MODEL)
 NO_SIMD = "WebAssembly.validate = () => false;"
 FEWER_PICTURES = dict(epochs=1, batch_size=16, warmup_epochs=0, crop_padding=1, device="cpu")
 

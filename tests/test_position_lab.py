@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_experiments import GRID, record_of, write
-from test_widgets import evaluate_in_module
+from test_widgets import MODEL, evaluate_in_module, traits_of
 
 from deit_edu.data import load_dataset, nested_subset
 from deit_edu.errors import DeiTEduError
@@ -22,20 +22,13 @@ from deit_edu.runs.weights import resize_model
 from deit_edu.widgets.position_lab import PositionLab, accuracy_at_grids, recorded_runs
 
 DRAW = """(() => {
-    const state = {...given, positions: new DataView(Uint8Array.from(given.positions).buffer)}, heard = {};
-    window.model = {
-        get: (name) => state[name], save_changes: () => {}, on: (name, hear) => (heard[name] ??= []).push(hear),
-        set: (name, value) => { state[name] = value; (heard[`change:${name}`] ?? []).forEach((hear) => hear()); },
-    };
+    window.model = (MODEL)(...given);
     render({ model: window.model, el: document.body });
-})()"""  # the figure in an empty page, its model without a kernel
+})()""".replace("MODEL", MODEL)  # the figure in an empty page
 
 
 def draw(page, figure):
-    names = ("positions", "width", "trained_grid", "num_prefix_tokens", "patch_size", "accuracies", "recorded",
-             "grid", "interpolation", "patch")  # fmt: skip
-    given = {name: getattr(figure, name) for name in names}
-    evaluate_in_module(page, "position_lab.js", DRAW, given | {"positions": list(figure.positions)})
+    evaluate_in_module(page, "position_lab.js", DRAW, traits_of(figure))
 
 
 def words(page, **traits):

@@ -1,13 +1,12 @@
 """The recipe mixer: its mixing is the library's, and the page's teacher is asked about what the loop would show it."""
 
-import base64
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_widgets import evaluate_in_module
+from test_widgets import MODEL, evaluate_in_module, traits_of
 
 from deit_edu import augment
 from deit_edu.data import load_dataset, normalise
@@ -22,18 +21,10 @@ from deit_edu.widgets import RecipeMixer
 from deit_edu.widgets.figure import png
 from deit_edu.widgets.network import in_half_precision
 
-# Renders the figure with a model that no kernel and no host stands behind, changes traits, waits for the teacher.
+# Renders the figure, changes traits, waits for the teacher.
 RENDER = """(async ([state, bytes, changes, broken]) => {
-    for (const [name, text] of Object.entries(bytes)) {
-        state[name] = new DataView(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
-    }
-    const listeners = {}, el = document.createElement('div');
-    const model = {
-        get: name => state[name], save_changes() {},
-        set(name, value) { state[name] = value; (listeners[`change:${name}`] ?? []).forEach(f => f()); },
-        on: (event, f) => (listeners[event] ??= []).push(f),
-        load: name => broken ? Promise.reject(new Error('it is gone')) : Promise.resolve(state[name]),
-    };
+    const model = (MODEL)(state, bytes), el = document.createElement('div');
+    model.load = name => broken ? Promise.reject(new Error('it is gone')) : Promise.resolve(state[name]);
     document.body.append(el);
     const end = render({ model, el }), words = el.querySelector('.words'), first = words.textContent;
     for (const [name, value] of Object.entries(changes)) model.set(name, value);
@@ -47,7 +38,7 @@ RENDER = """(async ([state, bytes, changes, broken]) => {
     end();
     return { first, words: words.textContent, answer: state.answer, seen, disabled,
         complaint: el.querySelector('.complaint')?.textContent ?? '' };
-})(given)"""
+})(given)""".replace("MODEL", MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +55,7 @@ def page(browser):
 
 def rendered(page, figure, changes, broken=False):
     """What a page shows after `changes` of traits, and the teacher's answer there."""
-    state = figure.get_state()
-    data = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
-    plain = {name: value for name, value in state.items() if name not in data and name[:6] not in ("layout", "_model")}
-    return evaluate_in_module(page, "recipe_mixer.js", RENDER, [plain, data, changes, broken])
+    return evaluate_in_module(page, "recipe_mixer.js", RENDER, [*traits_of(figure), changes, broken])
 
 
 def stored(figure):

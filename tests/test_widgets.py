@@ -151,30 +151,35 @@ def traits_of(figure):
     return plain, data
 
 
-# Shows figures below each other, each from a module of its own, with models that no kernel stands behind.
+# A figure's model that no kernel and no host stands behind, of what `traits_of` gives.
+MODEL = """(state, bytes) => {
+    for (const [name, letters] of Object.entries(bytes)) {
+        state[name] = new DataView(Uint8Array.from(atob(letters), c => c.charCodeAt(0)).buffer);
+    }
+    const heard = {};
+    return {
+        get: name => state[name], save_changes() {},
+        set(name, value) {
+            if (state[name] === value) return;
+            state[name] = value;
+            (heard[`change:${name}`] ?? []).forEach(f => f());
+        },
+        on: (event, f) => (heard[event] ??= []).push(f),
+    };
+}"""
+
+# Shows figures below each other, each from a module of its own.
 SHOW = """async (given) => {
     const shown = [];
     for (const [text, state, bytes] of given) {
-        for (const [name, letters] of Object.entries(bytes)) {
-            state[name] = new DataView(Uint8Array.from(atob(letters), c => c.charCodeAt(0)).buffer);
-        }
-        const listeners = {}, el = document.createElement('div');
-        const model = {
-            get: name => state[name], save_changes() {},
-            set(name, value) {
-                if (state[name] === value) return;
-                state[name] = value;
-                (listeners[`change:${name}`] ?? []).forEach(f => f());
-            },
-            on: (event, f) => (listeners[event] ??= []).push(f),
-        };
+        const model = (MODEL)(state, bytes), el = document.createElement('div');
         document.body.append(el);
         const url = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
         (await import(url)).default.render({ model, el });
         shown.push(model);
     }
     window.shown = shown;
-}"""
+}""".replace("MODEL", MODEL)
 
 
 def show(page, *figures):
