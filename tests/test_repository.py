@@ -209,6 +209,12 @@ def test_a_test_that_does_not_exist_is_noticed():
 
 
 @pytest.mark.parametrize("chapter", pairing.chapters())
+def test_a_cell_prints_whole_lines(chapter):
+    """myst-nb 1.4 breaks a line where the kernel sent a piece of it: findings/myst_nb_merge_streams_cuts_lines.sh."""
+    assert "end=" not in (ROOT / "book" / f"{chapter}.md").read_text("utf8")
+
+
+@pytest.mark.parametrize("chapter", pairing.chapters())
 def test_a_chapter_that_draws_uses_the_books_style(chapter):
     text = (ROOT / "book" / f"{chapter}.md").read_text("utf8")
     assert ("figures.show(" in text) == ("figures.use_style()" in text)
