@@ -1,6 +1,6 @@
 #!/bin/sh
 # Two pages of one book state two values for one number, and the build has no warning. With myst-nb 1.4.0 a page may
-# show what another page's cells glued ({glue:text}`other.md::key:.2f`, or :doc: other.md). Nothing tells Sphinx that the
+# show what another page glued ({glue:text}`other.md::key:.2f`, or :doc: other.md). Nothing tells Sphinx that the
 # one depends on the other: when the other page changes, it alone is run and written again, and the first keeps the old
 # number until it is touched itself. An included file is noted as a dependency; this is not. And when the other page
 # glues nothing any more, its .glue.json of an earlier build stays where it is: pages that ask for the key still get the
