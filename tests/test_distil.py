@@ -162,6 +162,7 @@ def test_a_vit_of_hugging_face_for_something_else_is_refused(kind):
     ("test_resnet", {}, "no ViT"), ("deit_tiny_distilled_patch16_224", {}, "prefix tokens of its own already"),
     ("deit3_small_patch16_224", {}, "positions leave out the class token"),
     ("vit_tiny_patch16_224", {"pos_embed": "none"}, "have no positions"),
+    ("vit_tiny_patch16_224", {"reg_tokens": 4}, "prefix tokens of its own already"),
     ("eva02_tiny_patch14_224", {"global_pool": "token"}, "no ViT of timm's"),
 ])  # fmt: skip
 def test_what_has_no_single_class_token_is_refused(name, settings, message):

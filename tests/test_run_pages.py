@@ -98,6 +98,7 @@ def test_pages_run_at_the_same_time_and_a_failing_one_fails_every_build_and_alon
         assert status != 0 and said.count("worse failed: ") == said.count("broken on purpose") == 1, said
         assert "line 4" in said.partition("worse failed: ")[2], said  # its traceback
         assert book.ran() == ran, said
+        assert "IPKernelApp" not in said
 
 
 def test_an_interrupt_ends_every_page_at_once_and_keeps_those_that_have_run(book):

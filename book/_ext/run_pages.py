@@ -60,6 +60,7 @@ async def run_page(notebook, folder, timeout, scratch):
     in the folder of temporary files stays there: that is `scratch`.
     """
     how = dict(timeout=timeout, shutdown_kernel="immediate", record_timing=False)  # times would be in the cache's key
+    how |= dict(extra_arguments=["--log-level=ERROR"])  # ipykernel 7.4 warns at every start that it is on TCP
     client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **how)
     begun, wrong = time.perf_counter(), None
     try:
