@@ -424,7 +424,8 @@ def test_of_two_views_of_a_figure_one_runs(by_python, browser, tmp_path):
         page.evaluate("document.querySelector('.deit-edu-host').model.set('running', true)")
     else:
         page.get_by_role("button", name="Run", exact=True).first.click()
-    page.wait_for_function(FINISHED, timeout=60_000)
+    done = "() => [...document.querySelectorAll('.words')].some(one => /after 8 of 8 steps/.test(one.textContent))"
+    page.wait_for_function(done, timeout=60_000)  # in whichever of them was told first
     page.wait_for_timeout(500)
     assert page.evaluate("workers.length") == 2 and not page.evaluate(STATE, "running")
     assert [one["seed"] for one in page.evaluate(STATE, "results")] == [0]
