@@ -64,4 +64,4 @@ test "$first" = "accuracy 0.91;accuracy 0.91;"
 test "$changed" = "accuracy 0.95;accuracy 0.91;"
 test "$everything" = "accuracy 0.95;accuracy 0.95;"
 test "$removed" = "accuracy 0.99;accuracy 0.95;"
-test "$warned" = yes
+test "$warned" = yes || exit 1
