@@ -9,7 +9,8 @@ from pathlib import Path
 from deit_edu.evidence import runner
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["deit_edu.evidence.runner", "pytest"])  # what a test's module imports, too
+# What a test's module imports, too, and what DistributedDataParallel does when it is made.
+CONTEXT.set_forkserver_preload(["deit_edu.evidence.runner", "pytest", "torch._dynamo"])
 
 
 def start(function, *arguments):

@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.distributed.run
 from conftest import ROOT
-from timm.data.distributed_sampler import RepeatAugSampler
 from toy import toy_config, toy_dataset
 
 from deit_edu.augment import epoch_order
@@ -106,6 +105,8 @@ def test_two_processes_learn_what_one_learns_from_both_batches(name, tmp_path, t
 @pytest.mark.parametrize("rank", [0, 1])
 def test_repeated_augmentation_is_dealt_to_processes_as_the_authors_deal_it(rank):
     """timm's sampler is the authors'; an epoch of 512 images is one that both leave whole."""
+    from timm.data.distributed_sampler import RepeatAugSampler  # here: the tests' processes import this file, each anew
+
     theirs = RepeatAugSampler(range(512), num_replicas=2, rank=rank, num_repeats=3)
     theirs.set_epoch(5)
     assert epoch_order(512, torch.Generator().manual_seed(5), 3)[rank::2].tolist() == list(theirs)
