@@ -391,6 +391,36 @@ def test_a_race_paused_while_the_items_load_waits_at_its_first_step(held):
     assert held.evaluate(STEPS) == [0] and held.evaluate(LIVING) == 2
 
 
+# The look at both students after their last step waits for `lookNow()`.
+LAST_LOOK = """() => {
+    const Free = Worker, gate = new Promise((open) => { window.lookNow = open; });
+    window.looks = 0;
+    window.Worker = class extends Free {
+        postMessage(message, ...more) {
+            const last = message.ask === 'measure' && ++window.looks > 4;  // of both, after 0 and 4 steps
+            Promise.resolve(last && gate).then(() => super.postMessage(message, ...more));
+        }
+    };
+}"""
+
+
+def test_what_is_chosen_during_the_last_look_is_for_the_next_race_and_this_one_counts(held):
+    held.evaluate(LAST_LOOK)
+    held.evaluate("go()")
+    press(held, "Run")
+    held.wait_for_function("() => looks === 6", timeout=60_000)
+    root = root_of(held, "DistilInPage")
+    root.get_by_role("group", name="student B").get_by_label("lambda").fill("0.9")
+    root.locator(".complaint", has_text="it holds from the next race on").wait_for()
+    held.evaluate("lookNow()")
+    held.wait_for_function(FINISHED, timeout=60_000)
+    (result,) = held.evaluate(STATE, "results")
+    assert result["words"]["b"].endswith("_0.5") and held.evaluate(STEPS) == [0, 4, 8]
+    press(held, "Run")
+    held.wait_for_function("() => workers.length === 4 && workers[3].begun", timeout=60_000)
+    assert held.evaluate("workers.slice(2).map(({ begun }) => begun.lesson.objective.weight ?? null)") == [None, 0.9]
+
+
 def test_a_figure_that_is_closed_while_the_items_load_starts_no_worker(held):
     """Shown and closed by hand: a built page never closes a figure."""
     held.evaluate(

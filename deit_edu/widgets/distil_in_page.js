@@ -132,6 +132,10 @@ class DistilFigure {
   lessonChanged(side) {
     const { shown } = this;
     const [chosen, own] = [this.model.get(side), shown[side]];
+    if (this.runner.looksLast) {
+      complain(this.root, "The last step is made: it holds from the next race on.");
+      return;
+    }
     if (chosen.tokens !== own.tokens) {
       complain(
         this.root,
@@ -208,7 +212,7 @@ class DistilFigure {
   async pause() {
     if (!this.runner.going) return;
     await this.runner.pause();
-    this.stepMade(this.runner.step, ", paused");
+    if (this.runner.going) this.stepMade(this.runner.step, ", paused");
   }
 
   async oneStep() {

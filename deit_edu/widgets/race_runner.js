@@ -37,9 +37,14 @@ export class RaceRunner {
     this.finished = false;
   }
 
-  /** Whether there is a race that can go on. */
+  /** Whether there is a race that is not over: its last look comes after its last step. */
   get going() {
-    return Boolean(this.race) && this.race.step < this.regime.steps;
+    return Boolean(this.race) && !this.finished;
+  }
+
+  /** Whether a race that is going has made its last step. */
+  get looksLast() {
+    return this.going && this.step >= this.regime.steps;
   }
 
   /** Whether a race is wanted that has no workers yet. */
@@ -101,7 +106,7 @@ export class RaceRunner {
   async run(until = this.regime.steps) {
     const { race } = this;
     await race.run(Math.min(until, this.regime.steps));
-    if (race !== this.race || this.going || this.finished) return;
+    if (race !== this.race || !this.looksLast) return;
     this.finished = true;
     this.heard.finished();
   }
