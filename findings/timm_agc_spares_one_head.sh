@@ -1,12 +1,12 @@
 #!/bin/sh
-# timm's adaptive gradient clipping leaves the last layer alone, as its paper has it: timm's training script clips what
-# task.get_clip_parameters(exclude_head=True) returns. Of a distilled DeiT that spares one head of two: the distillation
-# head keeps its gradient, the class head is clipped with the body, so the two, which begin alike and learn side by
-# side, get gradients of different size. Heads start from zero, so a thousandth is left to the class head at first: all
-# that SGD has to go by; Adam, which divides by the gradient's size, hides most of it. The method leaves out whatever two
-# parameters come last: of a distilled LeViT the linear layer of its second head, not that head's batch norm, nor the
-# first head. A plain DeiT, with one head, is as it should be. No error, no warning. timm 1.0.31, torch 2.14.1. Ends with
-# 0 while that is so.
+# timm's adaptive gradient clipping leaves the last layer alone, as its paper has it: timm's training script clips
+# what task.get_clip_parameters(exclude_head=True) returns. Of a distilled DeiT that spares one head of two: the
+# distillation head keeps its gradient, the class head is clipped with the body, so the two, which begin alike and
+# learn side by side, get gradients of different size. Heads start from zero, so a thousandth is left to the class
+# head at first: all that SGD has to go by; Adam, which divides by the gradient's size, hides most of it. The method
+# leaves out whatever two parameters come last: of a distilled LeViT the linear layer of its second head, not that
+# head's batch norm, nor the first head. A plain DeiT, with one head, is as it should be. No error, no warning. timm
+# 1.0.31, torch 2.14.1. Ends with 0 while that is so.
 set -eu
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT

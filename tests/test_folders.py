@@ -755,7 +755,9 @@ def test_pictures_on_disk_are_those_in_memory(some):
 def test_grey_pictures_on_disk_stay_grey(tmp_path):
     fill(tmp_path / "cat", 10, mode="L")
     fill(tmp_path / "dog", 10, mode="L")
-    same_data(loaded(tmp_path)[0], loaded(tmp_path, on_disk=True)[0])
+    in_memory, on_disk = (loaded(tmp_path, on_disk=kept)[0] for kept in (False, True))
+    same_data(in_memory, on_disk)
+    assert on_disk.train.on_disk and on_disk.image_shape[0] == 1
 
 
 def test_classes_of_pictures_on_disk_stay_there(some):

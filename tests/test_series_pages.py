@@ -13,6 +13,7 @@ from deit_edu.evidence.pages import pieces, running, series, twin
 from deit_edu.evidence.pages.pieces import evidence, markup
 from deit_edu.evidence.report import Results, judge
 from deit_edu.evidence.second_claims import SECOND_CLAIMS
+from deit_edu.evidence.verdicts import paired_difference
 
 
 def told_by(name):
@@ -38,6 +39,22 @@ def test_what_stands_beside_the_claims_is_in_the_grids():
         for _, experiment, *ends, _ in asked.known:
             assert {name for name, _ in ends} <= set(EXPERIMENTS[experiment].configurations)
             assert len({unit_of(measure) for _, measure in ends}) == 1
+
+
+def test_the_length_moves_the_heads_apart_as_the_text_says():
+    """What `head_gap` says beside its claims: who leads by the convnet that is often right, whom fewer errors help."""
+
+    def interval(times, *terms):
+        found = paired_difference(evidence().results.paired(series.LENGTHS[times], terms))
+        return found.low, found.high
+
+    def lead(name, sign=1):
+        return (sign, name, "distillation"), (-sign, name, "class")
+
+    assert interval(2, *lead("by_convnet_x2"))[0] > 0 > interval(4, *lead("by_convnet_x4"))[1]
+    low, high = interval(2, *lead("by_convnet_few_x2"), *lead("by_convnet_early_x2", -1))
+    assert low < 0 < high
+    assert interval(4, *lead("by_convnet_few_x4"), *lead("by_convnet_early_x4", -1))[0] > 0
 
 
 def test_the_words_of_a_row_leave_room_for_its_levels_and_its_verdict():
